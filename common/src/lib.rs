@@ -1,0 +1,25 @@
+//! What trackers and peers of Shoal agree on, as pure code: no socket, clock, task or file in here; seeds and
+//! randomness come from the caller (TLS's own excepted).
+//!
+//! Each module uses only those that stand after it in this list:
+//!
+//! - [`wire`]: the messages and their bytes, see `wire/WIRE.md`
+//! - [`tls`]: TLS 1.3 with raw public keys on both sides
+//! - [`ticket`]: the tracker's word that a peer may have a swarm
+//! - [`identity`]: Ed25519 keys
+//! - [`index`]: location maps, who has which chunks
+//! - [`name`]: names of users and entries
+//! - [`bitmap`]: which chunks of a swarm are there
+//! - [`merkle`]: hashes of blocks and chunks up to the root
+//! - [`chunk`]: how a file is cut into chunks
+//! - [`id`]: file, peer and network ids
+//! - [`reader`]: the one place that indexes bytes from the network
+
+#![warn(missing_docs, clippy::iter_over_hash_type, clippy::indexing_slicing)]
+
+pub mod bitmap;
+pub mod chunk;
+pub mod id;
+pub mod merkle;
+pub mod reader;
+pub mod wire;
