@@ -20,6 +20,8 @@
 pub mod bitmap;
 pub mod chunk;
 pub mod id;
+pub mod identity;
 pub mod merkle;
+pub mod name;
 pub mod reader;
 pub mod wire;
