@@ -3,6 +3,8 @@
 //! A [`Command`] goes in; [`Update`]s come out while it runs; an [`Outcome`] or a [`Failure`] ends it. All of them travel
 //! as JSON between the programs of one DIR.
 
+mod hash;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,6 +12,7 @@ use common::id::{FileId, Hash, NetworkId, PeerId};
 use common::wire::tracker::{Entry, Holder, User};
 use serde::{Deserialize, Serialize};
 
+pub use self::hash::hash_file;
 use crate::notice::Notice;
 
 /// What a user asks. Paths are absolute.
