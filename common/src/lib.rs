@@ -24,4 +24,6 @@ pub mod identity;
 pub mod merkle;
 pub mod name;
 pub mod reader;
+pub mod ticket;
+pub mod tls;
 pub mod wire;
