@@ -21,6 +21,7 @@ pub mod bitmap;
 pub mod chunk;
 pub mod id;
 pub mod identity;
+pub mod index;
 pub mod merkle;
 pub mod name;
 pub mod reader;

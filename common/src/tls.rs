@@ -224,9 +224,7 @@ struct KeyUnderAlpn(AlwaysResolvesServerRawPublicKeys);
 
 impl ResolvesServerCert for KeyUnderAlpn {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        if hello.alpn().is_none() {
-            return None;
-        }
+        let _named = hello.alpn()?;
         self.0.resolve(hello)
     }
 

@@ -1,0 +1,771 @@
+//! Location maps: for each swarm, which peer has which chunks. They are soft: peers announce them again after a restart.
+//!
+//! The invariant: a swarm knows a peer exactly if the peer's record knows the swarm, so that a peer that leaves leaves
+//! nothing behind. A peer that has all chunks costs its id in the swarm and the swarm's in its record, a peer that has a
+//! part its bitmap beside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+
+use crate::bitmap::Bitmap;
+use crate::chunk::Layout;
+use crate::id::{FileId, PeerId};
+
+/// Most swarms that one peer may be in: some 20 MB of memory.
+pub const MAX_SWARMS_PER_PEER: usize = 100_000;
+/// Most bytes of bitmaps that one peer may take up: 32,768 downloads at once of files with 1024 chunks, or 64 of the
+/// longest files there may be.
+pub const MAX_MAP_BYTES_PER_PEER: usize = 4 << 20;
+
+/// Who has which chunks of what; shared between threads. A lock is held within a call only, and calls for different
+/// peers and swarms seldom wait for each other.
+#[derive(Debug, Default)]
+pub struct Index {
+    swarms: DashMap<FileId, Swarm>,
+    /// Locked before `swarms` where a call needs both, so that the two agree whoever else calls.
+    peers: DashMap<PeerId, Record>,
+}
+
+/// What a peer says of its chunks of one swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// It has every chunk.
+    All,
+    /// It has these and no others; with none: it wants the file and has nothing yet.
+    Map(&'a Bitmap),
+    /// It has these in addition. With none it is what [`Self::Map`] with none is, but takes nothing away.
+    Add(&'a [u32]),
+    /// It has nothing and wants nothing any more.
+    None,
+}
+
+/// What a peer is to a swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// Not in it.
+    Absent,
+    /// It has a part, or nothing yet.
+    Downloader,
+    /// It has everything.
+    Seeder,
+}
+
+/// What a change did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    /// What the peer was to the swarm.
+    pub before: Standing,
+    /// What it is now.
+    pub after: Standing,
+    /// How many chunks it has now that it did not have.
+    pub gained: u32,
+}
+
+/// Why a change was refused; nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    /// The bitmap is for another number of chunks.
+    #[error("the file has {want} chunks, the map {got}")]
+    Length {
+        /// The chunks of the file.
+        want: u32,
+        /// Those of the bitmap.
+        got: u32,
+    },
+    /// No such chunk.
+    #[error("the file has {count} chunks, so there is no chunk {chunk} (they count from 0)")]
+    Chunk {
+        /// The chunk's number.
+        chunk: u32,
+        /// The chunks of the file.
+        count: u32,
+    },
+    /// [`MAX_SWARMS_PER_PEER`].
+    #[error("a peer may announce at most 100000 files")]
+    Swarms,
+    /// [`MAX_MAP_BYTES_PER_PEER`].
+    #[error("a peer's maps of incomplete files may have at most 4 MiB in all")]
+    MapBytes,
+}
+
+/// How many peers a swarm has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// With all chunks.
+    pub seeders: u32,
+    /// With a part, or with nothing yet.
+    pub downloaders: u32,
+}
+
+/// A peer of a swarm and what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// Who.
+    pub peer: PeerId,
+    /// What.
+    pub chunks: Chunks,
+}
+
+/// Which chunks a peer has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chunks {
+    /// Every one.
+    All,
+    /// These; perhaps none.
+    Some(Bitmap),
+}
+
+/// The peers of one swarm. Kept small: most swarms have few peers, all of them complete.
+#[derive(Debug, Default)]
+struct Swarm {
+    /// In order. A sorted list, not a set: of two peers it takes 64 bytes, where a tree's first node takes 360.
+    seeders: Vec<PeerId>,
+    #[expect(clippy::box_collection, reason = "8 bytes instead of 24 in the many swarms without a downloader")]
+    downloaders: Option<Box<BTreeMap<PeerId, Bitmap>>>,
+}
+
+/// What one peer takes up.
+#[derive(Debug, Default)]
+struct Record {
+    swarms: BTreeSet<FileId>,
+    map_bytes: usize,
+}
+
+impl Index {
+    /// Nobody has anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in what `peer` says of its chunks of `file`. On an error nothing is changed.
+    pub fn announce(&self, peer: PeerId, file: FileId, change: Change<'_>) -> Result<Changed, IndexError> {
+        check(&file, change)?;
+        if change == Change::None {
+            return Ok(self.withdraw(peer, file));
+        }
+        let mut record = self.peers.entry(peer).or_default();
+        let outcome = self.enter(peer, file, change, &mut record);
+        let unused = record.swarms.is_empty();
+        drop(record);
+        if unused {
+            self.peers.remove_if(&peer, |_, record| record.swarms.is_empty());
+        }
+        outcome
+    }
+
+    /// Takes a peer out of all its swarms and tells which those were, in order.
+    pub fn remove_peer(&self, peer: &PeerId) -> Vec<FileId> {
+        // The record stays locked until the swarms are done: a peer that comes back waits.
+        let Entry::Occupied(mut record) = self.peers.entry(*peer) else {
+            return Vec::new();
+        };
+        let files: Vec<FileId> = std::mem::take(&mut record.get_mut().swarms).into_iter().collect();
+        for file in &files {
+            self.change_swarm(*file, |swarm| swarm.remove(peer));
+        }
+        record.remove();
+        files
+    }
+
+    /// How many have all and a part of `file`.
+    pub fn counts(&self, file: &FileId) -> Counts {
+        self.swarms.get(file).map_or_else(Counts::default, |swarm| swarm.counts())
+    }
+
+    /// The peers of a swarm, those that have everything first, from number `offset` on, at most `limit`.
+    pub fn holders(&self, file: &FileId, offset: usize, limit: usize) -> Vec<Located> {
+        self.swarms.get(file).map_or_else(Vec::new, |swarm| swarm.located().skip(offset).take(limit).collect())
+    }
+
+    /// At most `limit` peers of a swarm: a random choice of those that have everything, and only where they are fewer,
+    /// of those that have something, then of the others. `random` decides; each value gives one choice.
+    pub fn choose(&self, file: &FileId, limit: usize, random: u64) -> Vec<Located> {
+        let Some(swarm) = self.swarms.get(file) else {
+            return Vec::new();
+        };
+        let mut source = SplitMix(random);
+        let mut chosen: Vec<Located> = pick(swarm.seeders.len(), limit, &mut source)
+            .into_iter()
+            .filter_map(|at| swarm.seeders.get(at))
+            .map(|peer| Located { peer: *peer, chunks: Chunks::All })
+            .collect();
+        for wanted in [Stock::Something, Stock::Nothing] {
+            let left = limit - chosen.len();
+            if left == 0 {
+                break;
+            }
+            let group: Vec<(&PeerId, &Bitmap)> =
+                swarm.downloaders().filter(|(_, bitmap)| Stock::of(bitmap) == wanted).collect();
+            let picked = pick(group.len(), left, &mut source);
+            chosen
+                .extend(picked.into_iter().filter_map(|at| group.get(at)).map(|(peer, bitmap)| partial(peer, bitmap)));
+        }
+        chosen
+    }
+
+    /// Who has a part of `file` or wants it: those to tell of new holders. In order.
+    pub fn downloaders(&self, file: &FileId) -> Vec<PeerId> {
+        self.swarms.get(file).map_or_else(Vec::new, |swarm| swarm.downloaders().map(|(peer, _)| *peer).collect())
+    }
+
+    /// What `peer` has of `file`; `None` where it is not in the swarm.
+    pub fn chunks_of(&self, peer: &PeerId, file: &FileId) -> Option<Chunks> {
+        let swarm = self.swarms.get(file)?;
+        match swarm.standing(peer) {
+            Standing::Absent => None,
+            Standing::Seeder => Some(Chunks::All),
+            Standing::Downloader => swarm.bitmap(peer).cloned().map(Chunks::Some),
+        }
+    }
+
+    /// How many swarms a peer is in.
+    pub fn swarms_of(&self, peer: &PeerId) -> usize {
+        self.peers.get(peer).map_or(0, |record| record.swarms.len())
+    }
+
+    /// How many swarms there are.
+    pub fn swarm_count(&self) -> usize {
+        self.swarms.len()
+    }
+
+    fn withdraw(&self, peer: PeerId, file: FileId) -> Changed {
+        let nothing = Changed { before: Standing::Absent, after: Standing::Absent, gained: 0 };
+        let Entry::Occupied(mut record) = self.peers.entry(peer) else {
+            return nothing;
+        };
+        if !record.get_mut().swarms.remove(&file) {
+            return nothing;
+        }
+        let before = self.change_swarm(file, |swarm| {
+            let before = swarm.standing(&peer);
+            record.get_mut().map_bytes -= swarm.map_bytes(&peer);
+            swarm.remove(&peer);
+            before
+        });
+        if record.get().swarms.is_empty() {
+            record.remove();
+        }
+        Changed { before, ..nothing }
+    }
+
+    fn enter(
+        &self,
+        peer: PeerId,
+        file: FileId,
+        change: Change<'_>,
+        record: &mut Record,
+    ) -> Result<Changed, IndexError> {
+        if !record.swarms.contains(&file) && record.swarms.len() >= MAX_SWARMS_PER_PEER {
+            return Err(IndexError::Swarms);
+        }
+        let (changed, map_bytes) = self.change_swarm(file, |swarm| {
+            let others = record.map_bytes - swarm.map_bytes(&peer);
+            // Every change but `All` may need a map; that the map may turn out full is not worth a second way.
+            if change != Change::All && others + map_bytes(&file) > MAX_MAP_BYTES_PER_PEER {
+                return Err(IndexError::MapBytes);
+            }
+            let changed = swarm.apply(peer, &file, change);
+            Ok((changed, others + swarm.map_bytes(&peer)))
+        })?;
+        record.swarms.insert(file);
+        record.map_bytes = map_bytes;
+        Ok(changed)
+    }
+
+    /// Changes a swarm that may not be there before or after.
+    fn change_swarm<T>(&self, file: FileId, change: impl FnOnce(&mut Swarm) -> T) -> T {
+        match self.swarms.entry(file) {
+            Entry::Occupied(mut entry) => {
+                let result = change(entry.get_mut());
+                if entry.get().is_empty() {
+                    entry.remove();
+                }
+                result
+            }
+            Entry::Vacant(entry) => {
+                let mut swarm = Swarm::default();
+                let result = change(&mut swarm);
+                if !swarm.is_empty() {
+                    entry.insert(swarm);
+                }
+                result
+            }
+        }
+    }
+}
+
+impl Swarm {
+    fn is_empty(&self) -> bool {
+        self.seeders.is_empty() && self.downloaders.is_none()
+    }
+
+    fn downloaders(&self) -> impl Iterator<Item = (&PeerId, &Bitmap)> {
+        self.downloaders.iter().flat_map(|map| map.iter())
+    }
+
+    fn located(&self) -> impl Iterator<Item = Located> {
+        let seeders = self.seeders.iter().map(|peer| Located { peer: *peer, chunks: Chunks::All });
+        seeders.chain(self.downloaders().map(|(peer, bitmap)| partial(peer, bitmap)))
+    }
+
+    fn counts(&self) -> Counts {
+        let downloaders = self.downloaders.as_ref().map_or(0, |map| map.len());
+        Counts { seeders: saturate(self.seeders.len()), downloaders: saturate(downloaders) }
+    }
+
+    fn bitmap(&self, peer: &PeerId) -> Option<&Bitmap> {
+        self.downloaders.as_ref()?.get(peer)
+    }
+
+    fn map_bytes(&self, peer: &PeerId) -> usize {
+        self.bitmap(peer).map_or(0, |bitmap| bitmap.as_bytes().len())
+    }
+
+    fn standing(&self, peer: &PeerId) -> Standing {
+        if self.seeders.binary_search(peer).is_ok() {
+            Standing::Seeder
+        } else if self.bitmap(peer).is_some() {
+            Standing::Downloader
+        } else {
+            Standing::Absent
+        }
+    }
+
+    /// Applies a checked change other than [`Change::None`], which [`Index::announce`] sees to.
+    fn apply(&mut self, peer: PeerId, file: &FileId, change: Change<'_>) -> Changed {
+        let count = Layout::of(file).count();
+        let before = self.standing(&peer);
+        let gained = match (before, change) {
+            (Standing::Seeder, Change::All | Change::Add(_)) | (_, Change::None) => 0,
+            (Standing::Seeder, Change::Map(bitmap)) => {
+                self.set_map(peer, bitmap.clone());
+                0
+            }
+            (_, Change::All) => {
+                let had = self.bitmap(&peer).map_or(0, Bitmap::count);
+                self.set_complete(peer);
+                count - had
+            }
+            (_, Change::Map(bitmap)) => {
+                let gained = self.bitmap(&peer).map_or_else(|| bitmap.count(), |had| beyond(bitmap, had));
+                self.set_map(peer, bitmap.clone());
+                gained
+            }
+            (_, Change::Add(chunks)) => {
+                let map = self.downloaders.get_or_insert_default();
+                let bitmap = map.entry(peer).or_insert_with(|| Bitmap::empty(count));
+                let had = bitmap.count();
+                for chunk in chunks {
+                    bitmap.insert(*chunk);
+                }
+                let gained = bitmap.count() - had;
+                if bitmap.is_full() {
+                    self.set_complete(peer);
+                }
+                gained
+            }
+        };
+        Changed { before, after: self.standing(&peer), gained }
+    }
+
+    fn set_complete(&mut self, peer: PeerId) {
+        self.remove(&peer);
+        if let Err(at) = self.seeders.binary_search(&peer) {
+            if self.seeders.len() == self.seeders.capacity() {
+                // Grows by an eighth, not by the whole: there are many swarms, and they seldom grow.
+                self.seeders.reserve_exact(1 + self.seeders.len() / 8);
+            }
+            self.seeders.insert(at, peer);
+        }
+    }
+
+    fn set_map(&mut self, peer: PeerId, bitmap: Bitmap) {
+        if bitmap.is_full() {
+            self.set_complete(peer);
+        } else {
+            self.remove(&peer);
+            self.downloaders.get_or_insert_default().insert(peer, bitmap);
+        }
+    }
+
+    fn remove(&mut self, peer: &PeerId) {
+        if let Ok(at) = self.seeders.binary_search(peer) {
+            self.seeders.remove(at);
+        }
+        if let Some(map) = &mut self.downloaders {
+            map.remove(peer);
+            if map.is_empty() {
+                self.downloaders = None;
+            }
+        }
+    }
+}
+
+/// What a downloader has to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stock {
+    Something,
+    Nothing,
+}
+
+impl Stock {
+    const fn of(bitmap: &Bitmap) -> Self {
+        if bitmap.is_empty() { Self::Nothing } else { Self::Something }
+    }
+}
+
+fn check(file: &FileId, change: Change<'_>) -> Result<(), IndexError> {
+    let count = Layout::of(file).count();
+    match change {
+        Change::Map(bitmap) if bitmap.length() != count => {
+            Err(IndexError::Length { want: count, got: bitmap.length() })
+        }
+        Change::Add(chunks) => match chunks.iter().find(|chunk| **chunk >= count) {
+            Some(chunk) => Err(IndexError::Chunk { chunk: *chunk, count }),
+            None => Ok(()),
+        },
+        Change::All | Change::Map(_) | Change::None => Ok(()),
+    }
+}
+
+fn partial(peer: &PeerId, bitmap: &Bitmap) -> Located {
+    Located { peer: *peer, chunks: Chunks::Some(bitmap.clone()) }
+}
+
+/// Bytes of a map of this file.
+fn map_bytes(file: &FileId) -> usize {
+    Layout::of(file).count().div_ceil(u8::BITS) as usize
+}
+
+/// How many chunks `now` has that `before` had not.
+fn beyond(now: &Bitmap, before: &Bitmap) -> u32 {
+    now.as_bytes().iter().zip(before.as_bytes()).map(|(now, before)| (now & !before).count_ones()).sum()
+}
+
+fn saturate(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// `limit` different numbers below `count` (all of them where there are fewer), in random order: Floyd's choice, then a
+/// shuffle.
+fn pick(count: usize, limit: usize, source: &mut SplitMix) -> Vec<usize> {
+    let mut picked = Vec::with_capacity(limit.min(count));
+    for last in count.saturating_sub(limit)..count {
+        let at = source.below(last + 1);
+        picked.push(if picked.contains(&at) { last } else { at });
+    }
+    for left in (1..picked.len()).rev() {
+        picked.swap(left, source.below(left + 1));
+    }
+    picked
+}
+
+/// Steele, Lea and Flood's SplitMix64: enough to spread load, which is all that depends on it.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`, which is not 0.
+    fn below(&mut self, bound: usize) -> usize {
+        let scaled = (u128::from(self.next()) * bound as u128) >> u64::BITS;
+        usize::try_from(scaled).expect("less than bound")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Hash;
+    use proptest::prelude::*;
+
+    const CHUNK: u64 = 16 << 10;
+
+    fn file(number: u8, chunks: u64) -> FileId {
+        FileId::new(chunks * CHUNK, Hash([number; 32])).unwrap()
+    }
+
+    fn numbered(number: u64) -> FileId {
+        let mut root = [0; 32];
+        root[..8].copy_from_slice(&number.to_be_bytes());
+        FileId::new(CHUNK, Hash(root)).unwrap()
+    }
+
+    const fn peer(number: u8) -> PeerId {
+        PeerId([number; 32])
+    }
+
+    fn map(length: u32, chunks: &[u32]) -> Bitmap {
+        let mut bitmap = Bitmap::empty(length);
+        for chunk in chunks {
+            bitmap.insert(*chunk);
+        }
+        bitmap
+    }
+
+    #[test]
+    fn a_download_goes_from_wanting_to_seeding_to_gone() {
+        use Standing::*;
+        let (index, file) = (Index::new(), file(1, 4));
+        let mut steps = Vec::new();
+        let bitmap = map(4, &[1, 2]);
+        for change in [
+            Change::Add(&[]),
+            Change::Add(&[3, 1, 3]),
+            Change::Map(&bitmap),
+            Change::Add(&[0, 3]),
+            Change::Add(&[2]),
+            Change::All,
+            Change::Map(&bitmap),
+            Change::None,
+            Change::None,
+        ] {
+            let changed = index.announce(peer(1), file, change).unwrap();
+            steps.push((changed.before, changed.after, changed.gained));
+        }
+        assert_eq!(
+            steps,
+            [
+                (Absent, Downloader, 0),
+                (Downloader, Downloader, 2),
+                (Downloader, Downloader, 1),
+                (Downloader, Seeder, 2),
+                (Seeder, Seeder, 0),
+                (Seeder, Seeder, 0),
+                (Seeder, Downloader, 0),
+                (Downloader, Absent, 0),
+                (Absent, Absent, 0),
+            ]
+        );
+        assert!(index.swarms.is_empty() && index.peers.is_empty());
+    }
+
+    #[test]
+    fn an_empty_file_is_complete_at_once() {
+        let index = Index::new();
+        let empty = Bitmap::empty(0);
+        for (number, change) in [(1, Change::Add(&[])), (2, Change::Map(&empty)), (3, Change::All)] {
+            assert_eq!(index.announce(peer(number), file(0, 0), change).unwrap().after, Standing::Seeder);
+        }
+        assert_eq!(index.counts(&file(0, 0)), Counts { seeders: 3, downloaders: 0 });
+    }
+
+    #[test]
+    fn what_is_wrong_changes_nothing() {
+        let (index, file) = (Index::new(), file(1, 4));
+        let (short, long) = (Bitmap::full(3), Bitmap::full(5));
+        for (change, error) in [
+            (Change::Add(&[0, 4]), IndexError::Chunk { chunk: 4, count: 4 }),
+            (Change::Add(&[u32::MAX]), IndexError::Chunk { chunk: u32::MAX, count: 4 }),
+            (Change::Map(&short), IndexError::Length { want: 4, got: 3 }),
+            (Change::Map(&long), IndexError::Length { want: 4, got: 5 }),
+        ] {
+            assert_eq!(index.announce(peer(1), file, change), Err(error));
+        }
+        assert!(index.swarms.is_empty() && index.peers.is_empty());
+    }
+
+    #[test]
+    fn a_peer_has_a_limited_number_of_swarms() {
+        let index = Index::new();
+        for number in 0..MAX_SWARMS_PER_PEER as u64 {
+            index.announce(peer(1), numbered(number), Change::All).unwrap();
+        }
+        let one_more = numbered(u64::MAX);
+        assert_eq!(index.announce(peer(1), one_more, Change::All), Err(IndexError::Swarms));
+        assert_eq!(index.chunks_of(&peer(1), &one_more), None);
+        // What it is in already it may change, others are not concerned, and what it leaves makes room.
+        index.announce(peer(1), numbered(7), Change::Add(&[0])).unwrap();
+        index.announce(peer(2), one_more, Change::All).unwrap();
+        index.announce(peer(1), numbered(7), Change::None).unwrap();
+        index.announce(peer(1), one_more, Change::All).unwrap();
+        assert_eq!(index.remove_peer(&peer(1)).len(), MAX_SWARMS_PER_PEER);
+        assert_eq!((index.swarm_count(), index.swarms_of(&peer(2))), (1, 1));
+    }
+
+    #[test]
+    fn a_peer_has_a_limited_number_of_map_bytes() {
+        let index = Index::new();
+        let longest = |number| FileId::new(crate::id::MAX_FILE_LENGTH, Hash([number; 32])).unwrap();
+        let fitting = u8::try_from(MAX_MAP_BYTES_PER_PEER / map_bytes(&longest(0))).unwrap();
+        for number in 0..fitting {
+            index.announce(peer(1), longest(number), Change::Add(&[1])).unwrap();
+        }
+        let over = longest(fitting);
+        assert_eq!(index.announce(peer(1), over, Change::Add(&[])), Err(IndexError::MapBytes));
+        assert_eq!(index.announce(peer(1), longest(0), Change::Add(&[2])).map(|changed| changed.gained), Ok(1));
+        // Complete files have no map, and the map of one that was completed makes room.
+        index.announce(peer(1), over, Change::All).unwrap();
+        index.announce(peer(1), longest(0), Change::All).unwrap();
+        index.announce(peer(1), over, Change::Map(&Bitmap::empty(1 << 19))).unwrap();
+        assert_eq!(index.announce(peer(1), longest(0), Change::Add(&[])), Err(IndexError::MapBytes));
+        index.announce(peer(1), over, Change::None).unwrap();
+        index.announce(peer(1), longest(200), Change::Add(&[])).unwrap();
+    }
+
+    #[test]
+    fn choices_prefer_those_who_have_more_and_are_spread() {
+        let (index, file) = (Index::new(), file(1, 4));
+        for number in 0..100 {
+            index.announce(peer(number), file, Change::All).unwrap();
+        }
+        index.announce(peer(100), file, Change::Add(&[])).unwrap();
+        index.announce(peer(101), file, Change::Add(&[2])).unwrap();
+        let mut seen = BTreeSet::new();
+        for random in 0..100 {
+            let chosen = index.choose(&file, 50, random);
+            let peers: BTreeSet<PeerId> = chosen.iter().map(|located| located.peer).collect();
+            assert_eq!((chosen.len(), peers.len()), (50, 50));
+            assert!(chosen.iter().all(|located| located.chunks == Chunks::All));
+            seen.extend(peers);
+        }
+        assert_eq!(seen.len(), 100, "every seeder is chosen now and then");
+        let all = index.choose(&file, 1000, 7);
+        assert_eq!(all.len(), 102);
+        assert_eq!((all[100].peer, all[101].peer), (peer(101), peer(100)));
+        assert_eq!(index.choose(&file, 0, 7), []);
+        assert_eq!(index.choose(&numbered(9), 50, 7), []);
+    }
+
+    /// Each thread works on the same few peers and files: what holds afterwards is that both sides agree.
+    #[test]
+    fn threads_leave_no_half_entries() {
+        let index = Index::new();
+        std::thread::scope(|scope| {
+            for seed in 0..4 {
+                let index = &index;
+                scope.spawn(move || {
+                    let mut source = SplitMix(seed);
+                    for _ in 0..20_000 {
+                        let who = peer(u8::try_from(source.below(3)).unwrap());
+                        let what = file(u8::try_from(source.below(3)).unwrap(), 2);
+                        match source.below(5) {
+                            0 => drop(index.remove_peer(&who)),
+                            1 => drop(index.announce(who, what, Change::None).unwrap()),
+                            2 => drop(index.announce(who, what, Change::All).unwrap()),
+                            3 => drop(index.announce(who, what, Change::Add(&[1])).unwrap()),
+                            _ => drop(index.holders(&what, 0, 10)),
+                        }
+                    }
+                });
+            }
+        });
+        assert_consistent(&index);
+        for number in 0..3 {
+            index.remove_peer(&peer(number));
+        }
+        assert!(index.swarms.is_empty() && index.peers.is_empty());
+    }
+
+    fn assert_consistent(index: &Index) {
+        let mut from_swarms = BTreeSet::new();
+        for swarm in &index.swarms {
+            assert!(!swarm.is_empty());
+            from_swarms.extend(swarm.located().map(|located| (located.peer, *swarm.key())));
+        }
+        let mut from_records = BTreeSet::new();
+        for record in &index.peers {
+            assert!(!record.swarms.is_empty());
+            from_records.extend(record.swarms.iter().map(|file| (*record.key(), *file)));
+            let bytes: usize = record
+                .swarms
+                .iter()
+                .filter_map(|file| index.swarms.get(file).map(|swarm| swarm.map_bytes(record.key())))
+                .sum();
+            assert_eq!(record.map_bytes, bytes);
+        }
+        assert_eq!(from_swarms, from_records);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        All,
+        Map(BTreeSet<u32>),
+        Add(Vec<u32>),
+        None,
+        Remove,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<(u8, u8, Step)>> {
+        let step = prop_oneof![
+            Just(Step::All),
+            proptest::collection::btree_set(0u32..9, 0..9).prop_map(Step::Map),
+            proptest::collection::vec(0u32..9, 0..5).prop_map(Step::Add),
+            Just(Step::None),
+            Just(Step::Remove),
+        ];
+        proptest::collection::vec((0u8..4, 0u8..3, step), 0..60)
+    }
+
+    proptest! {
+        /// Against a map of (file, peer) to a set of chunks, which forgets all that is clever.
+        #[test]
+        fn it_does_what_a_plain_map_does(steps in steps()) {
+            const CHUNKS: u32 = 9;
+            let index = Index::new();
+            let mut model: BTreeMap<(u8, u8), BTreeSet<u32>> = BTreeMap::new();
+            for (what, who, step) in steps {
+                let (id, key) = (file(what, CHUNKS.into()), (what, who));
+                let before = model.get(&key).cloned();
+                match &step {
+                    Step::All => { model.insert(key, (0..CHUNKS).collect()); }
+                    Step::Map(set) => { model.insert(key, set.clone()); }
+                    Step::Add(chunks) => model.entry(key).or_default().extend(chunks),
+                    Step::None => { model.remove(&key); }
+                    Step::Remove => model.retain(|(_, peer), _| *peer != who),
+                }
+                let bitmap = match &step {
+                    Step::Map(set) => map(CHUNKS, &set.iter().copied().collect::<Vec<_>>()),
+                    _ => Bitmap::empty(CHUNKS),
+                };
+                let changed = match &step {
+                    Step::All => index.announce(peer(who), id, Change::All),
+                    Step::Map(_) => index.announce(peer(who), id, Change::Map(&bitmap)),
+                    Step::Add(chunks) => index.announce(peer(who), id, Change::Add(chunks)),
+                    Step::None => index.announce(peer(who), id, Change::None),
+                    Step::Remove => { index.remove_peer(&peer(who)); continue; }
+                }.unwrap();
+                let standing = |set: Option<&BTreeSet<u32>>| match set {
+                    None => Standing::Absent,
+                    Some(set) if set.len() == CHUNKS as usize => Standing::Seeder,
+                    Some(_) => Standing::Downloader,
+                };
+                let after = model.get(&key);
+                let gained = after.map_or(0, |set| set.difference(&before.clone().unwrap_or_default()).count());
+                prop_assert_eq!(changed.before, standing(before.as_ref()));
+                prop_assert_eq!(changed.after, standing(after));
+                prop_assert_eq!(changed.gained as usize, gained);
+            }
+            assert_consistent(&index);
+            for what in 0..4 {
+                let id = file(what, CHUNKS.into());
+                let held: BTreeMap<u8, BTreeSet<u32>> = index.holders(&id, 0, 100).into_iter().map(|located| {
+                    let chunks = match located.chunks {
+                        Chunks::All => (0..CHUNKS).collect(),
+                        Chunks::Some(bitmap) => bitmap.iter().collect(),
+                    };
+                    (located.peer.0[0], chunks)
+                }).collect();
+                let expected: BTreeMap<u8, BTreeSet<u32>> = model.iter()
+                    .filter(|((file, _), _)| *file == what)
+                    .map(|((_, peer), chunks)| (*peer, chunks.clone()))
+                    .collect();
+                let counts = index.counts(&id);
+                let complete = expected.values().filter(|set| set.len() == CHUNKS as usize).count();
+                prop_assert_eq!((counts.seeders as usize, counts.downloaders as usize), (complete, expected.len() - complete));
+                prop_assert_eq!(index.downloaders(&id).len(), expected.len() - complete);
+                let mut pages = index.holders(&id, 0, 2);
+                pages.extend(index.holders(&id, 2, 100));
+                prop_assert_eq!(pages, index.holders(&id, 0, 100));
+                prop_assert_eq!(held, expected);
+            }
+        }
+    }
+}
