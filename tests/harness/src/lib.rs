@@ -1,1 +1,29 @@
-//! Filled in as the work goes on.
+//! What tests and benches share: clusters of real trackers and peers, and the company they get into.
+//!
+//! Each module uses only those that stand after it in this list:
+//!
+//! - [`cluster`]: a tracker, its peers and files, in processes of their own
+//! - [`peer`]: `peer serve`, and one-shot commands beside it
+//! - [`local_api`]: the peer's local API
+//! - [`netns`]: hosts of their own, joined by a switch
+//! - [`small_disk`]: a disk that can be filled up
+//! - [`process`]: processes, watched and never left behind
+//! - [`programs`]: where the programs under test are
+//! - [`privilege`]: what not every machine gives
+//! - [`slots`]: how many clusters run at once
+//! - [`content`]: bytes that follow from a seed
+//! - [`wait`]: waiting with a deadline
+//!
+//! What goes wrong in here panics with a sentence: it ends the test or the bench.
+
+pub mod cluster;
+pub mod content;
+pub mod local_api;
+pub mod netns;
+pub mod peer;
+pub mod privilege;
+pub mod process;
+pub mod programs;
+pub mod slots;
+pub mod small_disk;
+pub mod wait;

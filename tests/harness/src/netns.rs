@@ -1,0 +1,144 @@
+//! Network namespaces: hosts of their own on this machine, joined by a switch. Needs root and `ip`.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::process;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::privilege;
+use crate::process::run;
+
+const PREFIX: &str = "shoal-";
+/// Where `ip netns` keeps its namespaces.
+const NETNS_DIR: &str = "/run/netns";
+
+/// A switch in a namespace of its own, and the hosts plugged into it; all gone when dropped.
+#[derive(Debug)]
+pub struct Net {
+    switch: Namespace,
+    hosts: Vec<Host>,
+}
+
+/// A host: a network namespace with loopback and one wire to the switch.
+#[derive(Debug)]
+pub struct Host {
+    namespace: Namespace,
+    number: u8,
+}
+
+#[derive(Debug)]
+struct Namespace {
+    name: String,
+}
+
+/// Whether namespaces can be made here.
+pub fn possible() -> Result<(), String> {
+    privilege::root("making network namespaces")?;
+    run("ip", &["netns", "list"]).map(drop).map_err(|error| format!("`ip netns` is not to be had: {error}"))
+}
+
+impl Net {
+    /// A switch with `hosts` hosts, at most 250.
+    ///
+    /// # Panics
+    /// When the system refuses; ask [`possible`] first.
+    pub fn new(hosts: u8) -> Self {
+        static SWEEP: Once = Once::new();
+        SWEEP.call_once(sweep);
+        let switch = Namespace::new();
+        ip(&["-n", &switch.name, "link", "add", "br0", "type", "bridge"]);
+        ip(&["-n", &switch.name, "link", "set", "br0", "up"]);
+        let hosts = (1..=hosts).map(|number| Host::new(&switch, number)).collect();
+        Self { switch, hosts }
+    }
+
+    /// Host number `index`, from 0.
+    pub fn host(&self, index: usize) -> &Host {
+        &self.hosts[index]
+    }
+
+    /// Pulls a host's wire, or puts it back.
+    pub fn set_wire(&self, index: usize, wire: Wire) {
+        let state = match wire {
+            Wire::Plugged => "up",
+            Wire::Pulled => "down",
+        };
+        ip(&["-n", &self.switch.name, "link", "set", &self.host(index).port(), state]);
+    }
+}
+
+/// Whether a host's wire carries anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// It does.
+    Plugged,
+    /// It does not.
+    Pulled,
+}
+
+impl Host {
+    fn new(switch: &Namespace, number: u8) -> Self {
+        let host = Self { namespace: Namespace::new(), number };
+        let (name, port) = (host.namespace.name.as_str(), host.port());
+        ip(&["-n", name, "link", "set", "lo", "up"]);
+        ip(&["-n", name, "link", "add", "eth0", "type", "veth", "peer", "name", &port, "netns", &switch.name]);
+        ip(&["-n", &switch.name, "link", "set", &port, "master", "br0", "up"]);
+        ip(&["-n", name, "address", "add", &format!("{}/24", host.ipv4()), "dev", "eth0"]);
+        // Without nodad the address could not be used for the first second.
+        ip(&["-n", name, "address", "add", &format!("{}/64", host.ipv6()), "dev", "eth0", "nodad"]);
+        ip(&["-n", name, "link", "set", "eth0", "up"]);
+        host
+    }
+
+    fn port(&self) -> String {
+        format!("port{}", self.number)
+    }
+
+    /// The namespace's name, for `ip netns exec`.
+    pub fn netns(&self) -> String {
+        self.namespace.name.clone()
+    }
+
+    /// Its address on the switch.
+    pub fn ipv4(&self) -> IpAddr {
+        Ipv4Addr::new(10, 77, 0, self.number).into()
+    }
+
+    /// Its IPv6 address on the switch.
+    pub fn ipv6(&self) -> IpAddr {
+        Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(self.number)).into()
+    }
+}
+
+impl Namespace {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{PREFIX}{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        ip(&["netns", "add", &name]);
+        Self { name }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // Nothing can be done here about a failure; the next run sweeps.
+        drop(run("ip", &["netns", "delete", &self.name]));
+    }
+}
+
+fn ip(args: &[&str]) {
+    run("ip", args).unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Deletes what test processes that were killed have left.
+fn sweep() {
+    for entry in fs::read_dir(NETNS_DIR).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((pid, _)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')) else { continue };
+        if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+            drop(run("ip", &["netns", "delete", &name]));
+        }
+    }
+}
