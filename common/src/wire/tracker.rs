@@ -12,6 +12,13 @@ use serde::{Deserialize, Serialize};
 use crate::bitmap::{Bitmap, BitmapError};
 use crate::chunk::Layout;
 use crate::id::{FileId, PeerId};
+use crate::index::{Change, Changed, Chunks, Index, IndexError};
+
+mod body;
+#[cfg(test)]
+mod tests;
+
+pub use body::{Strange, TooLarge, Undecoded};
 
 /// What a peer sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,6 +227,39 @@ impl Have {
             Self::None => Ok(Bitmap::empty(count)),
         }
     }
+}
+
+impl From<Chunks> for Have {
+    fn from(chunks: Chunks) -> Self {
+        match chunks {
+            Chunks::All => Self::All,
+            Chunks::Some(bitmap) => Self::of(&bitmap),
+        }
+    }
+}
+
+impl Announced {
+    /// Tells an index that this is what `peer` has.
+    pub fn enter(&self, index: &Index, peer: PeerId) -> Result<Changed, AnnouncedError> {
+        let changed = match &self.have {
+            Have::All => index.announce(peer, self.file, Change::All)?,
+            Have::Map(_) => index.announce(peer, self.file, Change::Map(&self.have.to_bitmap(&self.file)?))?,
+            Have::Add(chunks) => index.announce(peer, self.file, Change::Add(chunks))?,
+            Have::None => index.announce(peer, self.file, Change::None)?,
+        };
+        Ok(changed)
+    }
+}
+
+/// Why an announcement was not entered; nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AnnouncedError {
+    /// Not a map of that file.
+    #[error(transparent)]
+    Bitmap(#[from] BitmapError),
+    /// Not to be entered.
+    #[error(transparent)]
+    Index(#[from] IndexError),
 }
 
 /// What came of a request.

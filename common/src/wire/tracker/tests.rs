@@ -1,0 +1,1 @@
+//! Tests of the messages to and from the tracker.
