@@ -1,21 +1,6 @@
 //! Tickets: the tracker's word, signed, that the holder of a key may have a swarm. A downloader shows its ticket to each
 //! seeder when the conversation opens; the seeder checks it with the tracker's key and asks nobody.
-//!
-//! The bytes, numbers big-endian; a ticket has this one form, and nothing may follow it:
-//!
-//! | bytes | what |
-//! | --- | --- |
-//! | 15 | `shoal-ticket-v1` |
-//! | 32 | network: the tracker's peer id |
-//! | 1 | audience: 0 public, 1 an entry |
-//! | 2 | bytes of the entry's text, 0 with audience 0, else 1 to 288 |
-//! | those | the entry's text, UTF-8 |
-//! | 8 | swarm: length of the file |
-//! | 32 | swarm: root |
-//! | 32 | holder's Ed25519 public key |
-//! | 8 | not before, milliseconds since 1970 of the tracker's time |
-//! | 8 | expires, the same |
-//! | 64 | the tracker's Ed25519 signature over all before it |
+//! Its bytes are in `wire/WIRE.md`.
 
 use crate::id::{FileId, Hash, NetworkId};
 use crate::identity::{BadSignature, Identity, PublicKey, SIGNATURE_LENGTH};
@@ -228,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_those_of_the_table() {
+    fn bytes_are_those_of_the_page() {
         let bytes = ticket(Audience::Entry("jane/doug.png".to_owned())).sign(&tracker());
         let text = [
             "73686f616c2d7469636b65742d7631",
@@ -277,10 +262,12 @@ mod tests {
         }
     }
 
+    type Edit<'a> = &'a dyn Fn(&mut Vec<u8>);
+
     /// Forms that say something a ticket could say, properly signed, but not in its one form.
     #[test]
     fn other_forms_are_refused_although_signed() {
-        let signed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let signed = |change: Edit<'_>| {
             let mut bytes = ticket(Audience::Public).unsigned();
             change(&mut bytes);
             let signature = tracker().sign(&bytes);
@@ -289,7 +276,7 @@ mod tests {
         };
         let kind = DOMAIN.len() + 32;
         assert!(signed(&|_| {}).is_ok());
-        let wrong: [(&str, &dyn Fn(&mut Vec<u8>)); 8] = [
+        let wrong: [(&str, Edit<'_>); 8] = [
             ("a byte after the end", &|bytes| bytes.push(0)),
             ("another version", &|bytes| bytes[DOMAIN.len() - 1] = b'2'),
             ("an unknown audience", &|bytes| bytes[kind] = 2),
