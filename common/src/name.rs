@@ -434,7 +434,7 @@ mod tests {
             let name = UserName::suggestion(&text);
             prop_assert_eq!(UserName::new(name.as_str()), Ok(name.clone()));
             let suffixed = name.with_suffix(number);
-            prop_assert_eq!(UserName::new(suffixed.as_str()).as_ref(), Ok(&suffixed));
+            prop_assert!(UserName::new(suffixed.as_str()).is_ok_and(|same| same == suffixed));
         }
     }
 }

@@ -259,3 +259,6 @@ fn verify_signature(
 fn other_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     CertificateError::Other(OtherError(Arc::new(error))).into()
 }
+
+#[cfg(test)]
+mod tests;
