@@ -2,6 +2,7 @@
 //!
 //! Each module uses only those that stand after it in this list:
 //!
+//! - [`hostile`]: clients and seeders that break the rules
 //! - [`cluster`]: a tracker, its peers and files, in processes of their own
 //! - [`peer`]: `peer serve`, and one-shot commands beside it
 //! - [`local_api`]: the peer's local API
@@ -18,6 +19,7 @@
 
 pub mod cluster;
 pub mod content;
+pub mod hostile;
 pub mod local_api;
 pub mod netns;
 pub mod peer;
