@@ -7,6 +7,7 @@
 //! - [`command`], its running
 //! - [`library`]: what is shared, remembered over restarts
 //! - [`engine`]: everything that moves chunks
+//! - `settings`: what the user need not say again
 //! - [`tracker_client`]: the connection to the tracker
 //! - [`storage`]: files on disk, complete and in the making
 //! - [`dir`]: the folder of one peer, and who may run on it
@@ -16,10 +17,19 @@
 
 pub mod app;
 pub mod command;
+mod context;
 pub mod dir;
+mod download;
 pub mod engine;
+mod gate;
 pub mod library;
+mod limit;
+mod link;
+mod links;
 pub mod notice;
+mod settings;
+mod spread;
 pub mod storage;
+mod swarm;
 pub mod tasks;
 pub mod tracker_client;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use common::id::{FileId, PeerId};
+use common::id::{FileId, NetworkId, PeerId};
 use serde::{Deserialize, Serialize};
 
 /// Something a user may want to know. `Display` is the sentence for people, JSON the same for programs.
@@ -70,6 +70,15 @@ pub enum Notice {
     },
     /// The tracker is back.
     TrackerBack,
+    /// A tracker was used for the first time; its key is remembered, and a change of it will be an error.
+    TrackerRemembered {
+        /// Its address as given.
+        tracker: String,
+        /// Its fingerprint.
+        fingerprint: NetworkId,
+        /// In which file.
+        path: PathBuf,
+    },
     /// Somebody came online.
     Joined {
         /// The user's name.
@@ -105,6 +114,13 @@ impl fmt::Display for Notice {
             Self::Withdrawn { path, why, .. } => write!(f, "{} is no longer shared: {why}", path.display()),
             Self::TrackerLost { why } => write!(f, "The tracker is not to be reached ({why}); trying again."),
             Self::TrackerBack => f.write_str("The tracker is back."),
+            Self::TrackerRemembered { tracker, fingerprint, path } => {
+                write!(
+                    f,
+                    "First use of the tracker at {tracker}: its fingerprint {fingerprint} is remembered in {}",
+                    path.display()
+                )
+            }
             Self::Joined { name } => write!(f, "{name} is online."),
             Self::Left { name } => write!(f, "{name} has left."),
             Self::Warning { text } => f.write_str(text),

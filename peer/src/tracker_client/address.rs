@@ -33,6 +33,14 @@ pub enum AddressError {
     Fingerprint,
 }
 
+impl TrackerAddress {
+    /// `host:port`, without fingerprint, the host in lower case: as it stands in `known_trackers`.
+    pub fn place(&self) -> String {
+        let host = self.host.to_lowercase();
+        if host.contains(':') { format!("[{host}]:{}", self.port) } else { format!("{host}:{}", self.port) }
+    }
+}
+
 impl FromStr for TrackerAddress {
     type Err = AddressError;
 
@@ -77,11 +85,7 @@ fn split_port(place: &str) -> Result<(&str, u16), AddressError> {
 
 impl fmt::Display for TrackerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)?;
-        } else {
-            write!(f, "{}:{}", self.host, self.port)?;
-        }
+        f.write_str(&self.place())?;
         match &self.fingerprint {
             Some(fingerprint) => write!(f, "#{fingerprint}"),
             None => Ok(()),
@@ -112,7 +116,7 @@ mod tests {
         let pin = "a".repeat(52);
         for (text, host, port, written) in [
             ("lab", "lab", 8000, "lab:8000"),
-            ("lab:81", "lab", 81, "lab:81"),
+            ("Lab:81", "Lab", 81, "lab:81"),
             ("10.0.0.1:9", "10.0.0.1", 9, "10.0.0.1:9"),
             ("::1", "::1", 8000, "[::1]:8000"),
             ("[::1]", "::1", 8000, "[::1]:8000"),
@@ -122,7 +126,7 @@ mod tests {
             assert_eq!((address.host.as_str(), address.port, &address.fingerprint), (host, port, &None), "{text}");
             assert_eq!(address.to_string(), written);
             let pinned: TrackerAddress = format!("{text}#{pin}").parse().unwrap();
-            assert_eq!(pinned.to_string().parse(), Ok(pinned.clone()));
+            assert_eq!(pinned.to_string(), format!("{written}#{pin}"));
             assert_eq!(pinned.fingerprint, pin.parse().ok());
         }
     }

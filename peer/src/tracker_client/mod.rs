@@ -2,30 +2,60 @@
 //!
 //! It joins again by itself when the connection ends, and then announces again whatever is to be announced; requests
 //! are answered or fail within a named time.
+//!
+//! ```text
+//! Connecting --joined--> Connected --connection ended--> Connecting --...
+//!     |
+//!     +--refused for good, and never joined before--> Failed
+//! ```
 
 mod address;
+mod announcements;
+mod announcer;
+mod connection;
+mod dial;
+mod frames;
+mod interfaces;
+mod known_trackers;
+mod requests;
+mod run;
+mod trust;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::id::{FileId, NetworkId};
 use common::identity::{Identity, PublicKey};
 use common::name::UserName;
-use common::wire::tracker::{Event, Have, Refusal, Reply, Request, Welcome};
+use common::wire::tracker::{Event, Have, Refusal, Reply, Request, TooLarge, Welcome};
 use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 pub use self::address::{AddressError, TrackerAddress};
+use self::announcements::Announcements;
+use self::connection::Introduction;
+use self::requests::{Line, Requests};
+use self::trust::Trust;
 use crate::notice::Notice;
 use crate::tasks::Tasks;
 
 /// A request that has no answer after so long has failed.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// A request waits so long for a connection that was lost: a tracker that restarts is back within this time.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long leaving may take: it is polite, but nobody needs it.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
+/// Events that a slow listener may be behind before it loses the oldest.
+const EVENTS: usize = 1024;
 
 /// A handle to the connection; clones are handles to the same.
 #[derive(Debug, Clone)]
-pub struct TrackerClient {}
+pub struct TrackerClient {
+    shared: Arc<Shared>,
+}
 
 /// What a client is made from.
 #[derive(Debug)]
@@ -36,8 +66,8 @@ pub struct TrackerConfig {
     pub identity: Arc<Identity>,
     /// The user name wished for.
     pub name: NameChoice,
-    /// The port this peer accepts others on.
-    pub port: u16,
+    /// Where this peer accepts others.
+    pub listen: SocketAddr,
     /// Where it is to be reached from anywhere.
     pub advertise: Vec<SocketAddr>,
     /// Where first uses of trackers are remembered.
@@ -62,7 +92,7 @@ pub enum TrackerState {
     Connected(Welcome),
     /// It tries to be.
     Connecting {
-        /// Why it is not: a sentence; empty before the first try has ended.
+        /// Why it is not: a phrase; empty before the first try has ended.
         why: String,
     },
     /// The very first joining was refused for good, and nothing is tried any more.
@@ -70,84 +100,207 @@ pub enum TrackerState {
 }
 
 /// Why there is no answer to a request.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrackerError {
     /// The tracker refused; nothing was changed there.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// There is no connection.
-    #[error("no tracker answers at {address} ({why})")]
+    #[error("no tracker answers at {place} ({why})")]
     NotConnected {
-        /// Where it should be.
-        address: TrackerAddress,
+        /// Where it should be, `host:port`.
+        place: String,
         /// What went wrong.
         why: String,
     },
     /// The connection ended, or time was up, before the answer came: it may have been done or not.
-    #[error("the tracker at {address} did not answer ({why})")]
+    #[error("the tracker at {place} did not answer ({why})")]
     NoAnswer {
-        /// Where it is.
-        address: TrackerAddress,
+        /// Where it is, `host:port`.
+        place: String,
         /// What went wrong.
         why: String,
     },
-    /// The tracker has not the key that it should have.
+    /// The tracker has not the key that it should have, or what is remembered of it cannot be read.
     #[error("{text}")]
-    WrongKey {
-        /// A sentence that names both fingerprints.
+    Untrusted {
+        /// A sentence.
         text: String,
         /// What to do.
         hint: String,
     },
-    /// The request is longer than a frame may be.
-    #[error("the request is too long")]
-    TooLong,
+    /// The request is longer than a frame may be; it was not sent.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
+}
+
+/// What handles and the task have in common.
+#[derive(Debug)]
+struct Shared {
+    introduction: Introduction,
+    trust: Trust,
+    requests: Requests,
+    announcements: Announcements,
+    state: watch::Sender<TrackerState>,
+    events: broadcast::Sender<Event>,
+    notices: broadcast::Sender<Notice>,
+    key: OnceLock<PublicKey>,
+    clock: Mutex<Option<TrackerClock>>,
+    /// Since when there has been no connection; of no meaning while there is one.
+    lost_at: Mutex<Instant>,
+    leaving: CancellationToken,
+}
+
+/// What the tracker's clock said, and when.
+#[derive(Debug, Clone, Copy)]
+struct TrackerClock {
+    time_ms: u64,
+    at: Instant,
 }
 
 impl TrackerClient {
-    /// Begins to connect; never fails, see [`Self::state`].
-    pub fn start(_config: TrackerConfig, _tasks: &Tasks) -> Self {
-        todo!()
+    /// Begins to connect; never fails, see [`Self::state`]. Blocks for a small file.
+    pub fn start(config: TrackerConfig, tasks: &Tasks) -> Self {
+        let trust = Trust::new(&config.address, config.known_trackers);
+        let shared = Arc::new(Shared {
+            introduction: Introduction {
+                address: config.address,
+                identity: config.identity,
+                name: config.name,
+                listen: config.listen,
+                advertise: config.advertise,
+            },
+            trust,
+            requests: Requests::default(),
+            announcements: Announcements::default(),
+            state: watch::Sender::new(TrackerState::Connecting { why: String::new() }),
+            events: broadcast::Sender::new(EVENTS),
+            notices: config.notices,
+            key: OnceLock::new(),
+            clock: Mutex::new(None),
+            lost_at: Mutex::new(Instant::now()),
+            leaving: CancellationToken::new(),
+        });
+        tasks.spawn("tracker client", run::run(Arc::clone(&shared)));
+        Self { shared }
     }
 
     /// Asks the tracker and waits for its answer, at most [`REQUEST_DEADLINE`].
-    pub async fn request(&self, _request: Request) -> Result<Reply, TrackerError> {
-        todo!()
+    ///
+    /// A connection that was lost a moment ago is waited for. A question that changes nothing when asked twice is asked
+    /// again when its connection ends before the answer.
+    pub async fn request(&self, request: Request) -> Result<Reply, TrackerError> {
+        let deadline = Instant::now() + REQUEST_DEADLINE;
+        loop {
+            let line = self.line(deadline).await?;
+            let why = match timeout_at(deadline, line.ask(request.clone())).await {
+                Ok(Ok(Some(answer))) => return Ok(answer?),
+                Ok(Ok(None)) if may_be_repeated(&request) => continue,
+                Ok(Ok(None)) => "the connection ended".to_owned(),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => format!("for {} s", REQUEST_DEADLINE.as_secs()),
+            };
+            return Err(TrackerError::NoAnswer { place: self.place(), why });
+        }
+    }
+
+    /// The way to the open connection, waited for where it makes sense to.
+    async fn line(&self, deadline: Instant) -> Result<Line, TrackerError> {
+        let mut state = self.state();
+        loop {
+            let (until, why) = match &*state.borrow_and_update() {
+                TrackerState::Failed(error) => return Err(error.clone()),
+                TrackerState::Connected(_) => match self.shared.requests.line() {
+                    Some(line) => return Ok(line),
+                    // It ended just now, and the state is about to say so.
+                    None => (deadline, String::new()),
+                },
+                // Never reached, and a try has failed: most likely nobody has started one.
+                TrackerState::Connecting { why } if self.tracker_key().is_none() && !why.is_empty() => {
+                    (Instant::now(), why.clone())
+                }
+                TrackerState::Connecting { why } => (deadline.min(self.shared.lost_at() + PATIENCE), why.clone()),
+            };
+            if self.shared.leaving.is_cancelled() || timeout_at(until, state.changed()).await.is_err() {
+                let why = if why.is_empty() { "it has not answered yet".to_owned() } else { why };
+                return Err(TrackerError::NotConnected { place: self.place(), why });
+            }
+        }
     }
 
     /// How the connection is, now and whenever that changes.
     pub fn state(&self) -> watch::Receiver<TrackerState> {
-        todo!()
+        self.shared.state.subscribe()
     }
 
     /// What the tracker tells by itself. A receiver that lags loses the oldest.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        todo!()
+        self.shared.events.subscribe()
     }
 
-    /// Which network this is; `None` until the tracker was reached for the first time, unless it is pinned.
+    /// Which network this is; `None` until the tracker was reached for the first time, unless its key is pinned or
+    /// remembered.
     pub fn network(&self) -> Option<NetworkId> {
-        todo!()
+        let reached = self.tracker_key().map(|key| NetworkId(key.peer_id().0));
+        reached.or_else(|| self.shared.trust.expected())
     }
 
     /// The key that the tracker signs tickets with; `None` until it was reached for the first time.
     pub fn tracker_key(&self) -> Option<PublicKey> {
-        todo!()
+        self.shared.key.get().copied()
     }
 
     /// The tracker's time, milliseconds since 1970 (UTC): this machine's until it was reached for the first time.
     pub fn now_ms(&self) -> u64 {
-        todo!()
+        let clock = *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        match clock {
+            Some(TrackerClock { time_ms, at }) => time_ms.saturating_add(milliseconds(at.elapsed())),
+            None => milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+        }
     }
 
     /// Says which chunks of a file are here, now and after every reconnect. [`Have::All`] and [`Have::Map`] replace what
     /// was said, at once; [`Have::Add`] adds to it and goes out at most once a second; [`Have::None`] withdraws it.
-    pub fn announce(&self, _file: FileId, _have: Have) {
-        todo!()
+    pub fn announce(&self, file: FileId, have: Have) {
+        self.shared.announcements.set(file, &have);
     }
 
-    /// Leaves the network in good order and ends the connection. Idempotent.
+    /// Leaves the network in good order and ends the connection, within a second. Idempotent.
     pub async fn leave(&self) {
-        todo!()
+        if let Some(line) = self.shared.requests.line() {
+            let deadline = Instant::now() + LEAVE_DEADLINE;
+            // Whether it heard or not, this peer goes.
+            drop(timeout_at(deadline, line.ask(Request::Leave)).await);
+        }
+        self.shared.leaving.cancel();
+    }
+
+    fn place(&self) -> String {
+        self.shared.introduction.address.place()
     }
 }
+
+impl Shared {
+    fn lost_at(&self) -> Instant {
+        *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether doing it twice comes to the same as doing it once, for the tracker and for who asked.
+const fn may_be_repeated(request: &Request) -> bool {
+    match request {
+        Request::Hello(_) | Request::Leave | Request::Deregister { .. } | Request::Completed { .. } => false,
+        Request::DialMe { .. } | Request::Dialled { .. } | Request::Announce { .. } => false,
+        Request::Register { .. } | Request::Plan { .. } | Request::Ticket { .. } => true,
+        Request::List(_) | Request::Search { .. } | Request::Loc { .. } | Request::Users | Request::Where { .. } => {
+            true
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! A connection: dialled, secured, joined, and then read and written until it ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::FileId;
+use common::identity::{Identity, PublicKey};
+use common::tls::{self, Expect, UnexpectedPeer};
+use common::wire::TRACKER_ALPN;
+use common::wire::tracker::{
+    Code, Event, FromPeer, FromTracker, Hello, Refusal, Reply, Request, Strange, TooLarge, Welcome,
+};
+use tokio::io::{ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::announcements::Announcements;
+use super::dial::{dial, words};
+use super::frames::{self, FrameReader};
+use super::interfaces::reachable_addresses;
+use super::requests::{Asked, LineEnd, Question};
+use super::{NameChoice, TrackerAddress};
+
+/// A host that does not answer at all is given up after so long: long enough for a lost SYN to be sent again, short enough
+/// that a peer is back within 5 s of its tracker.
+const DIAL_DEADLINE: Duration = Duration::from_secs(3);
+/// Until the handshake is done and the tracker has let this peer in.
+const JOIN_DEADLINE: Duration = Duration::from_secs(5);
+/// A tracker may ask to be waited for so long, and no longer, before its silence counts.
+const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+/// A tracker cannot make this peer reconnect all the time.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
+/// Answers to pings that wait to be written; of a tracker that pings faster than it reads, the rest is dropped.
+const PONGS: usize = 8;
+/// The number of the one request that is sent before the line is open; those that follow begin with 1.
+const HELLO_ID: u64 = 0;
+
+type Reader = FrameReader<ReadHalf<TlsStream<TcpStream>>>;
+type Writer = WriteHalf<TlsStream<TcpStream>>;
+
+/// How this peer introduces itself.
+#[derive(Debug)]
+pub(super) struct Introduction {
+    pub(super) address: TrackerAddress,
+    pub(super) identity: Arc<Identity>,
+    pub(super) name: NameChoice,
+    pub(super) listen: SocketAddr,
+    pub(super) advertise: Vec<SocketAddr>,
+}
+
+/// A connection on which this peer is on the network.
+#[derive(Debug)]
+pub(super) struct Joined {
+    reader: Reader,
+    writer: Writer,
+    /// The tracker's key.
+    pub(super) key: PublicKey,
+    /// What it said.
+    pub(super) welcome: Welcome,
+    /// When it said so.
+    pub(super) at: Instant,
+}
+
+/// Why this peer is not on the network.
+#[derive(Debug)]
+pub(super) enum JoinError {
+    /// Nobody there, or nobody who speaks like a tracker: a phrase.
+    NoTracker(String),
+    /// A tracker, but not the expected one.
+    Unexpected(UnexpectedPeer),
+    /// It does not let this peer in.
+    Refused(Refusal),
+}
+
+/// Dials, secures and joins.
+pub(super) async fn join(introduction: &Introduction, expect: Expect) -> Result<Joined, JoinError> {
+    let address = &introduction.address;
+    let stream = dial(&address.host, address.port, DIAL_DEADLINE).await.map_err(JoinError::NoTracker)?;
+    match timeout(JOIN_DEADLINE, join_on(stream, introduction, expect)).await {
+        Ok(joined) => joined,
+        Err(_) => Err(JoinError::NoTracker("what is there does not answer as a tracker does".to_owned())),
+    }
+}
+
+async fn join_on(stream: TcpStream, introduction: &Introduction, expect: Expect) -> Result<Joined, JoinError> {
+    let config = tls::client_config(&introduction.identity, expect, TRACKER_ALPN);
+    let connected = TlsConnector::from(config).connect(tls::server_name(), stream).await;
+    let stream = connected.map_err(|error| handshake_error(&error))?;
+    let Some(key) = tls::peer_key(stream.get_ref().1) else {
+        return Err(JoinError::NoTracker("what is there is no tracker".to_owned()));
+    };
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut reader = FrameReader::new(reader);
+    let hello = FromPeer::Request { id: HELLO_ID, op: Request::Hello(hello(introduction)) };
+    send(&mut writer, &hello).await.map_err(|error| JoinError::NoTracker(words(&error)))?;
+    let welcome = welcome(&mut reader, &mut writer).await?;
+    Ok(Joined { reader, writer, key, welcome, at: Instant::now() })
+}
+
+fn handshake_error(error: &io::Error) -> JoinError {
+    let Some(tls_error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return JoinError::NoTracker(words(error));
+    };
+    match UnexpectedPeer::in_error(tls_error) {
+        Some(unexpected) => JoinError::Unexpected(unexpected),
+        None => JoinError::NoTracker(format!("what is there is no tracker: {tls_error}")),
+    }
+}
+
+fn hello(introduction: &Introduction) -> Hello {
+    let (name, name_is_default) = match &introduction.name {
+        NameChoice::Given(name) => (name, false),
+        NameChoice::Default(name) => (name, true),
+    };
+    Hello {
+        name: name.as_str().to_owned(),
+        name_is_default,
+        port: introduction.listen.port(),
+        interfaces: reachable_addresses(introduction.listen),
+        advertised: introduction.advertise.clone(),
+        agent: concat!("shoal-peer/", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+async fn send(writer: &mut Writer, message: &FromPeer) -> io::Result<()> {
+    let frame = message.to_frame().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    frames::write(writer, &frame).await
+}
+
+/// Waits for the answer to the hello; pings are answered meanwhile.
+async fn welcome(reader: &mut Reader, writer: &mut Writer) -> Result<Welcome, JoinError> {
+    loop {
+        match next_message(reader).await.map_err(JoinError::NoTracker)? {
+            FromTracker::Reply { id: HELLO_ID, result: Reply::Welcome(welcome) } => return Ok(welcome),
+            FromTracker::Refusal { id: HELLO_ID, error } => return Err(JoinError::Refused(error)),
+            FromTracker::Ping(number) => {
+                let sent = send(writer, &FromPeer::Pong(number)).await;
+                sent.map_err(|error| JoinError::NoTracker(words(&error)))?;
+            }
+            FromTracker::Event(Event::Shutdown) => return Err(JoinError::NoTracker("it is ending".to_owned())),
+            other => tracing::debug!(?other, "before the welcome"),
+        }
+    }
+}
+
+/// The next message that this program knows; what a newer tracker may say besides is passed over.
+async fn next_message(reader: &mut Reader) -> Result<FromTracker, String> {
+    loop {
+        let body = match reader.next().await {
+            Ok(Some(body)) => body,
+            Ok(None) => return Err("it closed the connection".to_owned()),
+            Err(error) => return Err(words(&error)),
+        };
+        match FromTracker::from_body(&body) {
+            Ok(message) => return Ok(message),
+            Err(strange @ Strange::Answer(id)) => {
+                // Who asked need not wait for the deadline.
+                let error = Refusal { code: Code::Newer, text: strange.to_string(), candidates: Vec::new() };
+                return Ok(FromTracker::Refusal { id, error });
+            }
+            Err(strange @ Strange::Newer) => tracing::debug!(%strange),
+            Err(Strange::Malformed) => return Err("it sent what is no message".to_owned()),
+        }
+    }
+}
+
+/// Moves messages until the connection ends; says why it did. Events go to `on_event`.
+pub(super) async fn serve(
+    joined: Joined,
+    mut line: LineEnd<'_>,
+    announcements: &Announcements,
+    on_event: impl FnMut(Event),
+) -> String {
+    let Joined { mut reader, mut writer, welcome, .. } = joined;
+    let silence = Duration::from_millis(welcome.silence_ms).clamp(SHORTEST_SILENCE, LONGEST_SILENCE);
+    let (pong, pongs) = mpsc::channel(PONGS);
+    let asked = line.asked.clone();
+    tokio::select! {
+        why = read_all(&mut reader, &asked, &pong, silence, on_event) => why,
+        why = write_all(&mut writer, &mut line, pongs, announcements) => why,
+    }
+}
+
+async fn read_all(
+    reader: &mut Reader,
+    asked: &Asked,
+    pong: &mpsc::Sender<u64>,
+    silence: Duration,
+    mut on_event: impl FnMut(Event),
+) -> String {
+    loop {
+        let message = match timeout(silence, next_message(reader)).await {
+            Ok(Ok(message)) => message,
+            Ok(Err(why)) => return why,
+            Err(_) => return format!("it has said nothing for {} s", silence.as_secs()),
+        };
+        match message {
+            FromTracker::Reply { id, result } => asked.answer(id, Ok(result)),
+            FromTracker::Refusal { id, error } => asked.answer(id, Err(error)),
+            FromTracker::Ping(number) => {
+                if pong.try_send(number).is_err() {
+                    tracing::debug!("the tracker pings faster than it takes answers");
+                }
+            }
+            FromTracker::Event(Event::Shutdown) => return "it has ended".to_owned(),
+            FromTracker::Event(event) => on_event(event),
+        }
+    }
+}
+
+/// Writes, first things first: 1. answers to pings, 2. what is announced, 3. questions.
+async fn write_all(
+    writer: &mut Writer,
+    line: &mut LineEnd<'_>,
+    mut pongs: mpsc::Receiver<u64>,
+    announcements: &Announcements,
+) -> String {
+    // One announcement at a time: a tracker that is slow is not buried under them.
+    let mut announced: Option<(Question, Vec<FileId>)> = None;
+    loop {
+        let frame = tokio::select! {
+            biased;
+            Some(number) = pongs.recv() => FromPeer::Pong(number).to_frame().expect("a pong is short"),
+            answer = answer_to(&mut announced) => {
+                if let Some((_, files)) = announced.take() {
+                    announcements.on_answer(&files, answer);
+                }
+                continue;
+            }
+            batch = announcements.next_batch(), if announced.is_none() => {
+                let files = batch.iter().map(|swarm| swarm.file).collect();
+                match line.asked.register(Request::Announce { swarms: batch }) {
+                    Ok(mut question) => {
+                        let frame = std::mem::take(&mut question.frame);
+                        announced = Some((question, files));
+                        frame
+                    }
+                    Err(TooLarge { .. }) => unreachable!("batches keep to the limit of a frame"),
+                }
+            }
+            Some(frame) = line.queue.recv() => frame,
+        };
+        if let Err(error) = frames::write(writer, &frame).await {
+            return words(&error);
+        }
+    }
+}
+
+/// The answer to the announcement that is under way; never, when there is none.
+async fn answer_to(announced: &mut Option<(Question, Vec<FileId>)>) -> Result<Reply, Refusal> {
+    match announced {
+        Some((question, _)) => match (&mut question.answer).await {
+            Ok(answer) => answer,
+            // The connection is ending, and all will be announced on the next.
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
