@@ -79,10 +79,10 @@ fn main() -> ExitCode {
     let Cli { bench, options } = Cli::parse();
     let report = match bench {
         Bench::Transfer => transfer::run(&options),
-        Bench::Multi => multi::run(&options),
+        Bench::Multi => Ok(multi::run(&options)),
         Bench::Hash => Ok(hash::run(&options)),
-        Bench::Crowd { downloaders } => crowd::run(&options, downloaders),
-        Bench::Resume => resume::run(&options),
+        Bench::Crowd { downloaders } => Ok(crowd::run(&options, downloaders)),
+        Bench::Resume => Ok(resume::run(&options)),
         Bench::Soak { name } => soak::run(&options, name.as_deref()),
     };
     match report {

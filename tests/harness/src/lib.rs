@@ -2,6 +2,7 @@
 //!
 //! Each module uses only those that stand after it in this list:
 //!
+//! - [`scenario`]: what must always work, small for tests, large for soaks
 //! - [`hostile`]: clients and seeders that break the rules
 //! - [`cluster`]: a tracker, its peers and files, in processes of their own
 //! - [`peer`]: `peer serve`, and one-shot commands beside it
@@ -26,6 +27,7 @@ pub mod peer;
 pub mod privilege;
 pub mod process;
 pub mod programs;
+pub mod scenario;
 pub mod slots;
 pub mod small_disk;
 pub mod wait;

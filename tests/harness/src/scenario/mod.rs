@@ -1,0 +1,157 @@
+//! Scenarios: what must always work, in as many rounds and at such a size as one likes. Tests run them small, `bench soak`
+//! large; both run the same code.
+
+mod changes;
+mod chaos;
+mod crowd;
+mod freezes;
+mod kills;
+mod multi;
+mod resume;
+mod sizes;
+mod tracker_kills;
+
+use std::time::Duration;
+
+use crate::peer::Peer;
+
+pub use crowd::{Crowd, CrowdResult, run_crowd};
+pub use multi::{Multi, MultiResult, run_multi};
+pub use resume::{Resume, ResumeResult, run_resume};
+pub use sizes::send_sizes;
+
+/// 1 MiB.
+pub const MIB: u64 = 1 << 20;
+/// No process may have more resident at any size of file.
+pub const MEMORY_LIMIT: u64 = 100 * MIB;
+/// How long any one step may take on a busy machine, a large transfer included.
+pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(600);
+
+/// How much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scale {
+    /// How often.
+    pub rounds: u32,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
+/// Something that must always work.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// What `bench soak` calls it.
+    pub name: &'static str,
+    /// What happens, in a sentence.
+    pub about: &'static str,
+    /// For tests: a few seconds.
+    pub small: Scale,
+    /// For a soak: minutes.
+    pub large: Scale,
+    /// Runs it; panics where something did not work.
+    pub run: fn(Scale) -> Findings,
+}
+
+/// What was measured on the way.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Findings {
+    /// In the order in which they are told.
+    pub figures: Vec<Measured>,
+}
+
+/// One figure, once a round or in all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// What it is.
+    pub name: &'static str,
+    /// In what.
+    pub unit: &'static str,
+    /// The values.
+    pub values: Vec<f64>,
+}
+
+impl Findings {
+    fn with(mut self, name: &'static str, unit: &'static str, values: Vec<f64>) -> Self {
+        self.figures.push(Measured { name, unit, values });
+        self
+    }
+}
+
+/// All scenarios.
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "downloader-kills",
+        about: "the downloader is killed at random moments, and goes on each time",
+        small: Scale { rounds: 4, size: 48 * MIB },
+        large: Scale { rounds: 20, size: 1024 * MIB },
+        run: kills::downloader_kills,
+    },
+    Scenario {
+        name: "seeder-kills",
+        about: "one of three seeders is killed at a random moment of each download",
+        small: Scale { rounds: 2, size: 24 * MIB },
+        large: Scale { rounds: 20, size: 256 * MIB },
+        run: kills::seeder_kills,
+    },
+    Scenario {
+        name: "seeder-freezes",
+        about: "one of three seeders is stopped (SIGSTOP) in the middle of each download",
+        small: Scale { rounds: 1, size: 24 * MIB },
+        large: Scale { rounds: 20, size: 64 * MIB },
+        run: freezes::seeder_freezes,
+    },
+    Scenario {
+        name: "tracker-kills",
+        about: "the tracker is killed and started again in the middle of each download",
+        small: Scale { rounds: 2, size: 16 * MIB },
+        large: Scale { rounds: 20, size: 64 * MIB },
+        run: tracker_kills::tracker_kills,
+    },
+    Scenario {
+        name: "changes",
+        about: "the seeder's file is changed, truncated, replaced or deleted in the middle of each download",
+        small: Scale { rounds: 4, size: 8 * MIB },
+        large: Scale { rounds: 40, size: 64 * MIB },
+        run: changes::changes,
+    },
+    Scenario {
+        name: "sparse",
+        about: "a large file without content goes through, in little memory",
+        small: Scale { rounds: 1, size: 512 * MIB },
+        large: Scale { rounds: 1, size: 20 * 1024 * MIB },
+        run: sizes::sparse,
+    },
+    Scenario {
+        name: "chaos",
+        about: "seeders, downloaders and the tracker are killed and started again in random order",
+        small: Scale { rounds: 6, size: 24 * MIB },
+        large: Scale { rounds: 100, size: 512 * MIB },
+        run: chaos::chaos,
+    },
+];
+
+/// The scenario of this name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+/// Chunk bytes that these peers have sent together.
+fn uploaded<'a>(peers: impl IntoIterator<Item = &'a Peer>) -> u64 {
+    peers.into_iter().map(|peer| peer.status().uploaded_bytes).sum()
+}
+
+/// A rate as `--limit-up` takes it.
+fn limit_up(bytes_per_sec: u64) -> [String; 2] {
+    ["--limit-up".to_owned(), bytes_per_sec.to_string()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_different() {
+        let names: BTreeSet<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+}
