@@ -1,29 +1,63 @@
 //! The engine: one handle to everything that moves chunks. It accepts and dials peers, serves what is shared, runs
 //! downloads, and announces to the tracker what is here.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::num::NonZeroU64;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use common::id::{FileId, NetworkId, PeerId};
 use common::identity::Identity;
 use common::merkle::ChunkHashes;
-use common::wire::tracker::Plan;
-use tokio::sync::{broadcast, mpsc, watch};
+use common::tls::Expect;
+use common::wire::peer::Reason;
+use common::wire::tracker::{Event, Have, Plan, Request};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::{Progress, Share};
+use crate::context::{Buffers, Context};
+use crate::download::{Job, JobEvent, JobTools};
+use crate::gate::Gate;
+use crate::limit::Limiter;
+use crate::link::Link;
+use crate::links::{self, Links};
 use crate::notice::Notice;
-use crate::storage::Stamp;
+use crate::storage::{Partial, PartialRecord, Stamp};
+use crate::swarm::{ReadFailure, Swarm, Swarms};
 use crate::tasks::Tasks;
 use crate::tracker_client::TrackerClient;
 
+/// How long the answer to a ping may take.
+const PING_DEADLINE: Duration = Duration::from_secs(5);
+/// How often the stamps of shared files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How long to wait when no connection can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that the kernel holds until they are accepted.
+const BACKLOG: i32 = 1024;
+
 /// Runs all transfers of this process; clones are handles to the same.
 #[derive(Debug, Clone)]
-pub struct Engine {}
+pub struct Engine {
+    context: Arc<Context>,
+    local: SocketAddr,
+    downloading: PathBuf,
+    jobs: Arc<Jobs>,
+}
+
+/// The downloads under way, for what the tracker tells of their files.
+#[derive(Debug, Default)]
+struct Jobs {
+    by_file: Mutex<HashMap<FileId, mpsc::Sender<JobEvent>>>,
+}
 
 /// What an engine is made from.
 #[derive(Debug)]
@@ -163,54 +197,267 @@ pub struct Counters {
 }
 
 impl Engine {
-    /// Begins to accept peers.
-    pub async fn bind(_config: EngineConfig, _tasks: &Tasks) -> io::Result<Self> {
-        todo!()
+    /// Begins to accept peers; until [`Self::join`] all are turned away.
+    pub async fn bind(config: EngineConfig, tasks: &Tasks) -> io::Result<Self> {
+        let listener = listen(config.listen).await?;
+        let local = listener.local_addr()?;
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let context = Arc::new(Context {
+            identity: config.identity,
+            port: local.port(),
+            swarms: Swarms::default(),
+            links: Links::new(),
+            up: Limiter::new(config.limit_up),
+            down: Limiter::new(config.limit_down),
+            buffers: Buffers::new(),
+            workers: Arc::new(Semaphore::new(cores)),
+            rechecks: Arc::new(Semaphore::new(1)),
+            notices: config.notices,
+            tasks: tasks.clone(),
+            events: config.events,
+            joined: OnceLock::new(),
+            uploaded: AtomicU64::new(0),
+            downloaded: AtomicU64::new(0),
+            links_made: AtomicU64::new(0),
+        });
+        tasks.spawn("accept peers", accept(Arc::clone(&context), listener));
+        Ok(Self { context, local, downloading: config.downloading, jobs: Arc::default() })
     }
 
     /// Where peers are accepted.
     pub fn local_addr(&self) -> SocketAddr {
-        todo!()
+        self.local
     }
 
     /// Serves and downloads in the network of this tracker from now on, in no other. Called once.
-    pub fn join(&self, _tracker: TrackerClient) {
-        todo!()
+    pub fn join(&self, tracker: TrackerClient) {
+        let events = tracker.events();
+        if self.context.joined.set(tracker).is_err() {
+            tracing::error!("an engine joins only once");
+            return;
+        }
+        let (context, jobs) = (Arc::clone(&self.context), Arc::clone(&self.jobs));
+        self.context.tasks.spawn("tracker events", follow(context, jobs, events));
+        self.context.tasks.spawn("look after shared files", look_after(Arc::clone(&self.context)));
     }
 
     /// Serves a complete file and announces it. Again with the same file: nothing changes.
-    pub fn share(&self, _shared: Shared) {
-        todo!()
+    pub fn share(&self, shared: Shared) {
+        let Shared { file, path, stamp, hashes } = shared;
+        let swarm = match Swarm::complete(hashes, path.clone(), stamp) {
+            Ok(swarm) => swarm,
+            Err(error) => {
+                self.context.notice(Notice::Withdrawn {
+                    path,
+                    file,
+                    why: format!("it can no longer be read ({error})"),
+                });
+                // The library drops it at the next start where this cannot be told.
+                let _ = self.context.events.try_send(EngineEvent::Withdrawn { file });
+                return;
+            }
+        };
+        let (_, new) = self.context.swarms.add(swarm);
+        if new {
+            self.context.tracker().announce(file, Have::All);
+        }
     }
 
-    /// Stops serving a file and withdraws it.
-    pub fn unshare(&self, _file: &FileId) {
-        todo!()
+    /// Stops serving a file and withdraws it. One that is being downloaded is left alone.
+    pub fn unshare(&self, file: &FileId) {
+        let Some(swarm) = self.context.swarms.find(file).filter(|swarm| swarm.is_complete()) else { return };
+        if self.context.swarms.remove(&swarm) {
+            self.context.tracker().announce(*file, Have::None);
+            swarm.refuse_all("this file is shared no more");
+        }
     }
 
     /// Downloads, goes on where an earlier run stopped, and serves what is there meanwhile and afterwards. Progress goes
     /// to the watch; cancelling the token ends it with [`DownloadError::Cancelled`].
     pub async fn download(
         &self,
-        _spec: DownloadSpec,
-        _progress: watch::Sender<Option<Progress>>,
-        _cancel: CancellationToken,
+        spec: DownloadSpec,
+        progress: watch::Sender<Option<Progress>>,
+        cancel: CancellationToken,
     ) -> Result<Done, DownloadError> {
-        todo!()
+        let file = spec.file;
+        let context = Arc::clone(&self.context);
+        let tools = JobTools { context, downloading: self.downloading.clone(), progress, cancel };
+        let _guard = JobGuard { jobs: Arc::clone(&self.jobs), file };
+        let jobs = Arc::clone(&self.jobs);
+        Box::pin(Job::run(spec, tools, move |file, events| {
+            jobs.lock().insert(file, events);
+        }))
+        .await
     }
 
-    /// What earlier runs did not finish.
+    /// What earlier runs did not finish. Blocks while it looks; call it before what is complete is shared again.
     pub fn unfinished(&self) -> io::Result<Vec<Unfinished>> {
-        todo!()
+        let records = match Partial::list(&self.downloading) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed?,
+        };
+        let unfinished = records.into_iter().map(|PartialRecord { meta }| Unfinished {
+            network: meta.network,
+            spec: DownloadSpec {
+                entry: meta.entry,
+                name: meta.name,
+                file: meta.file,
+                target: meta.target,
+                wait: None,
+                plan: None,
+            },
+        });
+        Ok(unfinished.collect())
     }
 
     /// Asks a peer whether it is there, at the first of these addresses that answers.
-    pub async fn ping(&self, _peer: Option<PeerId>, _addresses: &[SocketAddr]) -> io::Result<Pong> {
-        todo!()
+    pub async fn ping(&self, peer: Option<PeerId>, addresses: &[SocketAddr]) -> io::Result<Pong> {
+        let (link, lasting) = match peer {
+            Some(peer) => (links::connect(&self.context, peer, addresses).await?, true),
+            None => {
+                let (stream, introduced) = links::dial(&self.context, Expect::Anyone, addresses).await?;
+                (Link::start(stream, introduced, &self.context), false)
+            }
+        };
+        let (answer, answered) = oneshot::channel();
+        link.ping(Some(answer));
+        let answered = timeout(PING_DEADLINE, answered).await;
+        if !lasting {
+            link.close(Reason::Done, "that was all");
+        }
+        match answered {
+            Ok(Ok(round_trip)) => Ok(Pong { peer: link.peer(), address: link.address(), round_trip }),
+            Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::ConnectionReset, "it hung up")),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer in 5 s")),
+        }
     }
 
     /// What was moved.
     pub fn counters(&self) -> Counters {
-        todo!()
+        Counters {
+            uploaded: self.context.uploaded.load(Ordering::Relaxed),
+            downloaded: self.context.downloaded.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Jobs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<FileId, mpsc::Sender<JobEvent>>> {
+        self.by_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Forgets the job of a download that has ended.
+struct JobGuard {
+    jobs: Arc<Jobs>,
+    file: FileId,
+}
+
+impl Drop for JobGuard {
+    fn drop(&mut self) {
+        let mut jobs = self.jobs.lock();
+        // Another download of the same file was refused, and must not forget the first.
+        if jobs.get(&self.file).is_some_and(mpsc::Sender::is_closed) {
+            jobs.remove(&self.file);
+        }
+    }
+}
+
+/// Listens at an address; one that is any IPv6 address takes IPv4 too, and a machine without IPv6 gets IPv4 alone.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match listen_at(address) {
+        Err(error) if address == SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()) => {
+            // Only where there is no IPv6: a port in use is in use.
+            if error.kind() == io::ErrorKind::AddrInUse {
+                return Err(error);
+            }
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        listener => listener,
+    }
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Takes connections for ever.
+async fn accept(context: Arc<Context>, listener: TcpListener) {
+    let gate = Gate::default();
+    loop {
+        let (socket, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: others must end first.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let pass = gate.enter(address.ip());
+        let context = Arc::clone(&context);
+        context.clone().tasks.spawn("greet", async move {
+            let greeted = tokio::select! {
+                greeted = links::accept(&context, socket, address) => greeted,
+                () = pass.shown_out() => Err(io::Error::other("too many wait from this address")),
+            };
+            if let Err(error) = greeted {
+                tracing::debug!(%address, %error, "a connection came to nothing");
+            }
+        });
+    }
+}
+
+/// Does what the tracker says.
+async fn follow(context: Arc<Context>, jobs: Arc<Jobs>, mut events: broadcast::Receiver<Event>) {
+    loop {
+        match events.recv().await {
+            Ok(Event::Holder { file, holder }) => {
+                let job = jobs.lock().get(&file).cloned();
+                if let Some(job) = job {
+                    // A job that is too busy asks for a plan later.
+                    let _ = job.try_send(JobEvent::Holder(holder));
+                }
+            }
+            Ok(Event::Dial { peer, addresses }) => {
+                let context = Arc::clone(&context);
+                context.clone().tasks.spawn("dial back", async move {
+                    let reached = links::connect(&context, peer, &addresses).await.is_ok();
+                    // The tracker may be gone; then nobody needs to know.
+                    let _ = context.tracker().request(Request::Dialled { peer, reached }).await;
+                });
+            }
+            Ok(_) => {}
+            Err(broadcast::error::RecvError::Lagged(missed)) => tracing::debug!(missed, "events were missed"),
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Looks at the stamps of all shared files again and again, and withdraws what has changed.
+async fn look_after(context: Arc<Context>) {
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let swarms = context.swarms.all();
+        let checking = tokio::task::spawn_blocking(move || {
+            let changed = swarms.into_iter().filter_map(|swarm| match swarm.check() {
+                Err(ReadFailure::Changed(why)) => Some((swarm, why)),
+                _ => None,
+            });
+            changed.collect::<Vec<_>>()
+        });
+        for (swarm, why) in checking.await.unwrap_or_default() {
+            context.withdraw(&swarm, &why);
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::bitmap::Bitmap;
 use crate::chunk::Layout;
 use crate::id::{FileId, Hash, IdError, NetworkId};
 use crate::reader::{ReadError, Reader};
+use crate::ticket::MAX_TICKET;
 
 use super::{FRAME_HEADER, MAX_PEER_FRAME};
 
@@ -26,8 +27,6 @@ pub const MAX_CHUNKS_NAMED: usize = 4096;
 pub const MAX_MAP_PART: usize = 32 << 10;
 /// Most bytes after one [`Message::Piece`].
 pub const MAX_PIECE: u32 = 1 << 20;
-/// Most bytes of a ticket.
-const MAX_TICKET: usize = 1024;
 /// Most bytes of a sentence.
 const MAX_TEXT: usize = 1024;
 

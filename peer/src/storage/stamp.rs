@@ -1,4 +1,4 @@
-//! Storage: files on disk, complete and in the making.
+//! Stamps: what the file system says of a file.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;

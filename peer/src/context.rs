@@ -1,0 +1,140 @@
+//! What all links and downloads of one engine share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use common::identity::Identity;
+use common::wire::tracker::Have;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+
+use crate::engine::EngineEvent;
+use crate::limit::Limiter;
+use crate::links::Links;
+use crate::notice::Notice;
+use crate::storage::SEGMENT;
+use crate::swarm::{Swarm, Swarms};
+use crate::tasks::Tasks;
+use crate::tracker_client::TrackerClient;
+
+/// Segments that may be in memory between the network and the disk, 1 MiB each.
+const BUFFERS: usize = 32;
+/// Buffers kept for the next segments.
+const SPARE_BUFFERS: usize = 16;
+
+/// What all links and downloads of one engine share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) identity: Arc<Identity>,
+    /// Where peers are accepted.
+    pub(crate) port: u16,
+    pub(crate) swarms: Swarms,
+    pub(crate) links: Links,
+    pub(crate) up: Limiter,
+    pub(crate) down: Limiter,
+    pub(crate) buffers: Arc<Buffers>,
+    /// Hashing and writing at once.
+    pub(crate) workers: Arc<Semaphore>,
+    /// Chunks that downloaders call bad are hashed again one at a time; more reports meanwhile are dropped.
+    pub(crate) rechecks: Arc<Semaphore>,
+    pub(crate) notices: broadcast::Sender<Notice>,
+    pub(crate) tasks: Tasks,
+    pub(crate) events: mpsc::Sender<EngineEvent>,
+    pub(crate) joined: OnceLock<TrackerClient>,
+    pub(crate) uploaded: AtomicU64,
+    pub(crate) downloaded: AtomicU64,
+    pub(crate) links_made: AtomicU64,
+}
+
+impl Context {
+    /// The tracker. Links and downloads begin only after the engine has joined.
+    pub(crate) fn tracker(&self) -> &TrackerClient {
+        self.joined.get().expect("links and downloads begin only after join")
+    }
+
+    pub(crate) fn next_link(&self) -> u64 {
+        self.links_made.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn on_uploaded(&self, bytes: u64) {
+        self.uploaded.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn on_downloaded(&self, bytes: u64) {
+        self.downloaded.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Tells the user; nobody may be looking.
+    pub(crate) fn notice(&self, notice: Notice) {
+        let _ = self.notices.send(notice);
+    }
+
+    /// A shared file is not what it was: stops serving it and says so. Once for each swarm.
+    pub(crate) fn withdraw(&self, swarm: &Arc<Swarm>, why: &str) {
+        if !self.swarms.remove(swarm) {
+            return;
+        }
+        let file = swarm.file();
+        self.tracker().announce(file, Have::None);
+        swarm.refuse_all(why);
+        if let Some(path) = swarm.path() {
+            tracing::warn!(path = %path.display(), why, "a shared file was withdrawn");
+            self.notice(Notice::Withdrawn { path, file, why: why.to_owned() });
+        }
+        if self.events.try_send(EngineEvent::Withdrawn { file }).is_err() {
+            tracing::warn!("the library was not told that {file} was withdrawn; it will see at the next start");
+        }
+    }
+
+    /// A downloader calls a chunk bad: hashes it again, off the reactor, one at a time.
+    pub(crate) fn recheck(self: &Arc<Self>, swarm: Arc<Swarm>, chunk: u32) {
+        let Ok(permit) = Arc::clone(&self.rechecks).try_acquire_owned() else { return };
+        let context = Arc::clone(self);
+        self.tasks.spawn("recheck", async move {
+            let _permit = permit;
+            let checked = Arc::clone(&swarm);
+            let result = tokio::task::spawn_blocking(move || checked.check_chunk(chunk)).await;
+            if let Ok(Err(crate::swarm::ReadFailure::Changed(why))) = result {
+                context.withdraw(&swarm, &why);
+            }
+        });
+    }
+}
+
+/// Buffers for segments on their way from the network to the disk: so many, and no more.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    free: Arc<Semaphore>,
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+/// A buffer of [`SEGMENT`] bytes or less; goes back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    pub(crate) bytes: Vec<u8>,
+    owner: Arc<Buffers>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Buffers {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { free: Arc::new(Semaphore::new(BUFFERS)), spare: Mutex::default() })
+    }
+
+    /// An empty buffer with room for `bytes`, at most [`SEGMENT`]; waits until one is free.
+    pub(crate) async fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
+        let permit = Arc::clone(&self.free).acquire_owned().await.expect("the semaphore is never closed");
+        let mut spare = self.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop().unwrap_or_default();
+        spare.clear();
+        spare.reserve_exact(bytes.min(SEGMENT));
+        Buffer { bytes: spare, owner: Arc::clone(self), _permit: permit }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut spare = self.owner.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if spare.len() < SPARE_BUFFERS {
+            spare.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}

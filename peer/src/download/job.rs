@@ -1,0 +1,492 @@
+//! One download, from the plan to the final name. The job owns the picker, the contacts and the sessions, and is the
+//! only one that touches them; links and workers tell it what happens through one bounded queue.
+
+mod prepare;
+mod session;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::{FileId, PeerId};
+use common::merkle::ChunkHashes;
+use common::wire::peer::{Message, Reason};
+use common::wire::tracker::{Have, Plan, Reply, Request};
+use data_encoding::HEXLOWER;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use self::prepare::{Prepared, prepare};
+use self::session::Session;
+use super::contacts::Contacts;
+use super::layer::{Layer, Part};
+use super::picker::Picker;
+use super::tally::Tally;
+use super::{JobEvent, LinkEvent, Meter};
+use crate::command::{Activity, Progress};
+use crate::context::Context;
+use crate::engine::{Done, DownloadError, DownloadSpec, Shared};
+use crate::link::{Link, LinkId};
+use crate::notice::Notice;
+use crate::storage::{Partial, Stamp};
+use crate::swarm::Swarm;
+use crate::tracker_client::TrackerError;
+
+/// Events that may wait for the job; links wait when it is full, so that nothing gathers.
+const EVENTS: usize = 1024;
+/// How often the job looks at clocks and rates.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the journal's chunks are put on the disk.
+const SYNC_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the tracker is asked for a new plan: for new holders, and for a fresh ticket.
+const PLAN_INTERVAL: Duration = Duration::from_secs(30);
+/// The same while there is nobody to ask for what is missing.
+const STARVED_PLAN_INTERVAL: Duration = Duration::from_secs(3);
+/// How long after the start a holder that is not connected yet keeps the others from taking more than their share.
+const FAIR_START: Duration = Duration::from_millis(250);
+/// How long nobody may have what is missing until the user is told.
+const STARVED_NOTICE: Duration = Duration::from_secs(2);
+
+/// What a job needs from its engine.
+#[derive(Debug, Clone)]
+pub(crate) struct JobTools {
+    pub(crate) context: Arc<Context>,
+    pub(crate) downloading: PathBuf,
+    pub(crate) progress: watch::Sender<Option<Progress>>,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// One download that is under way.
+pub(crate) struct Job {
+    tools: JobTools,
+    spec: DownloadSpec,
+    began: Instant,
+    swarm: Arc<Swarm>,
+    partial: Arc<Partial>,
+    hashes: Option<Arc<ChunkHashes>>,
+    layer: Layer,
+    picker: Picker,
+    contacts: Contacts,
+    sessions: BTreeMap<LinkId, Session>,
+    meters: Vec<Arc<Meter>>,
+    tally: Tally,
+    ticket: Option<Vec<u8>>,
+    planning: bool,
+    planned: Option<Instant>,
+    fed: Instant,
+    told_starved: bool,
+    synced: Instant,
+    unsynced: u32,
+    syncing: Option<tokio::task::JoinHandle<io::Result<()>>>,
+    events: mpsc::Sender<JobEvent>,
+}
+
+impl Job {
+    /// Runs a download to its end. What has come is kept, however it ends.
+    pub(crate) async fn run(
+        spec: DownloadSpec,
+        tools: JobTools,
+        register: impl FnOnce(FileId, mpsc::Sender<JobEvent>),
+    ) -> Result<Done, DownloadError> {
+        let began = Instant::now();
+        let (events, mut queue) = mpsc::channel(EVENTS);
+        let (swarm, new) = tools.context.swarms.add(Swarm::making(spec.file));
+        if !new {
+            return Err(DownloadError::UnderWay);
+        }
+        // From here on the guard takes the swarm out again unless the download is done.
+        let guard = SwarmGuard { swarm: Arc::clone(&swarm), context: Arc::clone(&tools.context), done: false };
+        let prepared = tokio::select! {
+            prepared = prepare(&spec, &tools) => prepared?,
+            () = tools.cancel.cancelled() => return Err(DownloadError::Cancelled),
+        };
+        let source = prepared.partial.reader().map_err(|source| disk_error(&prepared.partial, source))?;
+        swarm.begin(events.clone(), source, prepared.done.clone());
+        register(spec.file, events.clone());
+        let mut job = Self::new(spec, tools, swarm, prepared, began, events);
+        job.announce_map();
+        job.know_hashes_of_small();
+        if let Some(plan) = job.spec.plan.take() {
+            job.on_plan(plan);
+        }
+        let result = job.drive(&mut queue).await;
+        job.end_sessions();
+        match result {
+            Ok(()) => job.finish(guard).await,
+            Err(error) => {
+                job.sync_at_end().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn new(
+        spec: DownloadSpec,
+        tools: JobTools,
+        swarm: Arc<Swarm>,
+        prepared: Prepared,
+        began: Instant,
+        events: mpsc::Sender<JobEvent>,
+    ) -> Self {
+        let Prepared { partial, done, hashes, seed } = prepared;
+        let hashes = hashes.map(Arc::new);
+        if let Some(hashes) = &hashes {
+            swarm.set_hashes(Arc::clone(hashes));
+        }
+        Self {
+            layer: Layer::new(spec.file, began),
+            picker: Picker::new(swarm.layout(), done, seed),
+            contacts: Contacts::default(),
+            sessions: BTreeMap::new(),
+            meters: Vec::new(),
+            tally: Tally::default(),
+            ticket: None,
+            planning: false,
+            planned: None,
+            fed: began,
+            told_starved: false,
+            synced: began,
+            unsynced: 0,
+            syncing: None,
+            tools,
+            spec,
+            began,
+            swarm,
+            partial,
+            hashes,
+            events,
+        }
+    }
+
+    fn context(&self) -> &Arc<Context> {
+        &self.tools.context
+    }
+
+    /// Until all is there.
+    async fn drive(&mut self, queue: &mut mpsc::Receiver<JobEvent>) -> Result<(), DownloadError> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let cancel = self.tools.cancel.clone();
+        while !(self.picker.is_done() && self.hashes.is_some()) {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(DownloadError::Cancelled),
+                event = queue.recv() => {
+                    let Some(event) = event else { return Err(DownloadError::Cancelled) };
+                    self.on_event(event)?;
+                }
+                _ = ticks.tick() => self.on_tick()?,
+            }
+            self.dial();
+            self.give_orders();
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: JobEvent) -> Result<(), DownloadError> {
+        match event {
+            JobEvent::Link(link, event) => self.on_link_event(link, event)?,
+            JobEvent::Connected(peer, Ok(link)) => self.on_link(peer, &link),
+            JobEvent::Connected(peer, Err(error)) => {
+                tracing::debug!(%peer, %error, "a peer is not to be reached");
+                self.contacts.on_failure(peer, Instant::now());
+            }
+            JobEvent::Closed(link) => self.on_closed(link),
+            JobEvent::Newcomer(link) => self.on_link(link.peer(), &link),
+            JobEvent::Holder(holder) => {
+                if holder.peer != self.context().identity.peer_id() {
+                    self.contacts.on_holder(holder, Instant::now());
+                }
+            }
+            JobEvent::Planned(Ok(plan)) => {
+                self.planning = false;
+                self.on_plan(*plan);
+            }
+            JobEvent::Planned(Err(error)) => self.on_no_plan(error)?,
+            JobEvent::Disk(source) => return Err(disk_error(&self.partial, source)),
+        }
+        Ok(())
+    }
+
+    fn on_link_event(&mut self, link: LinkId, event: LinkEvent) -> Result<(), DownloadError> {
+        let now = Instant::now();
+        match event {
+            LinkEvent::Opened { complete } => self.on_opened(link, complete),
+            LinkEvent::Refused { reason, text } => self.on_refused(link, reason, &text),
+            LinkEvent::Have(chunks) => chunks.iter().for_each(|chunk| self.picker.on_have(link, *chunk)),
+            LinkEvent::Suggest(chunks) => self.picker.on_suggest(link, &chunks),
+            LinkEvent::Unavailable { chunk } => self.picker.on_unavailable(link, chunk, now),
+            LinkEvent::Hashes { first, hashes } => match self.layer.on_part(link, first, hashes, now) {
+                Part::Next { first, count } => self.ask_hashes(link, first, count),
+                Part::Whole(hashes) => self.on_hashes(hashes)?,
+                Part::Bad => return self.on_bad(link, 0),
+                Part::None | Part::Stray => {}
+            },
+            LinkEvent::Verified { chunk } => self.on_verified(link, chunk),
+            LinkEvent::Bad { chunk } => return self.on_bad(link, chunk),
+        }
+        Ok(())
+    }
+
+    fn on_verified(&mut self, link: LinkId, chunk: u32) {
+        let now = Instant::now();
+        let known = self.picker.done().contains(chunk);
+        self.picker.on_verified(link, chunk, now);
+        self.fed = now;
+        if known {
+            return;
+        }
+        self.unsynced += 1;
+        self.swarm.add(chunk);
+        self.context().tracker().announce(self.spec.file, Have::Add(vec![chunk]));
+        let Some(session) = self.sessions.get(&link) else { return };
+        let (peer, from) = (session.peer, session.link.address());
+        let user = self.contacts.find(&peer).map(|contact| contact.user.clone()).unwrap_or_default();
+        let size = self.swarm.layout().chunk(chunk).map_or(0, |index| self.swarm.layout().size(index));
+        self.tally.on_chunk(peer, &user, from, size);
+        self.contacts.on_success(peer);
+        self.context().notice(Notice::ChunkReceived { name: self.spec.name.clone(), chunk, from });
+    }
+
+    /// A link gave wrong bytes: its peer is dropped, named, and never asked again.
+    fn on_bad(&mut self, link: LinkId, chunk: u32) -> Result<(), DownloadError> {
+        let now = Instant::now();
+        let Some(session) = self.sessions.remove(&link) else { return Ok(()) };
+        let (peer, address) = (session.peer, session.link.address());
+        session.link.outbox().send(Message::Bad { conversation: session.conversation, chunk });
+        session.link.close(Reason::Protocol, "wrong bytes");
+        self.forget(link);
+        self.contacts.ban(peer, now);
+        let user = self.contacts.find(&peer).map(|contact| contact.user.clone()).unwrap_or_default();
+        let user = if user.is_empty() { peer.to_string() } else { user };
+        tracing::warn!(%peer, chunk, "wrong bytes");
+        self.context().notice(Notice::BadSeeder { name: self.spec.name.clone(), user, peer, address, chunk });
+        if !self.contacts.any_usable() {
+            return Err(self.bad_seeders());
+        }
+        Ok(())
+    }
+
+    fn bad_seeders(&self) -> DownloadError {
+        DownloadError::BadSeeders { names: self.contacts.banned().join(", ") }
+    }
+
+    fn on_hashes(&mut self, hashes: ChunkHashes) -> Result<(), DownloadError> {
+        self.partial.keep_hashes(&hashes).map_err(|source| disk_error(&self.partial, source))?;
+        let hashes = Arc::new(hashes);
+        self.swarm.set_hashes(Arc::clone(&hashes));
+        self.hashes = Some(hashes);
+        Ok(())
+    }
+
+    fn know_hashes_of_small(&mut self) {
+        if self.hashes.is_none()
+            && let Some(hashes) = Layer::of_small(&self.spec.file)
+        {
+            let hashes = Arc::new(hashes);
+            self.swarm.set_hashes(Arc::clone(&hashes));
+            self.hashes = Some(hashes);
+        }
+    }
+
+    fn announce_map(&self) {
+        self.context().tracker().announce(self.spec.file, Have::Map(self.picker.done().to_hex()));
+    }
+
+    fn on_tick(&mut self) -> Result<(), DownloadError> {
+        let now = Instant::now();
+        for (id, session) in &self.sessions {
+            let round_trip = session.link.round_trip().unwrap_or_default();
+            self.picker.observe(*id, session.meter.bytes(), session.meter.heard(), round_trip, now);
+        }
+        let opening = self.sessions.values().any(|session| !session.opened);
+        let starting = now.duration_since(self.began) < FAIR_START && (opening || self.contacts.is_waiting());
+        self.picker.set_expected(starting.then(|| self.contacts.expected()));
+        self.plan_if_due(now);
+        self.ask_hashes_if_due(now);
+        self.sync_if_due(now);
+        self.show_progress(now);
+        self.starve(now)
+    }
+
+    /// Whether nobody who is there has anything for us, and for how long that may be.
+    fn starve(&mut self, now: Instant) -> Result<(), DownloadError> {
+        let talking = |id: &LinkId| !self.picker.is_silent(*id, now);
+        let asking = self.picker.is_busy() || self.hashes.is_none() && self.layer.from().is_some();
+        if asking && self.sessions.keys().any(talking) {
+            self.fed = now;
+            self.told_starved = false;
+            return Ok(());
+        }
+        let starved = now.duration_since(self.fed);
+        let nowhere = self.picker.nowhere();
+        let missing = if nowhere > 0 { nowhere } else { self.missing() };
+        if starved >= STARVED_NOTICE && !self.told_starved {
+            self.told_starved = true;
+            self.context().notice(Notice::Waiting { name: self.spec.name.clone(), chunks: missing });
+        }
+        if self.spec.wait.is_some_and(|wait| starved >= wait) {
+            if !self.contacts.banned().is_empty() {
+                return Err(self.bad_seeders());
+            }
+            return Err(DownloadError::Incomplete { missing, total: self.swarm.layout().count() });
+        }
+        Ok(())
+    }
+
+    fn missing(&self) -> u32 {
+        self.picker.done().length() - self.picker.done().count()
+    }
+
+    fn plan_if_due(&mut self, now: Instant) {
+        let interval =
+            if self.told_starved || self.sessions.is_empty() { STARVED_PLAN_INTERVAL } else { PLAN_INTERVAL };
+        let due = self.planned.is_none_or(|planned| now.duration_since(planned) >= interval);
+        if self.planning || !due {
+            return;
+        }
+        self.planning = true;
+        self.planned = Some(now);
+        let (tracker, events) = (self.context().tracker().clone(), self.events.clone());
+        let request = Request::Plan { entry: self.spec.entry.clone(), file: Some(self.spec.file) };
+        self.context().tasks.spawn("plan", async move {
+            let answer = match tracker.request(request).await {
+                Ok(Reply::Plan(plan)) => Ok(Box::new(plan)),
+                Ok(_) => return,
+                Err(error) => Err(error),
+            };
+            let _ = events.send(JobEvent::Planned(answer)).await;
+        });
+    }
+
+    fn on_plan(&mut self, plan: Plan) {
+        let now = Instant::now();
+        self.planned = Some(now);
+        if let Ok(ticket) = HEXLOWER.decode(plan.ticket.as_bytes()) {
+            self.ticket = Some(ticket);
+        }
+        for holder in plan.holders {
+            if holder.peer != self.context().identity.peer_id() {
+                self.contacts.on_holder(holder, now);
+            }
+        }
+    }
+
+    /// Without a plan the download goes on with whom it knows; without anybody it must end where the tracker refuses.
+    fn on_no_plan(&mut self, error: TrackerError) -> Result<(), DownloadError> {
+        self.planning = false;
+        match error {
+            TrackerError::Refused(refusal) if self.sessions.is_empty() => Err(DownloadError::Refused(refusal)),
+            error => {
+                tracing::debug!(%error, "no plan");
+                Ok(())
+            }
+        }
+    }
+
+    fn sync_if_due(&mut self, now: Instant) {
+        if self.syncing.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
+            self.syncing = None;
+        }
+        let due = now.duration_since(self.synced) >= SYNC_INTERVAL;
+        if self.syncing.is_none() && self.unsynced > 0 && due {
+            self.synced = now;
+            self.unsynced = 0;
+            let partial = Arc::clone(&self.partial);
+            self.syncing = Some(tokio::task::spawn_blocking(move || partial.sync()));
+        }
+    }
+
+    async fn sync_at_end(&mut self) {
+        if let Some(syncing) = self.syncing.take() {
+            // A failure here costs a rehash at the next start, no more.
+            let _ = syncing.await;
+        }
+        let partial = Arc::clone(&self.partial);
+        let _ = tokio::task::spawn_blocking(move || partial.sync()).await;
+    }
+
+    fn show_progress(&mut self, now: Instant) {
+        let layout = self.swarm.layout();
+        let done = self.picker.done();
+        let last = layout.chunks().next_back();
+        let shortfall = last.filter(|last| done.contains(last.get()));
+        let shortfall = shortfall.map_or(0, |last| layout.chunk_size() - u64::from(layout.size(last)));
+        let bytes = u64::from(done.count()) * layout.chunk_size() - shortfall;
+        let seeders = self.sessions.values().filter(|session| session.opened).count();
+        let progress = Progress {
+            name: self.spec.name.clone(),
+            activity: if self.told_starved { Activity::Waiting } else { Activity::Downloading },
+            chunks: done.count(),
+            chunks_total: layout.count(),
+            bytes,
+            bytes_total: layout.length(),
+            bytes_per_sec: self.tally.speed(bytes, now),
+            seeders: u32::try_from(seeders).unwrap_or(u32::MAX),
+        };
+        self.tools.progress.send_replace(Some(progress));
+    }
+
+    /// All is verified: the file gets its final name, and is put on the disk afterwards.
+    async fn finish(mut self, mut guard: SwarmGuard) -> Result<Done, DownloadError> {
+        let Some(hashes) = self.hashes.clone() else { return Err(DownloadError::Cancelled) };
+        self.show_progress(Instant::now());
+        let partial = Arc::clone(&self.partial);
+        let placing = tokio::task::spawn_blocking(move || {
+            let path = partial.place()?;
+            let stamp = Stamp::of(&std::fs::metadata(&path)?);
+            Ok((path, stamp))
+        });
+        let placed = placing.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        let elapsed = self.began.elapsed();
+        let (path, stamp) = placed.map_err(|source| disk_error(&self.partial, source))?;
+        self.swarm.finish(path.clone(), stamp).map_err(|source| disk_error(&self.partial, source))?;
+        guard.done = true;
+        self.context().tracker().announce(self.spec.file, Have::All);
+        self.settle();
+        let fetched_bytes = self.meters.iter().map(|meter| meter.bytes()).sum();
+        let shared = Shared { file: self.spec.file, path, stamp, hashes };
+        Ok(Done { shared, fetched_bytes, elapsed, shares: self.tally.shares() })
+    }
+
+    /// Puts file and name on the disk, and only then forgets the journal. Goes on when the job has ended.
+    fn settle(&mut self) {
+        let (partial, syncing) = (Arc::clone(&self.partial), self.syncing.take());
+        self.context().tasks.spawn("settle", async move {
+            if let Some(syncing) = syncing {
+                let _ = syncing.await;
+            }
+            let settled = tokio::task::spawn_blocking(move || partial.settle()).await;
+            if let Ok(Err(error)) = settled {
+                tracing::warn!(%error, "a finished download could not be put on the disk; it is checked at the next start");
+            }
+        });
+    }
+
+    fn on_link(&mut self, peer: PeerId, link: &Arc<Link>) {
+        self.begin_session(peer, link);
+    }
+}
+
+fn disk_error(partial: &Partial, source: io::Error) -> DownloadError {
+    DownloadError::Disk { path: partial.data_path(), source }
+}
+
+/// Takes the swarm of a download that did not end well out of what is served.
+struct SwarmGuard {
+    swarm: Arc<Swarm>,
+    context: Arc<Context>,
+    done: bool,
+}
+
+impl Drop for SwarmGuard {
+    fn drop(&mut self) {
+        if !self.done && self.context.swarms.remove(&self.swarm) {
+            self.context.tracker().announce(self.swarm.file(), Have::None);
+            self.swarm.refuse_all("the download was stopped");
+        }
+    }
+}

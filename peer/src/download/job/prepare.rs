@@ -1,0 +1,79 @@
+//! What a download finds of an earlier run: believes what was synced, hashes again what was written, fetches the rest.
+
+use std::io;
+use std::sync::Arc;
+
+use common::bitmap::Bitmap;
+use common::merkle::ChunkHashes;
+use tokio::sync::watch;
+
+use super::JobTools;
+use crate::command::{Activity, Progress};
+use crate::engine::{DownloadError, DownloadSpec};
+use crate::storage::{Opened, Partial, PartialMeta, verify_chunk};
+
+/// What is there at the start.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) partial: Arc<Partial>,
+    pub(super) done: Bitmap,
+    pub(super) hashes: Option<ChunkHashes>,
+    /// For ties.
+    pub(super) seed: u64,
+}
+
+/// Opens what an earlier run left, off the reactor.
+pub(super) async fn prepare(spec: &DownloadSpec, tools: &JobTools) -> Result<Prepared, DownloadError> {
+    let network = tools.context.tracker().network().ok_or(DownloadError::Cancelled)?;
+    let meta = PartialMeta {
+        network,
+        entry: spec.entry.clone(),
+        name: spec.name.clone(),
+        file: spec.file,
+        target: spec.target.clone(),
+    };
+    let (downloading, progress, cancel) = (tools.downloading.clone(), tools.progress.clone(), tools.cancel.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let opened = Partial::open(&downloading, meta)?;
+        check(opened, &progress, &|| cancel.is_cancelled())
+    });
+    let prepared = opening.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+    prepared.map_err(|source| DownloadError::Disk { path: spec.target.clone(), source })
+}
+
+fn check(
+    opened: Opened,
+    progress: &watch::Sender<Option<Progress>>,
+    cancelled: &dyn Fn() -> bool,
+) -> io::Result<Prepared> {
+    let Opened { partial, synced: mut done, written, hashes } = opened;
+    let meta = partial.meta();
+    if let Some(hashes) = &hashes {
+        let (file, layout) = (partial.reader()?, hashes.layout());
+        let mut shown = Progress {
+            name: meta.name,
+            activity: Activity::Checking,
+            chunks: 0,
+            chunks_total: written.count(),
+            bytes: 0,
+            bytes_total: u64::from(written.count()) * layout.chunk_size(),
+            bytes_per_sec: 0,
+            seeders: 0,
+        };
+        for chunk in written.iter().take_while(|_| !cancelled()) {
+            if verify_chunk(&file, hashes, chunk)? {
+                done.insert(chunk);
+                partial.mark_written(chunk)?;
+            }
+            shown.chunks += 1;
+            shown.bytes += layout.chunk_size();
+            progress.send_replace(Some(shown.clone()));
+        }
+    } else {
+        // Without hashes nothing is to be believed: the file may be another one's.
+        done = Bitmap::empty(done.length());
+    }
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed).map_err(io::Error::other)?;
+    Ok(Prepared { partial: Arc::new(partial), done, hashes, seed: u64::from_ne_bytes(seed) })
+}

@@ -1,0 +1,162 @@
+//! The sessions of a job: its conversations, one a link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::PeerId;
+use common::wire::peer::{ConversationId, Message, Reason};
+use common::wire::tracker::Request;
+use tokio::time::Instant;
+
+use super::super::picker::Order;
+use super::super::{Fetching, JobEvent, Meter};
+use super::Job;
+use crate::link::{Link, LinkId};
+use crate::links;
+
+/// How long a peer that was asked to dial us may take.
+const DIAL_BACK: Duration = Duration::from_secs(8);
+
+/// A conversation of this job.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) link: Arc<Link>,
+    pub(super) peer: PeerId,
+    pub(super) conversation: ConversationId,
+    pub(super) meter: Arc<Meter>,
+    pub(super) opened: bool,
+    fetching: Arc<Fetching>,
+}
+
+impl Job {
+    /// Dials whoever is to be dialled.
+    pub(super) fn dial(&mut self) {
+        let now = Instant::now();
+        while let Some((peer, addresses)) = self.contacts.dial(now) {
+            let (context, events) = (Arc::clone(self.context()), self.events.clone());
+            self.context().tasks.spawn("dial", async move {
+                let mut result = links::connect(&context, peer, &addresses).await;
+                if result.is_err() && context.tracker().request(Request::DialMe { peer }).await.is_ok() {
+                    if let Some(link) = context.links.wait_for(&peer, DIAL_BACK).await {
+                        result = Ok(link);
+                    }
+                }
+                let _ = events.send(JobEvent::Connected(peer, result)).await;
+            });
+        }
+    }
+
+    /// There is a link to a peer: opens a conversation on it, unless there is one.
+    pub(super) fn begin_session(&mut self, peer: PeerId, link: &Arc<Link>) {
+        let now = Instant::now();
+        let Some(ticket) = self.ticket.clone() else { return };
+        if !self.contacts.on_link(peer, link.id(), link.address(), now) {
+            return;
+        }
+        let meter = Arc::new(Meter::new(now));
+        let (swarm, partial) = (Arc::clone(&self.swarm), Arc::clone(&self.partial));
+        let fetching = Arc::new(Fetching::new(swarm, partial, Arc::clone(&meter), self.events.clone()));
+        let Some(conversation) = link.open(Arc::clone(&fetching), ticket) else {
+            self.contacts.on_end(link.id(), now);
+            return;
+        };
+        self.meters.push(Arc::clone(&meter));
+        self.picker.join(link.id(), now);
+        let session = Session { link: Arc::clone(link), peer, conversation, meter, opened: false, fetching };
+        self.sessions.insert(link.id(), session);
+        let (watched, events) = (Arc::clone(link), self.events.clone());
+        self.context().tasks.spawn("watch link", async move {
+            tokio::select! {
+                () = watched.closed() => {
+                    let _ = events.send(JobEvent::Closed(watched.id())).await;
+                }
+                () = events.closed() => {}
+            }
+        });
+    }
+
+    pub(super) fn on_opened(&mut self, link: LinkId, complete: bool) {
+        let Some(session) = self.sessions.get_mut(&link) else { return };
+        session.opened = true;
+        if complete {
+            (0..self.swarm.layout().count()).for_each(|chunk| self.picker.on_have(link, chunk));
+        }
+        if !self.sessions.values().any(|session| !session.opened) && !self.contacts.is_waiting() {
+            self.picker.set_expected(None);
+        } else if self.began.elapsed() < super::FAIR_START {
+            self.picker.set_expected(Some(self.contacts.expected()));
+        }
+        self.ask_hashes_if_due(Instant::now());
+    }
+
+    pub(super) fn on_refused(&mut self, link: LinkId, reason: Reason, text: &str) {
+        let Some(session) = self.sessions.remove(&link) else { return };
+        tracing::debug!(peer = %session.peer, ?reason, text, "a conversation was refused");
+        if reason == Reason::Ticket {
+            self.planned = None;
+        }
+        session.link.close_conversation(session.conversation);
+        self.forget(link);
+        self.contacts.on_end(link, Instant::now());
+    }
+
+    pub(super) fn on_closed(&mut self, link: LinkId) {
+        let Some(session) = self.sessions.remove(&link) else { return };
+        self.forget(link);
+        self.contacts.on_end(link, Instant::now());
+        // Of two connections one was given up: go on with the other at once.
+        if let Some(other) = self.context().links.find(&session.peer) {
+            self.begin_session(session.peer, &other);
+        }
+    }
+
+    pub(super) fn forget(&mut self, link: LinkId) {
+        self.picker.leave(link);
+        self.layer.leave(link);
+    }
+
+    pub(super) fn end_sessions(&mut self) {
+        for session in std::mem::take(&mut self.sessions).into_values() {
+            session.link.close_conversation(session.conversation);
+        }
+    }
+
+    /// Asks somebody for the chunk hashes, unless they are known or on their way.
+    pub(super) fn ask_hashes_if_due(&mut self, now: Instant) {
+        if self.hashes.is_some() || !self.layer.is_free(now) {
+            return;
+        }
+        let last = self.layer.from();
+        let open = self.sessions.iter().filter(|(_, session)| session.opened).map(|(id, _)| *id);
+        // Somebody else than the one who did not answer, where there is one.
+        let Some(link) = open.min_by_key(|id| (Some(*id) == last, *id)) else { return };
+        let (first, count) = self.layer.begin(link, now);
+        self.ask_hashes(link, first, count);
+    }
+
+    pub(super) fn ask_hashes(&self, link: LinkId, first: u32, count: u32) {
+        if let Some(session) = self.sessions.get(&link) {
+            let conversation = session.conversation;
+            session.link.outbox().send(Message::GetHashes { conversation, first, count });
+        }
+    }
+
+    /// Does what the picker says.
+    pub(super) fn give_orders(&mut self) {
+        if self.hashes.is_none() {
+            return;
+        }
+        while let Some(order) = self.picker.next(Instant::now()) {
+            let (Order::Request(link, chunk) | Order::Cancel(link, chunk)) = order;
+            let Some(session) = self.sessions.get(&link) else { continue };
+            let conversation = session.conversation;
+            session.link.outbox().send(match order {
+                Order::Request(..) => {
+                    session.fetching.on_asked(chunk);
+                    Message::Request { conversation, chunk }
+                }
+                Order::Cancel(..) => Message::Cancel { conversation, chunk },
+            });
+        }
+    }
+}

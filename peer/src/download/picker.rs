@@ -1,0 +1,454 @@
+//! The picker: decides which chunk to ask of whom. A pure machine: no clock, task or socket inside.
+//!
+//! Calls: tell it what happens (`on_*`, [`Picker::join`], [`Picker::leave`]), then take [`Picker::next`] until it gives
+//! nothing. [`Picker::observe`] comes at every tick, some ten times a second; time may also stand still between calls.
+//!
+//! Rules, in this order, for each link that has room in its pipeline:
+//! 1. a chunk that nobody was asked for, the rarest first, ties at random; of a sole seeder that makes suggestions, only
+//!    what it suggests, unless it has been idle for a while;
+//! 2. a chunk that waits in the pipeline of a much slower link: taken away from there;
+//! 3. in the end game, a chunk that is on its way from a much slower or silent link: asked for here too, at most
+//!    [`MOST_COPIES`] at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use common::bitmap::Bitmap;
+use common::chunk::Layout;
+use tokio::time::Instant;
+
+use crate::link::LinkId;
+
+/// A chunk is asked of so many links at a time, at most.
+const MOST_COPIES: usize = 3;
+/// Bytes asked for and not yet verified, in all, as long as each link has one request.
+const MOST_IN_FLIGHT: u64 = 64 << 20;
+/// A link's pipeline covers its round trip and this much more, so that a seeder never waits for the next request.
+const PIPELINE_MARGIN: Duration = Duration::from_millis(100);
+/// Requests in a pipeline, at least: one on its way and one waiting.
+const LEAST_PIPELINE: usize = 2;
+/// Requests in a pipeline, at most.
+const MOST_PIPELINE: usize = 256;
+/// Bytes asked of a link of which no rate is known yet.
+const FIRST_PIPELINE: u64 = 512 << 10;
+/// A link of which no rate is known is taken to have this one, bytes a second.
+const ASSUMED_RATE: f64 = 4e6;
+/// So long without a word, though something was asked, means: ask elsewhere too.
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
+/// After so long without requests a link that makes suggestions is asked for anything.
+const SUGGESTION_PATIENCE: Duration = Duration::from_millis(300);
+/// Weight of the newest sample in a link's rate.
+const RATE_GAIN: f64 = 0.3;
+/// What a move must win before a waiting request is taken from a link.
+const STEAL_MARGIN: Duration = Duration::from_millis(50);
+/// What a copy must win before a request under way is doubled.
+const COPY_MARGIN: Duration = Duration::from_millis(200);
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Ask this link for this chunk.
+    Request(LinkId, u32),
+    /// Tell this link that the chunk is not wanted any more.
+    Cancel(LinkId, u32),
+}
+
+/// Which chunks are asked of whom.
+#[derive(Debug)]
+pub(super) struct Picker {
+    layout: Layout,
+    done: Bitmap,
+    /// Of whom each chunk is asked.
+    asked: BTreeMap<u32, Vec<LinkId>>,
+    /// How many links have each chunk.
+    holders: Vec<u16>,
+    links: BTreeMap<LinkId, State>,
+    orders: VecDeque<Order>,
+    /// How many links are here or to come soon; while some are to come, none takes more than its share.
+    expected: Option<usize>,
+    random: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    have: Bitmap,
+    pipeline: VecDeque<Asked>,
+    /// Chunks asked of it so far.
+    total: usize,
+    rate: Option<f64>,
+    round_trip: Duration,
+    bytes: u64,
+    observed: Instant,
+    heard: Instant,
+    idle_since: Instant,
+    /// `None`: it made no suggestions, or said to ask for anything.
+    suggested: Option<VecDeque<u32>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    chunk: u32,
+    at: Instant,
+}
+
+impl Picker {
+    /// For a file of which `done` is there. `seed` decides ties.
+    pub(super) fn new(layout: Layout, done: Bitmap, seed: u64) -> Self {
+        let holders = vec![0; layout.count() as usize];
+        Self {
+            layout,
+            done,
+            asked: BTreeMap::new(),
+            holders,
+            links: BTreeMap::new(),
+            orders: VecDeque::new(),
+            expected: None,
+            random: seed | 1,
+        }
+    }
+
+    /// Chunks that are there.
+    pub(super) const fn done(&self) -> &Bitmap {
+        &self.done
+    }
+
+    /// Whether all are there.
+    pub(super) const fn is_done(&self) -> bool {
+        self.done.is_full()
+    }
+
+    /// So many holders are here or expected soon: until this is `None` again no link takes more than its share, so that
+    /// a small file comes from all.
+    pub(super) const fn set_expected(&mut self, expected: Option<usize>) {
+        self.expected = expected;
+    }
+
+    /// A link may be asked from now on.
+    pub(super) fn join(&mut self, link: LinkId, now: Instant) {
+        let state = State {
+            have: Bitmap::empty(self.layout.count()),
+            pipeline: VecDeque::new(),
+            total: 0,
+            rate: None,
+            round_trip: Duration::ZERO,
+            bytes: 0,
+            observed: now,
+            heard: now,
+            idle_since: now,
+            suggested: None,
+        };
+        self.links.insert(link, state);
+    }
+
+    /// A link is gone; what it was asked for is to be had elsewhere.
+    pub(super) fn leave(&mut self, link: LinkId) {
+        let Some(state) = self.links.remove(&link) else { return };
+        for chunk in state.have.iter() {
+            self.forget_holder(chunk);
+        }
+        for asked in state.pipeline {
+            self.unask(link, asked.chunk);
+        }
+    }
+
+    /// A link has this chunk.
+    pub(super) fn on_have(&mut self, link: LinkId, chunk: u32) {
+        if let Some(state) = self.links.get_mut(&link)
+            && state.have.insert(chunk)
+            && let Some(holders) = self.holders.get_mut(chunk as usize)
+        {
+            *holders = holders.saturating_add(1);
+        }
+    }
+
+    /// A link suggests these chunks; none means that it may be asked for anything.
+    pub(super) fn on_suggest(&mut self, link: LinkId, chunks: &[u32]) {
+        let count = self.layout.count();
+        let Some(state) = self.links.get_mut(&link) else { return };
+        if chunks.is_empty() {
+            state.suggested = None;
+            return;
+        }
+        let suggested = state.suggested.get_or_insert_default();
+        let room = (count as usize).saturating_sub(suggested.len());
+        suggested.extend(chunks.iter().copied().filter(|chunk| *chunk < count).take(room));
+    }
+
+    /// A link does not have this chunk after all.
+    pub(super) fn on_unavailable(&mut self, link: LinkId, chunk: u32, now: Instant) {
+        if let Some(state) = self.links.get_mut(&link)
+            && state.have.remove(chunk)
+        {
+            self.forget_holder(chunk);
+        }
+        self.end_request(link, chunk, now);
+    }
+
+    /// A chunk came from a link, is right, and is written. Copies that are asked elsewhere are cancelled.
+    pub(super) fn on_verified(&mut self, link: LinkId, chunk: u32, now: Instant) {
+        let size = self.size(chunk);
+        if let Some(state) = self.links.get_mut(&link)
+            && let Some(asked) = state.pipeline.iter().find(|asked| asked.chunk == chunk)
+            && state.rate.is_none()
+        {
+            state.rate = Some(size / now.duration_since(asked.at).as_secs_f64().max(1e-4));
+        }
+        self.end_request(link, chunk, now);
+        self.done.insert(chunk);
+        for other in self.asked.remove(&chunk).unwrap_or_default() {
+            self.end_request(other, chunk, now);
+            self.orders.push_back(Order::Cancel(other, chunk));
+        }
+    }
+
+    /// What a tick sees of a link: all its chunk bytes so far, when it was heard last, its round trip.
+    pub(super) fn observe(&mut self, link: LinkId, bytes: u64, heard: Instant, round_trip: Duration, now: Instant) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let (came, took) = (bytes.saturating_sub(state.bytes), now.duration_since(state.observed));
+        (state.bytes, state.observed) = (bytes, now);
+        state.heard = state.heard.max(heard);
+        state.round_trip = round_trip;
+        if state.pipeline.is_empty() || took.is_zero() {
+            return;
+        }
+        let sample = came as f64 / took.as_secs_f64();
+        if let Some(rate) = &mut state.rate {
+            *rate += (sample - *rate) * RATE_GAIN;
+        } else if came > 0 {
+            state.rate = Some(sample);
+        }
+    }
+
+    /// What to do next.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Order> {
+        if let Some(order) = self.orders.pop_front() {
+            return Some(order);
+        }
+        // The emptiest pipeline first, so that nobody waits while another is filled.
+        let mut links: Vec<(usize, LinkId)> =
+            self.links.iter().map(|(link, state)| (state.pipeline.len(), *link)).collect();
+        links.sort_unstable();
+        for (_, link) in links {
+            if !self.has_room(link, now) {
+                continue;
+            }
+            if let Some(chunk) = self.pick(link, now) {
+                return Some(self.ask(link, chunk, now));
+            }
+            if let Some((chunk, from)) = self.relieve(link, now) {
+                let order = self.ask(link, chunk, now);
+                if let Some(from) = from {
+                    self.end_request(from, chunk, now);
+                    self.orders.push_back(Order::Cancel(from, chunk));
+                }
+                return Some(order);
+            }
+        }
+        None
+    }
+
+    /// Whether something is on its way, or could be asked for right now.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// How many chunks no link has.
+    pub(super) fn nowhere(&self) -> u32 {
+        let missing = self.done.missing();
+        let nowhere = missing.filter(|chunk| self.holders.get(*chunk as usize).is_none_or(|holders| *holders == 0));
+        u32::try_from(nowhere.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether this link was asked for something and has said nothing for [`SILENCE`].
+    pub(super) fn is_silent(&self, link: LinkId, now: Instant) -> bool {
+        self.links.get(&link).is_some_and(|state| state.is_silent(now))
+    }
+
+    /// How many of these links have every chunk.
+    fn complete_links(&self) -> usize {
+        self.links.values().filter(|state| state.have.is_full()).count()
+    }
+
+    fn size(&self, chunk: u32) -> f64 {
+        self.layout.chunk(chunk).map_or(0.0, |chunk| f64::from(self.layout.size(chunk)))
+    }
+
+    fn has_room(&self, link: LinkId, now: Instant) -> bool {
+        let Some(state) = self.links.get(&link) else { return false };
+        if state.is_silent(now) {
+            return false;
+        }
+        let chunk_size = self.layout.chunk_size();
+        if let Some(expected) = self.expected {
+            let share = (self.layout.count() as usize).div_ceil(expected.max(1));
+            if state.total >= share {
+                return false;
+            }
+        }
+        if state.pipeline.is_empty() {
+            return true;
+        }
+        let in_flight: usize = self.links.values().map(|state| state.pipeline.len()).sum();
+        if in_flight as u64 * chunk_size >= MOST_IN_FLIGHT {
+            return false;
+        }
+        state.pipeline.len() < state.pipeline_goal(chunk_size)
+    }
+
+    /// A chunk that nobody was asked for yet.
+    fn pick(&mut self, link: LinkId, now: Instant) -> Option<u32> {
+        let sole = self.complete_links() <= 1;
+        let state = self.links.get_mut(&link)?;
+        if sole
+            && state.have.is_full()
+            && let Some(suggested) = &mut state.suggested
+        {
+            while let Some(chunk) = suggested.pop_front() {
+                if !self.done.contains(chunk) && !self.asked.contains_key(&chunk) {
+                    return Some(chunk);
+                }
+            }
+            let idle = state.pipeline.is_empty() && now.duration_since(state.idle_since) >= SUGGESTION_PATIENCE;
+            if !idle {
+                return None;
+            }
+        }
+        self.rarest(link)
+    }
+
+    fn rarest(&mut self, link: LinkId) -> Option<u32> {
+        let state = self.links.get(&link)?;
+        let mut random = self.random;
+        let (mut best, mut ties) = (None, 0_u64);
+        for chunk in self.done.missing() {
+            if !state.have.contains(chunk) || self.asked.contains_key(&chunk) {
+                continue;
+            }
+            let holders = self.holders.get(chunk as usize).copied().unwrap_or(0);
+            match best {
+                Some((_, fewest)) if holders > fewest => continue,
+                Some((_, fewest)) if holders == fewest => ties += 1,
+                _ => ties = 1,
+            }
+            // Of n ties each is kept with a chance of 1/n.
+            random = xorshift(random);
+            if ties == 1 || random.is_multiple_of(ties) {
+                best = Some((chunk, holders));
+            }
+        }
+        self.random = random;
+        best.map(|(chunk, _)| chunk)
+    }
+
+    /// A chunk to take over from a much slower link: with the link to take it from, or `None` where it is to be doubled.
+    fn relieve(&self, link: LinkId, now: Instant) -> Option<(u32, Option<LinkId>)> {
+        let here = self.links.get(&link)?;
+        if here.suggested.is_some()
+            && here.have.is_full()
+            && self.complete_links() <= 1
+            && now.duration_since(here.idle_since) < SUGGESTION_PATIENCE
+        {
+            return None;
+        }
+        let chunk_size = self.layout.chunk_size() as f64;
+        let mut best: Option<(Duration, u32, Option<LinkId>)> = None;
+        for (chunk, askers) in &self.asked {
+            if askers.contains(&link) || askers.len() >= MOST_COPIES || !here.have.contains(*chunk) {
+                continue;
+            }
+            let there = askers.iter().filter_map(|asker| Some((*asker, self.links.get(asker)?)));
+            let soonest = there.map(|(asker, state)| (state.expected(*chunk, chunk_size, now), asker)).min();
+            let Some(((expected, place), asker)) = soonest else { continue };
+            let own = here.expected_next(chunk_size);
+            let waits = place > 0 && askers.len() == 1 && expected != Duration::MAX;
+            let worth = if waits { expected > own * 3 / 2 + STEAL_MARGIN } else { expected > own * 2 + COPY_MARGIN };
+            if worth && best.is_none_or(|(latest, _, _)| expected > latest) {
+                best = Some((expected, *chunk, waits.then_some(asker)));
+            }
+        }
+        best.map(|(_, chunk, from)| (chunk, from))
+    }
+
+    fn ask(&mut self, link: LinkId, chunk: u32, now: Instant) -> Order {
+        self.asked.entry(chunk).or_default().push(link);
+        if let Some(state) = self.links.get_mut(&link) {
+            if state.pipeline.is_empty() {
+                // The silence before a request was nobody's fault.
+                state.heard = now;
+            }
+            state.pipeline.push_back(Asked { chunk, at: now });
+            state.total += 1;
+        }
+        Order::Request(link, chunk)
+    }
+
+    fn end_request(&mut self, link: LinkId, chunk: u32, now: Instant) {
+        if let Some(state) = self.links.get_mut(&link) {
+            state.pipeline.retain(|asked| asked.chunk != chunk);
+            if state.pipeline.is_empty() {
+                state.idle_since = now;
+            }
+        }
+        self.unask(link, chunk);
+    }
+
+    fn unask(&mut self, link: LinkId, chunk: u32) {
+        if let Some(askers) = self.asked.get_mut(&chunk) {
+            askers.retain(|asker| *asker != link);
+            if askers.is_empty() {
+                self.asked.remove(&chunk);
+            }
+        }
+    }
+
+    fn forget_holder(&mut self, chunk: u32) {
+        if let Some(holders) = self.holders.get_mut(chunk as usize) {
+            *holders = holders.saturating_sub(1);
+        }
+    }
+}
+
+impl State {
+    fn is_silent(&self, now: Instant) -> bool {
+        !self.pipeline.is_empty() && now.duration_since(self.heard) >= SILENCE
+    }
+
+    fn pipeline_goal(&self, chunk_size: u64) -> usize {
+        let bytes = match self.rate {
+            Some(rate) => rate * (self.round_trip + PIPELINE_MARGIN).as_secs_f64(),
+            None => FIRST_PIPELINE as f64,
+        };
+        let chunks = Duration::from_secs_f64(bytes / chunk_size as f64).as_secs();
+        usize::try_from(chunks).unwrap_or(MOST_PIPELINE).saturating_add(1).clamp(LEAST_PIPELINE, MOST_PIPELINE)
+    }
+
+    /// When a chunk in the pipeline is expected, and its place there. Never, where the link is silent.
+    fn expected(&self, chunk: u32, chunk_size: f64, now: Instant) -> (Duration, usize) {
+        let place = self.pipeline.iter().position(|asked| asked.chunk == chunk).unwrap_or(0);
+        if self.is_silent(now) {
+            return (Duration::MAX, place);
+        }
+        (time_for(chunk_size * (place + 1) as f64, self.rate), place)
+    }
+
+    /// When one more chunk would be expected.
+    fn expected_next(&self, chunk_size: f64) -> Duration {
+        self.round_trip + time_for(chunk_size * (self.pipeline.len() + 1) as f64, self.rate)
+    }
+}
+
+fn time_for(bytes: f64, rate: Option<f64>) -> Duration {
+    /// Longer than any transfer; keeps the arithmetic finite.
+    const FOR_EVER: f64 = 1e6;
+    Duration::from_secs_f64((bytes / rate.unwrap_or(ASSUMED_RATE).max(1.0)).min(FOR_EVER))
+}
+
+const fn xorshift(mut x: u64) -> u64 {
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    x
+}
+
+#[cfg(test)]
+mod tests;

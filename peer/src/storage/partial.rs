@@ -1,0 +1,405 @@
+//! A file in the making: data, journal, chunk hashes and what it is to become, in `downloading/ID/`.
+//!
+//! The data lie there too, unless the target is on another file system: then in a hidden file beside the target, so that
+//! the final name is one rename away.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use common::bitmap::Bitmap;
+use common::chunk::Layout;
+use common::id::{FileId, Hash, NetworkId};
+use common::merkle::{ChunkHashes, RunHasher, join_runs};
+use serde::{Deserialize, Serialize};
+
+use super::journal::Journal;
+use super::{SEGMENT, sync_parent};
+
+/// The schema of `meta.json`.
+const SCHEMA: u32 = 1;
+/// The most that is read of a `meta.json`.
+const MAX_META: u64 = 64 << 10;
+
+/// What a file in the making is to become; `meta.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartialMeta {
+    /// In which network it was asked for.
+    pub(crate) network: NetworkId,
+    /// `owner/name`.
+    pub(crate) entry: String,
+    /// The bare name.
+    pub(crate) name: String,
+    /// What it is.
+    pub(crate) file: FileId,
+    /// Where it is to go.
+    pub(crate) target: PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    schema: u32,
+    #[serde(flatten)]
+    meta: PartialMeta,
+    /// Where the data are.
+    data: PathBuf,
+    /// Where the data go or went, once all is verified, and their inode: only that file is ever touched there.
+    placed: Option<(PathBuf, u64)>,
+}
+
+/// A file in the making that an earlier run left.
+#[derive(Debug)]
+pub(crate) struct PartialRecord {
+    pub(crate) meta: PartialMeta,
+}
+
+/// An open file in the making.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    folder: PathBuf,
+    stored: Mutex<Stored>,
+    data: File,
+    journal: Mutex<Journal>,
+}
+
+/// A file in the making, and what is there of it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) partial: Partial,
+    /// Surely there.
+    pub(crate) synced: Bitmap,
+    /// To be hashed again.
+    pub(crate) written: Bitmap,
+    /// The chunk hashes, where an earlier run had them.
+    pub(crate) hashes: Option<ChunkHashes>,
+}
+
+impl Partial {
+    /// Opens what is there of a file in the making, or begins it. `meta` replaces what an earlier run wanted.
+    pub(crate) fn open(downloading: &Path, meta: PartialMeta) -> io::Result<Opened> {
+        let folder = downloading.join(meta.file.to_string());
+        fs::create_dir_all(&folder)?;
+        let earlier = read_stored(&folder).filter(|stored| stored.meta.file == meta.file);
+        let (data_path, data) = open_data(&folder, &meta, earlier.as_ref())?;
+        let journal_path = folder.join("journal");
+        if data.metadata()?.len() != meta.file.length() {
+            // Nothing that the journal says is about these bytes.
+            remove_if_there(&journal_path)?;
+            data.set_len(meta.file.length())?;
+        }
+        let hashes = read_hashes(&folder, &meta.file);
+        let stored = Stored { schema: SCHEMA, meta, data: data_path, placed: None };
+        write_stored(&folder, &stored)?;
+        let layout = Layout::of(&stored.meta.file);
+        let (journal, replayed) = Journal::open(&journal_path, layout.count())?;
+        let partial = Self { folder, stored: Mutex::new(stored), data, journal: Mutex::new(journal) };
+        Ok(Opened { partial, synced: replayed.synced, written: replayed.written, hashes })
+    }
+
+    /// What earlier runs left under `downloading`. A file that had its final name already, but perhaps not on the disk, is
+    /// checked: it is finished where it is right, and taken back where it is not.
+    pub(crate) fn list(downloading: &Path) -> io::Result<Vec<PartialRecord>> {
+        let mut found = Vec::new();
+        for folder in fs::read_dir(downloading)? {
+            let folder = folder?.path();
+            let Some(stored) = read_stored(&folder) else { continue };
+            if let Some((placed, inode)) = &stored.placed
+                && !stored.data.exists()
+                && settle(&folder, &stored, placed, *inode)?
+            {
+                continue;
+            }
+            found.push(PartialRecord { meta: stored.meta });
+        }
+        Ok(found)
+    }
+
+    /// Keeps the chunk hashes for later runs.
+    pub(crate) fn keep_hashes(&self, hashes: &ChunkHashes) -> io::Result<()> {
+        let bytes: Vec<u8> = hashes.as_slice().iter().flat_map(|hash| hash.0).collect();
+        write_atomically(&self.folder.join("hashes"), &bytes)
+    }
+
+    /// Writes bytes of the file at their place.
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.data.write_all_at(bytes, offset)
+    }
+
+    /// The file itself, for reading.
+    pub(crate) fn reader(&self) -> io::Result<File> {
+        self.data.try_clone()
+    }
+
+    /// What it is to become.
+    pub(crate) fn meta(&self) -> PartialMeta {
+        lock(&self.stored).meta.clone()
+    }
+
+    /// Where the data are, for messages.
+    pub(crate) fn data_path(&self) -> PathBuf {
+        lock(&self.stored).data.clone()
+    }
+
+    /// Notes that a chunk was verified and written.
+    pub(crate) fn mark_written(&self, chunk: u32) -> io::Result<()> {
+        lock(&self.journal).written(chunk)
+    }
+
+    /// Puts what was written so far on the disk, then notes that.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let covered = lock(&self.journal).records();
+        self.data.sync_data()?;
+        lock(&self.journal).synced(covered)
+    }
+
+    /// Gives the complete file its final name and says what that is. The journal stays until [`Self::settle`].
+    pub(crate) fn place(&self) -> io::Result<PathBuf> {
+        let mut stored = lock(&self.stored);
+        let target = stored.meta.target.clone();
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let inode = self.data.metadata()?.ino();
+        stored.placed = Some((target.clone(), inode));
+        write_stored(&self.folder, &stored)?;
+        let placed = super::place(&stored.data, &target)?;
+        if placed != target {
+            stored.placed = Some((placed.clone(), inode));
+            write_stored(&self.folder, &stored)?;
+        }
+        Ok(placed)
+    }
+
+    /// Puts the complete file and its name on the disk, then forgets the journal.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        self.data.sync_all()?;
+        let placed = lock(&self.stored).placed.clone();
+        if let Some((placed, _)) = placed {
+            sync_parent(&placed)?;
+        }
+        remove_folder(&self.folder)
+    }
+}
+
+/// Whether the chunk in `file` is what it must be.
+pub(crate) fn verify_chunk(file: &File, hashes: &ChunkHashes, chunk: u32) -> io::Result<bool> {
+    let layout = hashes.layout();
+    let Some(chunk) = layout.chunk(chunk) else { return Ok(false) };
+    let mut buffer = vec![0; SEGMENT.min(layout.size(chunk) as usize)];
+    let (mut at, end) = (layout.offset(chunk), layout.offset(chunk) + u64::from(layout.size(chunk)));
+    let mut hasher = RunHasher::default();
+    while at < end {
+        let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        file.read_exact_at(&mut buffer[..want], at)?;
+        hasher.update(&buffer[..want]);
+        at += want as u64;
+    }
+    Ok(hasher.finish(layout.chunk_size()) == Some(hashes.of(chunk)))
+}
+
+/// The hash of a chunk from those of its segments.
+pub(crate) fn join_segments(layout: &Layout, segments: &[Hash]) -> Option<Hash> {
+    join_runs(segments, SEGMENT as u64, layout.chunk_size())
+}
+
+/// Looks at a file that was placed by a run that did not live to sync it. Says whether it is settled now.
+fn settle(folder: &Path, stored: &Stored, placed: &Path, inode: u64) -> io::Result<bool> {
+    let ours = File::open(placed).and_then(|file| Ok((file.metadata()?.ino() == inode, file)));
+    let Ok((true, file)) = ours else {
+        // Moved or deleted by its owner since: nothing is left to do.
+        remove_folder(folder)?;
+        return Ok(true);
+    };
+    let layout = Layout::of(&stored.meta.file);
+    let (_, replayed) = Journal::open(&folder.join("journal"), layout.count())?;
+    let right = file.metadata()?.len() == stored.meta.file.length()
+        && read_hashes(folder, &stored.meta.file).is_some_and(|hashes| {
+            let doubtful =
+                layout.chunks().map(common::chunk::ChunkIndex::get).filter(|c| !replayed.synced.contains(*c));
+            doubtful.into_iter().all(|chunk| verify_chunk(&file, &hashes, chunk).unwrap_or(false))
+        });
+    if right {
+        file.sync_all()?;
+        sync_parent(placed)?;
+        remove_folder(folder)?;
+        return Ok(true);
+    }
+    fs::rename(placed, &stored.data)?;
+    Ok(false)
+}
+
+fn open_data(folder: &Path, meta: &PartialMeta, earlier: Option<&Stored>) -> io::Result<(PathBuf, File)> {
+    let open = |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let wanted = data_path(folder, meta)?;
+    match earlier {
+        Some(earlier) if earlier.data != wanted && earlier.data.exists() => {
+            if fs::rename(&earlier.data, &wanted).is_ok() {
+                return Ok((wanted.clone(), open(&wanted)?));
+            }
+            // The target is on another file system now: begin there anew, and leave nothing behind.
+            remove_if_there(&earlier.data)?;
+            remove_if_there(&folder.join("journal"))?;
+        }
+        _ => {}
+    }
+    let file = open(&wanted)?;
+    Ok((wanted, file))
+}
+
+/// In the folder, or beside the target where that is on another file system.
+fn data_path(folder: &Path, meta: &PartialMeta) -> io::Result<PathBuf> {
+    let inside = folder.join("data");
+    let Some(parent) = meta.target.parent() else { return Ok(inside) };
+    fs::create_dir_all(parent)?;
+    if fs::metadata(parent)?.dev() == fs::metadata(folder)?.dev() {
+        return Ok(inside);
+    }
+    Ok(parent.join(format!(".shoal-{}.part", meta.file.root())))
+}
+
+fn read_stored(folder: &Path) -> Option<Stored> {
+    let path = folder.join("meta.json");
+    if fs::metadata(&path).ok()?.len() > MAX_META {
+        return None;
+    }
+    let stored: Stored = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    (stored.schema == SCHEMA).then_some(stored)
+}
+
+fn write_stored(folder: &Path, stored: &Stored) -> io::Result<()> {
+    write_atomically(&folder.join("meta.json"), &serde_json::to_vec_pretty(stored)?)
+}
+
+fn read_hashes(folder: &Path, file: &FileId) -> Option<ChunkHashes> {
+    const HASH: usize = 32;
+    let path = folder.join("hashes");
+    let length = u64::from(Layout::of(file).count()) * HASH as u64;
+    if fs::metadata(&path).ok()?.len() != length {
+        return None;
+    }
+    let bytes = fs::read(path).ok()?;
+    let hashes = bytes.chunks_exact(HASH).filter_map(|hash| hash.try_into().ok().map(Hash)).collect();
+    ChunkHashes::checked(file, hashes).ok()
+}
+
+/// A crash leaves the old content or the new, never a half; neither is synced.
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    fs::rename(temporary, path)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::merkle::FileHasher;
+
+    fn sample(length: usize) -> (Vec<u8>, ChunkHashes) {
+        let bytes: Vec<u8> = (0..length).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let mut hasher = FileHasher::new(length as u64).unwrap();
+        hasher.update(&bytes);
+        (bytes, hasher.finish().unwrap())
+    }
+
+    fn meta(file: FileId, target: PathBuf) -> PartialMeta {
+        PartialMeta { network: NetworkId([1; 32]), entry: "ann/x".into(), name: "x".into(), file, target }
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bytes, hashes) = sample(50_000);
+        let meta = meta(hashes.file_id(), dir.path().join("out/x"));
+        let opened = Partial::open(dir.path(), meta.clone()).unwrap();
+        assert!(opened.synced.is_empty() && opened.written.is_empty() && opened.hashes.is_none());
+        opened.partial.keep_hashes(&hashes).unwrap();
+        opened.partial.write_at(&bytes[..16384], 0).unwrap();
+        opened.partial.mark_written(0).unwrap();
+        opened.partial.sync().unwrap();
+        opened.partial.mark_written(1).unwrap(); // a lie: nothing was written
+        drop(opened);
+        let listed = Partial::list(dir.path()).unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].meta, meta);
+        let opened = Partial::open(dir.path(), meta).unwrap();
+        assert_eq!(opened.synced.iter().collect::<Vec<_>>(), [0]);
+        assert_eq!(opened.written.iter().collect::<Vec<_>>(), [1]);
+        assert_eq!(opened.hashes.as_ref(), Some(&hashes));
+        let file = opened.partial.reader().unwrap();
+        assert!(verify_chunk(&file, &hashes, 0).unwrap());
+        assert!(!verify_chunk(&file, &hashes, 1).unwrap());
+        assert!(!verify_chunk(&file, &hashes, 99).unwrap());
+    }
+
+    #[test]
+    fn a_placed_file_is_settled_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (downloading, target) = (dir.path().join("downloading"), dir.path().join("out/x"));
+        let (bytes, hashes) = sample(50_000);
+        let opened = Partial::open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
+        opened.partial.write_at(&bytes, 0).unwrap();
+        assert_eq!(opened.partial.place().unwrap(), target);
+        opened.partial.settle().unwrap();
+        assert_eq!(fs::read(target).unwrap(), bytes);
+        assert_eq!(fs::read_dir(&downloading).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_placed_before_a_crash_is_checked_and_taken_back_when_wrong() {
+        for right in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let (downloading, target) = (dir.path().join("downloading"), dir.path().join("x"));
+            let (bytes, hashes) = sample(50_000);
+            let opened = Partial::open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
+            opened.partial.keep_hashes(&hashes).unwrap();
+            opened.partial.write_at(&bytes, 0).unwrap();
+            for chunk in 0..4 {
+                opened.partial.mark_written(chunk).unwrap();
+            }
+            opened.partial.place().unwrap();
+            drop(opened);
+            if !right {
+                let file = OpenOptions::new().write(true).open(&target).unwrap();
+                file.write_all_at(&[0; 9], 20_000).unwrap();
+            }
+            let left = Partial::list(&downloading).unwrap();
+            assert_eq!(left.is_empty(), right);
+            assert_eq!(target.exists(), right);
+        }
+    }
+
+    #[test]
+    fn data_of_another_length_are_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, hashes) = sample(50_000);
+        let meta = meta(hashes.file_id(), dir.path().join("x"));
+        let opened = Partial::open(dir.path(), meta.clone()).unwrap();
+        opened.partial.mark_written(2).unwrap();
+        let data = opened.partial.data_path();
+        drop(opened);
+        File::options().write(true).open(data).unwrap().set_len(7).unwrap();
+        let opened = Partial::open(dir.path(), meta).unwrap();
+        assert!(opened.synced.is_empty() && opened.written.is_empty());
+    }
+}

@@ -1,0 +1,336 @@
+//! Swarms: what is here of each file, complete or in the making, for all who serve, fetch or announce it.
+//!
+//! Invariant: a chunk is in [`Swarm::have`] only when it was verified (or the whole file was hashed), so that nothing
+//! unverified is ever served or told of.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use common::bitmap::Bitmap;
+use common::chunk::Layout;
+use common::id::{FileId, PeerId};
+use common::merkle::ChunkHashes;
+use common::wire::peer::{ConversationId, Message, Opener, Reason};
+use tokio::sync::mpsc;
+
+use crate::download::JobEvent;
+use crate::link::{Link, Outbox};
+use crate::spread::Spread;
+use crate::storage::Stamp;
+
+/// One file that is shared or being downloaded.
+#[derive(Debug)]
+pub(crate) struct Swarm {
+    file: FileId,
+    layout: Layout,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    have: Bitmap,
+    hashes: Option<Arc<ChunkHashes>>,
+    source: Source,
+    listeners: Vec<Listener>,
+    spread: Spread,
+    job: Option<mpsc::Sender<JobEvent>>,
+}
+
+/// Where the bytes are.
+#[derive(Debug, Clone)]
+enum Source {
+    /// A file in the making, or one that was withdrawn.
+    Making(Option<Arc<File>>),
+    /// A complete file, which its owner may change at any time.
+    Complete { file: Arc<File>, path: PathBuf, stamp: Stamp },
+}
+
+/// A conversation whose other side wants to hear of new chunks.
+#[derive(Debug)]
+struct Listener {
+    peer: PeerId,
+    outbox: Weak<Outbox>,
+    conversation: ConversationId,
+    opener: Opener,
+}
+
+/// Why bytes could not be read for a downloader.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadFailure {
+    /// This chunk is not here.
+    #[error("the chunk is not here")]
+    NotHere,
+    /// The file is not what it was.
+    #[error("{0}")]
+    Changed(String),
+}
+
+impl Swarm {
+    /// A file that is complete.
+    pub(crate) fn complete(hashes: Arc<ChunkHashes>, path: PathBuf, stamp: Stamp) -> io::Result<Self> {
+        let file = Arc::new(File::open(&path)?);
+        let layout = hashes.layout();
+        Ok(Self::new(
+            hashes.file_id(),
+            layout,
+            Bitmap::full(layout.count()),
+            Source::Complete { file, path, stamp },
+            Some(hashes),
+        ))
+    }
+
+    /// A file that is to be downloaded.
+    pub(crate) fn making(file: FileId) -> Self {
+        let layout = Layout::of(&file);
+        Self::new(file, layout, Bitmap::empty(layout.count()), Source::Making(None), None)
+    }
+
+    fn new(file: FileId, layout: Layout, have: Bitmap, source: Source, hashes: Option<Arc<ChunkHashes>>) -> Self {
+        let spread = Spread::new(layout.count());
+        let state = State { have, hashes, source, listeners: Vec::new(), spread, job: None };
+        Self { file, layout, state: Mutex::new(state) }
+    }
+
+    /// Which file.
+    pub(crate) const fn file(&self) -> FileId {
+        self.file
+    }
+
+    /// How it is cut.
+    pub(crate) const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The chunk hashes, once they are known.
+    pub(crate) fn hashes(&self) -> Option<Arc<ChunkHashes>> {
+        self.lock().hashes.clone()
+    }
+
+    /// Which chunks are here.
+    pub(crate) fn have(&self) -> Bitmap {
+        self.lock().have.clone()
+    }
+
+    /// Whether all is here and it may be served as a whole.
+    pub(crate) fn is_complete(&self) -> bool {
+        matches!(self.lock().source, Source::Complete { .. })
+    }
+
+    /// Where a complete file lies.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match &self.lock().source {
+            Source::Complete { path, .. } => Some(path.clone()),
+            Source::Making(_) => None,
+        }
+    }
+
+    /// The job that downloads it begins: it hears of those who come for its chunks.
+    pub(crate) fn begin(&self, job: mpsc::Sender<JobEvent>, source: File, have: Bitmap) {
+        let mut state = self.lock();
+        state.job = Some(job);
+        state.source = Source::Making(Some(Arc::new(source)));
+        state.have = have;
+    }
+
+    /// The chunk hashes became known.
+    pub(crate) fn set_hashes(&self, hashes: Arc<ChunkHashes>) {
+        self.lock().hashes = Some(hashes);
+    }
+
+    /// A chunk was verified and written; tells all who listen.
+    pub(crate) fn add(&self, chunk: u32) {
+        let told: Vec<_> = {
+            let mut state = self.lock();
+            if !state.have.insert(chunk) {
+                return;
+            }
+            state.listeners.retain(|listener| listener.outbox.strong_count() > 0);
+            let listeners = state.listeners.iter();
+            listeners.filter_map(|l| Some((l.outbox.upgrade()?, l.conversation, l.opener))).collect()
+        };
+        for (outbox, conversation, opener) in told {
+            outbox.have(conversation, opener, chunk);
+        }
+    }
+
+    /// The download is done: from now on the file is served from its final place.
+    pub(crate) fn finish(&self, path: PathBuf, stamp: Stamp) -> io::Result<()> {
+        let file = Arc::new(File::open(&path)?);
+        let mut state = self.lock();
+        state.source = Source::Complete { file, path, stamp };
+        state.job = None;
+        Ok(())
+    }
+
+    /// Adds a conversation that wants to hear of new chunks; gives the chunks that are here at this moment.
+    pub(crate) fn listen(&self, link: &Link, conversation: ConversationId, opener: Opener) -> Bitmap {
+        let mut state = self.lock();
+        let outbox = Arc::downgrade(link.outbox());
+        state.listeners.push(Listener { peer: link.peer(), outbox, conversation, opener });
+        state.have.clone()
+    }
+
+    /// The conversation ended.
+    pub(crate) fn unlisten(&self, link: &Link, conversation: ConversationId, opener: Opener) {
+        let gone = Arc::downgrade(link.outbox());
+        self.lock().listeners.retain(|listener| {
+            !(listener.conversation == conversation && listener.opener == opener && listener.outbox.ptr_eq(&gone))
+        });
+    }
+
+    /// Tells the job, if there is one, that this peer came for chunks: it may have some too.
+    pub(crate) fn on_newcomer(&self, link: &Arc<Link>) {
+        if let Some(job) = &self.lock().job {
+            // A job that is too busy hears of the peer from the tracker too.
+            let _ = job.try_send(JobEvent::Newcomer(Arc::clone(link)));
+        }
+    }
+
+    /// Works on what a sole seeder knows of its downloaders, where all is here, then tells them what to ask for.
+    pub(crate) fn spread(&self, work: impl FnOnce(&mut Spread)) {
+        let told: Vec<_> = {
+            let mut state = self.lock();
+            if !state.have.is_full() {
+                return;
+            }
+            work(&mut state.spread);
+            let suggestions = state.spread.suggest();
+            let outbox_of = |peer: PeerId| {
+                let listeners = state.listeners.iter();
+                let mut openers = listeners.filter(|l| l.peer == peer && l.opener == Opener::Receiver);
+                openers.find_map(|l| Some((l.outbox.upgrade()?, l.conversation)))
+            };
+            suggestions.into_iter().filter_map(|(peer, chunks)| Some((outbox_of(peer)?, chunks))).collect()
+        };
+        for ((outbox, conversation), chunks) in told {
+            outbox.send(Message::Suggest { conversation, chunks });
+        }
+    }
+
+    /// Nothing of this swarm is served any more: ends all conversations that others opened.
+    pub(crate) fn refuse_all(&self, text: &str) {
+        let listeners = std::mem::take(&mut self.lock().listeners);
+        for listener in listeners.iter().filter(|listener| listener.opener == Opener::Receiver) {
+            if let Some(outbox) = listener.outbox.upgrade() {
+                outbox.refuse(listener.conversation, Reason::NotShared, text);
+            }
+        }
+    }
+
+    /// Reads into `buffer` from `offset` within a chunk. Blocks.
+    ///
+    /// A complete file is compared with its stamp before and after: a change in between is an error, and what was read
+    /// is not to be used. It is the downloader's check that guarantees the bytes.
+    pub(crate) fn read(&self, chunk: u32, offset: u32, buffer: &mut [u8]) -> Result<(), ReadFailure> {
+        let Some(index) = self.layout.chunk(chunk) else { return Err(ReadFailure::NotHere) };
+        let source = {
+            let state = self.lock();
+            if !state.have.contains(chunk) {
+                return Err(ReadFailure::NotHere);
+            }
+            state.source.clone()
+        };
+        let at = self.layout.offset(index) + u64::from(offset);
+        match source {
+            Source::Making(Some(file)) => file.read_exact_at(buffer, at).map_err(|error| changed(&error)),
+            Source::Making(None) => Err(ReadFailure::NotHere),
+            Source::Complete { file, path, stamp } => {
+                check(&path, &stamp)?;
+                file.read_exact_at(buffer, at).map_err(|error| changed(&error))?;
+                let after = file.metadata().map_err(|error| changed(&error))?;
+                if Stamp::of(&after) == stamp { Ok(()) } else { Err(ReadFailure::Changed(CHANGED.to_owned())) }
+            }
+        }
+    }
+
+    /// Whether a complete file is still what it was, going by its stamp. Blocks.
+    pub(crate) fn check(&self) -> Result<(), ReadFailure> {
+        let source = self.lock().source.clone();
+        match source {
+            Source::Complete { path, stamp, .. } => check(&path, &stamp),
+            Source::Making(_) => Ok(()),
+        }
+    }
+
+    /// Hashes a chunk again that a downloader calls bad. Blocks.
+    pub(crate) fn check_chunk(&self, chunk: u32) -> Result<(), ReadFailure> {
+        let (source, hashes) = {
+            let state = self.lock();
+            (state.source.clone(), state.hashes.clone())
+        };
+        let (Source::Complete { file, .. }, Some(hashes)) = (source, hashes) else { return Ok(()) };
+        match crate::storage::verify_chunk(&file, &hashes, chunk) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ReadFailure::Changed(CHANGED.to_owned())),
+            Err(error) => Err(changed(&error)),
+        }
+    }
+}
+
+const CHANGED: &str = "it was changed after it was registered; register it again to share what it is now";
+
+fn changed(error: &io::Error) -> ReadFailure {
+    ReadFailure::Changed(format!("it can no longer be read ({error})"))
+}
+
+fn check(path: &Path, stamp: &Stamp) -> Result<(), ReadFailure> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if Stamp::of(&metadata) == *stamp => Ok(()),
+        Ok(_) => Err(ReadFailure::Changed(CHANGED.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(ReadFailure::Changed("it was deleted or moved".to_owned()))
+        }
+        Err(error) => Err(changed(&error)),
+    }
+}
+
+/// All swarms of this peer in its network.
+#[derive(Debug, Default)]
+pub(crate) struct Swarms {
+    by_file: Mutex<HashMap<FileId, Arc<Swarm>>>,
+}
+
+impl Swarms {
+    fn lock(&self) -> MutexGuard<'_, HashMap<FileId, Arc<Swarm>>> {
+        self.by_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The swarm of this file.
+    pub(crate) fn find(&self, file: &FileId) -> Option<Arc<Swarm>> {
+        self.lock().get(file).cloned()
+    }
+
+    /// Adds a swarm unless there is one for its file; says which one is there now and whether it is the new one.
+    pub(crate) fn add(&self, swarm: Swarm) -> (Arc<Swarm>, bool) {
+        let mut by_file = self.lock();
+        if let Some(there) = by_file.get(&swarm.file) {
+            return (Arc::clone(there), false);
+        }
+        let swarm = Arc::new(swarm);
+        by_file.insert(swarm.file, Arc::clone(&swarm));
+        (swarm, true)
+    }
+
+    /// Takes a swarm out, if it is still this one.
+    pub(crate) fn remove(&self, swarm: &Arc<Swarm>) -> bool {
+        let mut by_file = self.lock();
+        let same = by_file.get(&swarm.file).is_some_and(|there| Arc::ptr_eq(there, swarm));
+        if same {
+            by_file.remove(&swarm.file);
+        }
+        same
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Swarm>> {
+        self.lock().values().cloned().collect()
+    }
+}
