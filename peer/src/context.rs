@@ -17,9 +17,9 @@ use crate::tasks::Tasks;
 use crate::tracker_client::TrackerClient;
 
 /// Segments that may be in memory between the network and the disk, 1 MiB each.
-const BUFFERS: usize = 32;
+const BUFFERS: usize = 64;
 /// Buffers kept for the next segments.
-const SPARE_BUFFERS: usize = 16;
+const SPARE_BUFFERS: usize = 8;
 
 /// What all links and downloads of one engine share.
 #[derive(Debug)]

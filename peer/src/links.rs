@@ -57,9 +57,14 @@ impl Links {
         self.lock().by_peer.get(peer).filter(|link| !link.is_closed()).cloned()
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().by_peer.len()
+    }
+
     /// Whether no more are taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.lock().by_peer.len() >= MOST_LINKS
+        self.count() >= MOST_LINKS
     }
 
     /// Adds a link. Of two to the same peer one stays: the newer where the same side dialled both, otherwise that which

@@ -315,8 +315,7 @@ impl Job {
     /// Whether nobody who is there has anything for us, and for how long that may be.
     fn starve(&mut self, now: Instant) -> Result<(), DownloadError> {
         let talking = |id: &LinkId| !self.picker.is_silent(*id, now);
-        let asking = self.picker.is_busy() || self.hashes.is_none() && self.layer.from().is_some();
-        if asking && self.sessions.keys().any(talking) {
+        if self.picker.is_busy() && self.sessions.keys().any(talking) {
             self.fed = now;
             self.told_starved = false;
             return Ok(());

@@ -14,7 +14,7 @@ mod picker;
 mod tally;
 mod verify;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -102,8 +102,24 @@ pub(crate) struct Fetching {
     pub(crate) partial: Arc<Partial>,
     pub(crate) meter: Arc<Meter>,
     events: mpsc::Sender<JobEvent>,
-    /// Chunks of which pieces may come.
-    asked: Mutex<HashSet<u32>>,
+    incoming: Mutex<Incoming>,
+}
+
+/// What may come in a conversation.
+#[derive(Debug, Default)]
+struct Incoming {
+    /// Chunks of which pieces may come, and whether they are still wanted.
+    asked: HashMap<u32, Wanted>,
+    /// The chunk that is half here.
+    half: Option<Assembly>,
+}
+
+/// Whether a chunk that was asked for is still wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Yes,
+    /// Cancelled; pieces under way may still come.
+    No,
 }
 
 impl Fetching {
@@ -113,26 +129,50 @@ impl Fetching {
         meter: Arc<Meter>,
         events: mpsc::Sender<JobEvent>,
     ) -> Self {
-        Self { swarm, partial, meter, events, asked: Mutex::default() }
+        Self { swarm, partial, meter, events, incoming: Mutex::default() }
     }
 
-    fn asked(&self) -> MutexGuard<'_, HashSet<u32>> {
-        self.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        self.incoming.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// A request for this chunk goes out now.
     pub(crate) fn on_asked(&self, chunk: u32) {
-        self.asked().insert(chunk);
+        self.incoming().asked.insert(chunk, Wanted::Yes);
     }
 
-    /// Whether pieces of this chunk may come.
-    pub(crate) fn asked_for(&self, chunk: u32) -> bool {
-        self.asked().contains(&chunk)
+    /// A request is cancelled now; what is half here of the chunk is thrown away.
+    pub(crate) fn on_cancelled(&self, chunk: u32) {
+        let mut incoming = self.incoming();
+        if let Some(wanted) = incoming.asked.get_mut(&chunk) {
+            *wanted = Wanted::No;
+        }
+        incoming.half.take_if(|half| half.chunk() == chunk);
+    }
+
+    /// Whether pieces of this chunk may come, and are wanted.
+    pub(crate) fn wants(&self, chunk: u32) -> Option<Wanted> {
+        self.incoming().asked.get(&chunk).copied()
     }
 
     /// All of this chunk came, or none will come.
     pub(crate) fn on_received(&self, chunk: u32) {
-        self.asked().remove(&chunk);
+        let mut incoming = self.incoming();
+        incoming.asked.remove(&chunk);
+        incoming.half.take_if(|half| half.chunk() == chunk);
+    }
+
+    /// The chunk that is half here, to be gone on with.
+    pub(crate) fn take_half(&self) -> Option<Assembly> {
+        self.incoming().half.take()
+    }
+
+    /// Keeps a chunk that is half here, if it is still wanted.
+    pub(crate) fn keep_half(&self, half: Assembly) {
+        let mut incoming = self.incoming();
+        if incoming.asked.get(&half.chunk()) == Some(&Wanted::Yes) {
+            incoming.half = Some(half);
+        }
     }
 
     /// Tells the job; one that has ended hears nothing.

@@ -47,6 +47,11 @@ impl Assembly {
         Self { chunk, size, received: 0, buffer: None, runs }
     }
 
+    /// Which chunk.
+    pub(crate) const fn chunk(&self) -> u32 {
+        self.chunk
+    }
+
     /// Whether a piece at this place is the next one.
     pub(crate) const fn goes_on_with(&self, chunk: u32, offset: u32) -> bool {
         self.chunk == chunk && self.received == offset

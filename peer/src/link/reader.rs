@@ -1,6 +1,5 @@
 //! The receiving half of a link: takes messages apart, and chunk bytes straight into segments for the verifier.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use super::frame::FrameReader;
 use super::outbox::Rejected;
 use super::{Link, protocol_error};
 use crate::context::Context;
-use crate::download::{Assembly, Fetching, LinkEvent};
+use crate::download::{Assembly, Fetching, LinkEvent, Wanted};
 
 /// Reads from one link until it ends.
 pub(super) struct Reader<R> {
@@ -26,8 +25,6 @@ pub(super) struct Reader<R> {
 struct Receiving {
     link: Arc<Link>,
     context: Arc<Context>,
-    /// The chunks that are half here, at most one a conversation.
-    assemblies: HashMap<ConversationId, Assembly>,
 }
 
 /// Bytes that follow a message.
@@ -46,7 +43,7 @@ enum Then {
 
 impl<R: AsyncRead + Unpin + Send> Reader<R> {
     pub(super) fn new(stream: R, link: Arc<Link>, context: Arc<Context>) -> Self {
-        let half = Receiving { link, context, assemblies: HashMap::new() };
+        let half = Receiving { link, context };
         Self { frames: FrameReader::new(stream), half }
     }
 
@@ -67,7 +64,6 @@ impl<R: AsyncRead + Unpin + Send> Reader<R> {
     /// Takes the bytes of a piece off the stream, and to where they belong.
     async fn take_piece(&mut self, piece: &Piece) -> io::Result<()> {
         let Some(fetching) = self.half.link.fetching(piece.conversation) else {
-            self.half.assemblies.remove(&piece.conversation);
             return self.discard(piece.length).await;
         };
         let layout = fetching.swarm.layout();
@@ -75,16 +71,23 @@ impl<R: AsyncRead + Unpin + Send> Reader<R> {
         if piece.offset.checked_add(piece.length).is_none_or(|end| end > size) {
             return Err(protocol_error("a piece reaches beyond its chunk"));
         }
-        if !fetching.asked_for(piece.chunk) {
-            return Err(protocol_error("a piece was not asked for"));
+        match fetching.wants(piece.chunk) {
+            Some(Wanted::Yes) => {}
+            Some(Wanted::No) => {
+                fetching.meter.on_bytes(piece.length as usize);
+                return self.discard(piece.length).await;
+            }
+            None => return Err(protocol_error("a piece was not asked for")),
         }
-        let earlier = self.half.assemblies.remove(&piece.conversation);
-        let assembly = match earlier {
-            Some(assembly) if assembly.goes_on_with(piece.chunk, piece.offset) => Some(assembly),
-            _ if piece.offset == 0 => None,
-            _ => return Err(protocol_error("a piece is out of order")),
+        let mut assembly = match fetching.take_half() {
+            Some(half) if half.goes_on_with(piece.chunk, piece.offset) => half,
+            Some(half) if half.chunk() != piece.chunk => {
+                return Err(protocol_error("pieces of two chunks are mixed"));
+            }
+            _ if piece.offset == 0 => Assembly::new(piece.chunk, size),
+            // What is left of a request that was cancelled, and then made again.
+            _ => return self.discard(piece.length).await,
         };
-        let mut assembly = assembly.unwrap_or_else(|| Assembly::new(piece.chunk, size));
         let mut left = piece.length as usize;
         while left > 0 {
             let (buffer, room) = assembly.buffer(&self.half.context.buffers).await;
@@ -100,7 +103,7 @@ impl<R: AsyncRead + Unpin + Send> Reader<R> {
         if assembly.is_whole() {
             fetching.on_received(piece.chunk);
         } else {
-            self.half.assemblies.insert(piece.conversation, assembly);
+            fetching.keep_half(assembly);
         }
         Ok(())
     }

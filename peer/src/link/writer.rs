@@ -14,6 +14,13 @@ use crate::limit::QUANTUM;
 use crate::storage::SEGMENT;
 use crate::swarm::{ReadFailure, Swarm};
 
+/// Bytes of chunks that wait to be sent, on all links together.
+const READ_AHEAD_BUDGET: usize = 24 << 20;
+/// A link has one segment that is being sent and one that is being read.
+const SEGMENTS_PER_LINK: usize = 2;
+/// Many links read in small steps, but not in smaller ones.
+const SMALLEST_SEGMENT: usize = 32 << 10;
+
 /// Sends what is in the outbox of one link, until that closes or the stream fails.
 pub(super) struct Writer<W> {
     pub(super) stream: W,
@@ -100,7 +107,7 @@ impl<W: AsyncWrite + Unpin + Send> Writer<W> {
             Some(Place { conversation, swarm, chunk, offset: 0, size })
         });
         let Some(place) = place else { return };
-        let length = SEGMENT.min((place.size - place.offset) as usize);
+        let length = self.segment_size().min((place.size - place.offset) as usize);
         let end = place.offset + u32::try_from(length).expect("at most 1 MiB");
         self.after = (end < place.size).then(|| Place { offset: end, ..place.clone() });
         let mut bytes = self.spare.pop().unwrap_or_default();
@@ -111,6 +118,12 @@ impl<W: AsyncWrite + Unpin + Send> Writer<W> {
                 Err(failure) => Err((place, failure)),
             }
         }));
+    }
+
+    /// Bytes to read at once: all links together stay within [`READ_AHEAD_BUDGET`].
+    fn segment_size(&self) -> usize {
+        let links = self.context.links.count().max(1);
+        (READ_AHEAD_BUDGET / (SEGMENTS_PER_LINK * links)).clamp(SMALLEST_SEGMENT, SEGMENT)
     }
 
     async fn wait_for_segment(&mut self) {

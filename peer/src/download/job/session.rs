@@ -155,7 +155,10 @@ impl Job {
                     session.fetching.on_asked(chunk);
                     Message::Request { conversation, chunk }
                 }
-                Order::Cancel(..) => Message::Cancel { conversation, chunk },
+                Order::Cancel(..) => {
+                    session.fetching.on_cancelled(chunk);
+                    Message::Cancel { conversation, chunk }
+                }
             });
         }
     }
