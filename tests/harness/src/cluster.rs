@@ -167,6 +167,7 @@ impl Cluster {
     /// When it cannot be written.
     pub fn file(&self, name: &str, content: Content) -> PathBuf {
         let path = self.dir.path().join("files").join(name);
+        fs::create_dir_all(path.parent().expect("it is below the directory")).expect("a directory can be made");
         content.write(&path).expect("a test's file can be written");
         path
     }

@@ -1,1 +1,35 @@
-//! Filled in as the work goes on.
+//! What Shoal must do, tested from the outside: real trackers and peers on loopback and in network namespaces. One test
+//! binary, so that it links once and knows how much runs at a time.
+//!
+//! - `sharing`: several seeders, several downloaders, all sizes
+//! - `resume`: kills, restarts, cancelling
+//! - `faults`: seeders and trackers that fail, disks that are full
+//! - `names`: who may be called what
+//! - `errors`: what users get wrong
+//! - `shell`: commands from a pipe, and the words of this family
+//! - `hostile`: those who break the rules
+//! - `hosts`: on hosts of their own, over IPv4 and IPv6
+
+#[cfg(test)]
+mod errors;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod hosts;
+#[cfg(test)]
+mod names;
+#[cfg(test)]
+mod resume;
+#[cfg(test)]
+mod sharing;
+#[cfg(test)]
+mod shell;
+
+/// Runs a scenario at the size for tests.
+#[cfg(test)]
+fn small(name: &str) -> harness::scenario::Findings {
+    let scenario = harness::scenario::find(name).expect("there is such a scenario");
+    (scenario.run)(scenario.small)
+}

@@ -1,11 +1,13 @@
 //! Hostile company: clients and seeders that speak the protocols by hand, and so can break them.
 
 mod evil_seeder;
+mod fake_tracker;
 mod raw_peer;
 mod raw_tracker;
 mod secure;
 
 pub use evil_seeder::{EvilSeeder, Mischief};
+pub use fake_tracker::FakeTracker;
 pub use raw_peer::RawPeer;
 pub use raw_tracker::RawTracker;
 pub use secure::{LOOPBACK_2, Secure, crowd_from};
