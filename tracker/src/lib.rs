@@ -1,1 +1,36 @@
-//! t
+//! Shoal's tracker: who is there, who has which chunks, who may have them.
+//!
+//! Each module uses only those that stand after it in this list:
+//!
+//! - [`cli`]: the command line
+//! - [`server`]: listens, starts a session for each connection, ends tidily
+//! - `session`: one connection
+//! - `owner`: the one task that has the state, and the way of writes to the store
+//! - `outbox`: what is to be sent on one connection
+//! - `clock`: what time it is
+//! - `liveness`: when a peer is asked whether it is there, and when it is gone
+//! - `rate`: how much a peer may ask in a second
+//! - `service`: the rules
+//! - `store`: what outlives the process
+//! - `state`: all that the tracker knows
+//! - [`config`]: what it is run with
+//! - `tasks`: how tasks are spawned and awaited
+
+pub mod cli;
+pub mod config;
+pub mod server;
+
+mod clock;
+mod liveness;
+mod outbox;
+mod owner;
+mod rate;
+mod service;
+mod session;
+mod state;
+mod store;
+mod tasks;
+
+pub use config::{Access, Config};
+pub use server::{BindError, RunError, Server};
+pub use store::StoreError;

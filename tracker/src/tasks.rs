@@ -6,26 +6,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-/// Spawns tasks that end together. Clones belong to the same group; [`Tasks::child`] makes one that can end alone.
+/// Spawns tasks that end together. Clones belong to the same group.
 #[derive(Debug, Clone, Default)]
-pub struct Tasks {
+pub(crate) struct Tasks {
     tracker: TaskTracker,
     token: CancellationToken,
 }
 
 impl Tasks {
     /// An empty group.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// A group of its own that is cancelled with this one, and that can be cancelled alone.
-    pub fn child(&self) -> Self {
-        Self { tracker: TaskTracker::new(), token: self.token.child_token() }
-    }
-
     /// Runs `future` until it ends or the group is cancelled: it is dropped at its next await then.
-    pub fn spawn<F>(&self, name: &'static str, future: F)
+    pub(crate) fn spawn<F>(&self, name: &'static str, future: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -43,12 +38,18 @@ impl Tasks {
     }
 
     /// Ends when the group is cancelled.
-    pub fn token(&self) -> &CancellationToken {
+    pub(crate) fn token(&self) -> &CancellationToken {
         &self.token
     }
 
+    /// Waits until all tasks have ended by themselves; no more are to be spawned.
+    pub(crate) async fn finish(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
     /// Cancels all tasks and waits until they have ended. May be called more than once.
-    pub async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         self.token.cancel();
         self.tracker.close();
         self.tracker.wait().await;

@@ -1,0 +1,55 @@
+//! Configuration: what a tracker is run with, checked.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::wire::DEFAULT_TRACKER_PORT;
+
+/// How often each peer is asked whether it is there, unless another time is given.
+pub const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long it may take to answer, unless another time is given.
+pub const DEFAULT_PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many connections there may be at once, unless another number is given. A connection takes some 50 KiB, and up to
+/// 1.2 MiB more while a peer asks for much and reads slowly.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
+
+/// What a tracker is run with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where peers connect; port 0 is a free one. `[::]` is all addresses, of IPv4 too; where the system has no IPv6, all
+    /// of IPv4.
+    pub listen: SocketAddr,
+    /// The directory for what is to last: key, names, entries.
+    pub data: PathBuf,
+    /// How often each peer is asked whether it is there.
+    pub ping_interval: Duration,
+    /// How long it may take to answer. A peer that is gone without a word is known to be so after both times together.
+    pub ping_timeout: Duration,
+    /// How many connections there may be at once, at least 1; see [`DEFAULT_MAX_CONNECTIONS`] for what each costs.
+    pub max_connections: usize,
+    /// Who may join.
+    pub access: Access,
+}
+
+/// Who may join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Access {
+    /// Everybody; a name belongs to the first who uses it
+    Open,
+}
+
+impl Config {
+    /// The defaults, with this directory.
+    pub const fn new(data: PathBuf) -> Self {
+        let listen = SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_TRACKER_PORT);
+        Self {
+            listen,
+            data,
+            ping_interval: DEFAULT_PING_INTERVAL,
+            ping_timeout: DEFAULT_PING_TIMEOUT,
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            access: Access::Open,
+        }
+    }
+}

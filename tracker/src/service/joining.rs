@@ -1,0 +1,233 @@
+//! Joining and leaving, and whose a user name is.
+//!
+//! A name belongs to the first key that uses it, until that key has not been seen for 30 days and has no entries. A key
+//! has one name: it keeps the one it has unless another is asked for by name, and then only while it has no entries,
+//! whose names would change with it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::PeerId;
+use common::identity::PublicKey;
+use common::name::UserName;
+use common::wire::MAX_ADDRESSES;
+use common::wire::tracker::{Code, Event, Hello, Refusal};
+
+use super::{Effect, News, Now, refusal};
+use crate::state::{ConnId, Contact, Dials, Gate, Load, Online, State, User, Write};
+
+/// A name is free again when its key has no entries and was last seen so long ago.
+const NAME_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How exactly it is known when a user was last seen: each is written down once in so long while online.
+const SEEN_EVERY: Duration = Duration::from_secs(3600);
+/// Most users that are kept; some 150 bytes each.
+const MAX_USERS: usize = 1_000_000;
+/// The last number that is tried behind a default name.
+const MAX_SUFFIX: u32 = 9_999;
+/// With more peers than this online, who comes and goes is of interest to those only who share a swarm: to tell everybody
+/// would be a million messages when a tracker restarts.
+const TELL_ALL_UP_TO: usize = 1_000;
+/// In so many of its swarms the downloaders are told then that a peer has left.
+const SWARMS_TOLD: usize = 100;
+
+/// A name that is the caller's once the writes are committed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// The name.
+    pub(crate) name: UserName,
+    /// What makes it so.
+    pub(crate) writes: Vec<Write>,
+}
+
+/// A peer that has a name and is to come online.
+#[derive(Debug, Clone)]
+pub(crate) struct Newcomer {
+    /// Its connection.
+    pub(crate) conn: ConnId,
+    /// That connection's way to the index.
+    pub(crate) gate: Arc<Gate>,
+    /// Its key.
+    pub(crate) key: PublicKey,
+    /// Where it is.
+    pub(crate) contact: Contact,
+}
+
+/// How a peer left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// It said so.
+    SaidGoodbye,
+    /// Its connection ended.
+    Disconnected,
+    /// It did not answer a ping in time.
+    Silent,
+    /// It did not read what was sent to it.
+    NotReading,
+    /// It sent what no peer sends.
+    Nonsense,
+    /// The tracker ends.
+    Shutdown,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SaidGoodbye => "it said goodbye",
+            Self::Disconnected => "its connection ended",
+            Self::Silent => "it did not answer",
+            Self::NotReading => "it did not read what it was sent",
+            Self::Nonsense => "it sent something else than messages",
+            Self::Shutdown => "the tracker ends",
+        })
+    }
+}
+
+/// Finds the name that a peer joins under.
+pub(crate) fn claim(state: &State, peer: PeerId, hello: &Hello, now: Now) -> Result<Claim, Refusal> {
+    if hello.interfaces.len() > MAX_ADDRESSES || hello.advertised.len() > MAX_ADDRESSES {
+        let text = format!("at most {MAX_ADDRESSES} addresses of each kind may be declared");
+        return Err(refusal(Code::Limit, text));
+    }
+    let wanted = match UserName::new(hello.name.as_str()) {
+        Ok(name) => name,
+        Err(_) if hello.name_is_default => UserName::suggestion(&hello.name),
+        Err(error) => return Err(refusal(Code::BadName, error.to_string())),
+    };
+    let known = state.users().of(&peer);
+    let name = match known {
+        Some(user) if hello.name_is_default || user.name == wanted => user.name.clone(),
+        Some(user) => renamed(state, user, wanted, now)?,
+        None if state.users().len() >= MAX_USERS => {
+            return Err(refusal(Code::Limit, "this tracker knows as many users as it can keep: ask its operator"));
+        }
+        None if hello.name_is_default => free_variant(state, &wanted, now)?,
+        None => free(state, wanted, now)?,
+    };
+    let mut writes = Vec::new();
+    if let Some(before) = state.users().owner(&name).filter(|owner| *owner != peer) {
+        writes.push(Write::User(before, None));
+    }
+    if known.is_none_or(|user| user.name != name) {
+        writes.push(Write::User(peer, Some(User { name: name.clone(), seen_ms: now.unix_ms })));
+    }
+    Ok(Claim { name, writes })
+}
+
+/// Puts a peer online under the name that it claimed.
+pub(crate) fn enter(state: &mut State, name: UserName, newcomer: Newcomer, now: Now) -> Vec<Effect> {
+    let peer = newcomer.key.peer_id();
+    let address = newcomer.contact.seen;
+    let event = Event::Joined { name: name.to_string(), peer };
+    let online = Online {
+        conn: newcomer.conn,
+        gate: newcomer.gate,
+        key: newcomer.key,
+        name: name.clone(),
+        contact: newcomer.contact,
+        since_ms: now.unix_ms,
+        reachable: None,
+        dials: Dials::default(),
+        load: Load::default(),
+    };
+    let replaced = state.roster.insert(peer, online);
+    let mut effects = Vec::new();
+    if let Some(replaced) = &replaced {
+        // The others need not hear of this: what the newer connection announces comes in place of the older's.
+        replaced.gate.close();
+        state.index.remove_peer(&peer);
+        effects.push(Effect::Close(replaced.conn));
+    } else if state.roster.len() <= TELL_ALL_UP_TO {
+        effects.push(Effect::TellOthers { than: peer, event });
+    }
+    effects.push(Effect::Say(News::Joined { name: name.to_string(), address, peers: state.roster.len() }));
+    effects
+}
+
+/// Takes a peer offline, if this is still its connection.
+pub(crate) fn leave(state: &mut State, peer: PeerId, conn: ConnId, why: Why, now: Now) -> (Vec<Write>, Vec<Effect>) {
+    if state.roster.get(&peer).is_none_or(|online| online.conn != conn) {
+        return (Vec::new(), Vec::new());
+    }
+    let tell_all = state.roster.len() <= TELL_ALL_UP_TO;
+    let Some(online) = state.roster.remove(&peer) else { return (Vec::new(), Vec::new()) };
+    online.gate.close();
+    let files = state.index.remove_peer(&peer);
+    let event = Event::Left { name: online.name.to_string(), peer };
+    let mut effects: Vec<Effect> = if tell_all {
+        vec![Effect::TellOthers { than: peer, event }]
+    } else {
+        let concerned: BTreeSet<PeerId> =
+            files.iter().take(SWARMS_TOLD).flat_map(|file| state.index.downloaders(file)).collect();
+        concerned.into_iter().map(|to| Effect::Tell { to, event: event.clone() }).collect()
+    };
+    let address = online.contact.seen;
+    effects.push(Effect::Say(News::Left { name: online.name.to_string(), address, peers: state.roster.len(), why }));
+    let writes = seen_now(state, peer, now).into_iter().collect();
+    (writes, effects)
+}
+
+/// Writes down that those who are online were seen, where that was long ago.
+pub(crate) fn touch(state: &State, now: Now) -> Vec<Write> {
+    state.roster.by_name().filter_map(|(peer, _)| seen_now(state, *peer, now)).collect()
+}
+
+/// Forgets the users whose names are free again.
+pub(crate) fn expire(state: &State, now: Now) -> Vec<Write> {
+    let users = state.users().iter();
+    users.filter(|(peer, user)| is_expired(state, peer, user, now)).map(|(peer, _)| Write::User(*peer, None)).collect()
+}
+
+fn renamed(state: &State, user: &User, wanted: UserName, now: Now) -> Result<UserName, Refusal> {
+    let entries = state.catalogue().count_of(&user.name);
+    if entries > 0 {
+        let text = format!(
+            "this peer is {0} here and has {entries} entries under that name: join as {0}, or deregister them first",
+            user.name
+        );
+        return Err(refusal(Code::Conflict, text));
+    }
+    free(state, wanted, now)
+}
+
+fn free(state: &State, wanted: UserName, now: Now) -> Result<UserName, Refusal> {
+    if is_free(state, &wanted, now) {
+        return Ok(wanted);
+    }
+    let text = format!("the name {wanted} belongs to another peer here: choose another with --name");
+    Err(refusal(Code::NameTaken, text))
+}
+
+fn free_variant(state: &State, wanted: &UserName, now: Now) -> Result<UserName, Refusal> {
+    let numbered = (2..=MAX_SUFFIX).map(|number| wanted.with_suffix(number));
+    let mut variants = std::iter::once(wanted.clone()).chain(numbered);
+    variants.find(|name| is_free(state, name, now)).ok_or_else(|| {
+        let text =
+            format!("the name {wanted} is taken, and so are {wanted}-2 and all that follow: choose one with --name");
+        refusal(Code::NameTaken, text)
+    })
+}
+
+fn is_free(state: &State, name: &UserName, now: Now) -> bool {
+    let Some(owner) = state.users().owner(name) else { return true };
+    state.users().of(&owner).is_none_or(|user| is_expired(state, &owner, user, now))
+}
+
+fn is_expired(state: &State, peer: &PeerId, user: &User, now: Now) -> bool {
+    age(user, now) >= NAME_KEPT && state.catalogue().count_of(&user.name) == 0 && state.roster.get(peer).is_none()
+}
+
+fn is_stale(user: &User, now: Now) -> bool {
+    age(user, now) >= SEEN_EVERY
+}
+
+const fn age(user: &User, now: Now) -> Duration {
+    Duration::from_millis(now.unix_ms.saturating_sub(user.seen_ms))
+}
+
+fn seen_now(state: &State, peer: PeerId, now: Now) -> Option<Write> {
+    let user = state.users().of(&peer)?;
+    let seen = User { name: user.name.clone(), seen_ms: now.unix_ms };
+    is_stale(user, now).then_some(Write::User(peer, Some(seen)))
+}

@@ -1,0 +1,269 @@
+//! Locating: who has which chunks, what a download needs, and who is told when somebody new has chunks.
+
+use std::time::Duration;
+
+use common::bitmap::Bitmap;
+use common::chunk::Layout;
+use common::id::{FileId, NetworkId, PeerId};
+use common::index::{Change, Chunks, Index, IndexError, Located};
+use common::ticket::{Audience, Ticket};
+use common::wire::tracker::{Announced, Code, Event, Have, Holder, Plan, Refusal, Reply};
+use common::wire::{MAX_ANNOUNCED, MAX_MAP_BYTES, MAX_PAGE, MAX_PLAN_SEEDERS};
+use data_encoding::HEXLOWER;
+
+use super::entries::{entry_bytes, resolve, view};
+use super::{Effect, Now, REPLY_ROOM, refusal};
+use crate::state::State;
+
+/// How long a ticket is good for.
+const TICKET_LIFE: Duration = Duration::from_secs(3600);
+/// A ticket is good from a little before it was made, for seeders whose idea of the tracker's time is late.
+const TICKET_EARLIER: Duration = Duration::from_secs(60);
+/// Of a large swarm so many are looked at for the least busy ones of a plan.
+const PLAN_SAMPLE: usize = 4 * MAX_PLAN_SEEDERS;
+/// So many downloaders are told of one new holder; of a larger swarm a random part, who tell each other the rest.
+const MAX_TOLD: usize = 1_000;
+/// Most hex digits of a map in an event: that of a file of 32,768 chunks. The holder tells longer ones itself.
+const MAX_EVENT_MAP: usize = 8 << 10;
+
+/// What came of an announcement.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entered {
+    /// Of these the peer has more than it had, or wants them now: their downloaders are to be told ([`tell_of`]).
+    pub(crate) files: Vec<FileId>,
+    /// Why not all of it was entered.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// Takes in what a peer says it has. Where a limit is reached on the way, what stood before it is entered; where anything
+/// else is wrong, nothing is.
+pub(crate) fn announce(index: &Index, caller: PeerId, swarms: &[Announced]) -> Entered {
+    let mut files = Vec::new();
+    let refusal = enter(index, caller, swarms, &mut files).err();
+    Entered { files, refusal }
+}
+
+fn enter(index: &Index, caller: PeerId, swarms: &[Announced], news: &mut Vec<FileId>) -> Result<(), Refusal> {
+    if swarms.len() > MAX_ANNOUNCED {
+        let text = format!("an announcement has at most {MAX_ANNOUNCED} files");
+        return Err(refusal(Code::Limit, text));
+    }
+    let maps = swarms.iter().map(checked_map).collect::<Result<Vec<_>, _>>()?;
+    for (announced, map) in swarms.iter().zip(&maps) {
+        let change = match (&announced.have, map) {
+            (Have::All, _) => Change::All,
+            (Have::Map(_), Some(map)) => Change::Map(map),
+            (Have::Add(chunks), _) => Change::Add(chunks),
+            (Have::None | Have::Map(_), _) => Change::None,
+        };
+        let changed = index.announce(caller, announced.file, change).map_err(|error| not_indexed(&error))?;
+        if changed.before < changed.after {
+            news.push(announced.file);
+        }
+    }
+    Ok(())
+}
+
+/// Tells the downloaders of these files that a peer has some of it now, or wants it like them.
+pub(crate) fn tell_of(state: &mut State, peer: PeerId, files: &[FileId]) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for file in files {
+        let (Some(online), Some(chunks)) = (state.roster.get(&peer), state.index.chunks_of(&peer, file)) else {
+            continue;
+        };
+        let have = Some(Have::from(chunks)).filter(|have| map_length(have) <= MAX_EVENT_MAP);
+        let mut told = state.index.downloaders(file);
+        told.retain(|other| *other != peer);
+        // A random stretch of a ring.
+        let skipped = state.random.below(told.len());
+        told.rotate_left(skipped);
+        for to in told.into_iter().take(MAX_TOLD) {
+            let Some(asker) = state.roster.get(&to) else { continue };
+            let addresses = online.contact.addresses_for(&asker.contact);
+            let holder = Holder { peer, user: online.name.to_string(), addresses, have: have.clone() };
+            effects.push(Effect::Tell { to, event: Event::Holder { file: *file, holder } });
+        }
+    }
+    effects
+}
+
+pub(super) fn locate(state: &State, caller: PeerId, entry: &str, offset: u32) -> Result<Reply, Refusal> {
+    let (key, line) = resolve(state, entry, None)?;
+    let entry = view(state, key, line);
+    let mut room = Room::beside(entry_bytes(&entry));
+    let from = usize::try_from(offset).unwrap_or(usize::MAX);
+    let limit = usize::try_from(MAX_PAGE).unwrap_or(usize::MAX);
+    let located = state.index.holders(&line.file, from, limit);
+    let (mut holders, mut passed, all) = (Vec::new(), offset, located.len());
+    let mut next = None;
+    for located in located {
+        // One who left since is passed over, and counts all the same: that is where the next part begins.
+        if let Some(holder) = holder(state, caller, located) {
+            if !room.take(&holder) && !holders.is_empty() {
+                next = Some(passed);
+                break;
+            }
+            holders.push(holder);
+        }
+        passed = passed.saturating_add(1);
+    }
+    if next.is_none() && all == limit {
+        next = Some(passed);
+    }
+    Ok(Reply::Locations { entry, holders, next })
+}
+
+pub(super) fn plan(
+    state: &mut State,
+    caller: PeerId,
+    entry: &str,
+    file: Option<&FileId>,
+    now: Now,
+) -> Result<(Reply, Vec<Effect>), Refusal> {
+    let (key, line) = resolve(state, entry, file)?;
+    let file = line.file;
+    let mut entry = view(state, key, line);
+    let mut effects = Vec::new();
+    // Nobody downloads an empty file.
+    if Layout::of(&file).count() > 0 {
+        let wanted = state.index.announce(caller, file, Change::Add(&[])).map_err(|error| not_indexed(&error))?;
+        if wanted.before < wanted.after {
+            effects = tell_of(state, caller, &[file]);
+        }
+        let counts = state.index.counts(&file);
+        (entry.seeders, entry.downloaders) = (counts.seeders, counts.downloaders);
+    }
+    let ticket = signed_ticket(state, caller, &file, now)?;
+    let mut room = Room::beside(entry_bytes(&entry) + ticket.len());
+    let mut holders = Vec::new();
+    for located in chosen(state, caller, &file, now) {
+        let Some(mut holder) = holder(state, caller, located) else { continue };
+        if !room.take(&holder) {
+            holder.have = None;
+        }
+        if let Some(online) = state.roster.get_mut(&holder.peer) {
+            online.load.add(now.uptime);
+        }
+        holders.push(holder);
+    }
+    Ok((Reply::Plan(Plan { entry, ticket, holders }), effects))
+}
+
+pub(super) fn ticket(state: &State, caller: PeerId, entry: &str, file: &FileId, now: Now) -> Result<Reply, Refusal> {
+    resolve(state, entry, Some(file))?;
+    Ok(Reply::Ticket { ticket: signed_ticket(state, caller, file, now)? })
+}
+
+fn signed_ticket(state: &State, caller: PeerId, file: &FileId, now: Now) -> Result<String, Refusal> {
+    let holder = state.roster.get(&caller).ok_or_else(|| refusal(Code::NotJoined, "join first"))?.key;
+    let ticket = Ticket {
+        network: NetworkId(state.identity.peer_id().0),
+        audience: Audience::Public,
+        swarm: *file,
+        holder,
+        not_before_ms: now.unix_ms.saturating_sub(millis(TICKET_EARLIER)),
+        expires_ms: now.unix_ms.saturating_add(millis(TICKET_LIFE)),
+    };
+    Ok(HEXLOWER.encode(&ticket.sign(&state.identity)))
+}
+
+/// The holders of a plan: the complete ones first, then those with something, then those with nothing; the least busy
+/// first among them, and random ones first among equals.
+fn chosen(state: &mut State, caller: PeerId, file: &FileId, now: Now) -> Vec<Located> {
+    let sample = state.index.choose(file, PLAN_SAMPLE + 1, state.random.next());
+    let mut ranked: Vec<_> = sample
+        .into_iter()
+        .filter(|located| located.peer != caller)
+        .map(|located| {
+            let stock = match &located.chunks {
+                Chunks::All => 0,
+                Chunks::Some(map) if !map.is_empty() => 1,
+                Chunks::Some(_) => 2,
+            };
+            let load = state.roster.get(&located.peer).map_or(u32::MAX, |online| online.load.at(now.uptime));
+            ((stock, load, state.random.next()), located)
+        })
+        .collect();
+    ranked.sort_unstable_by_key(|(rank, _)| *rank);
+    ranked.into_iter().take(MAX_PLAN_SEEDERS).map(|(_, located)| located).collect()
+}
+
+/// A holder as `asker` may know it; `None` where it is not online.
+fn holder(state: &State, asker: PeerId, located: Located) -> Option<Holder> {
+    let online = state.roster.get(&located.peer)?;
+    let asker = state.roster.get(&asker)?;
+    let addresses = online.contact.addresses_for(&asker.contact);
+    Some(Holder {
+        peer: located.peer,
+        user: online.name.to_string(),
+        addresses,
+        have: Some(Have::from(located.chunks)),
+    })
+}
+
+/// How much more fits a reply.
+struct Room {
+    bytes: usize,
+    map_bytes: usize,
+}
+
+impl Room {
+    const fn beside(taken: usize) -> Self {
+        Self { bytes: REPLY_ROOM.saturating_sub(taken), map_bytes: MAX_MAP_BYTES }
+    }
+
+    /// Makes room for a holder; says whether it fits, its map too. Without its map one always fits a plan: 50 of them take
+    /// at most 110 KiB.
+    fn take(&mut self, holder: &Holder) -> bool {
+        /// Most bytes of a holder in JSON without addresses and map.
+        const HOLDER_BYTES: usize = 200;
+        /// Most bytes of an address in JSON.
+        const ADDRESS_BYTES: usize = 64;
+        let map = holder.have.as_ref().map_or(0, map_length);
+        let bytes = HOLDER_BYTES + holder.addresses.len() * ADDRESS_BYTES;
+        match (self.bytes.checked_sub(bytes + map), self.map_bytes.checked_sub(map)) {
+            (Some(bytes), Some(map_bytes)) => {
+                *self = Self { bytes, map_bytes };
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+fn map_length(have: &Have) -> usize {
+    match have {
+        Have::Map(hex) => hex.len(),
+        Have::All | Have::Add(_) | Have::None => 0,
+    }
+}
+
+/// The map of a [`Have::Map`]; what it and a [`Have::Add`] say is about chunks that there are.
+fn checked_map(announced: &Announced) -> Result<Option<Bitmap>, Refusal> {
+    match &announced.have {
+        Have::Map(_) => match announced.have.to_bitmap(&announced.file) {
+            Ok(map) => Ok(Some(map)),
+            Err(error) => Err(refusal(Code::Malformed, error.to_string())),
+        },
+        Have::Add(chunks) => {
+            let count = Layout::of(&announced.file).count();
+            match chunks.iter().find(|chunk| **chunk >= count) {
+                Some(&chunk) => Err(not_indexed(&IndexError::Chunk { chunk, count })),
+                None => Ok(None),
+            }
+        }
+        Have::All | Have::None => Ok(None),
+    }
+}
+
+fn not_indexed(error: &IndexError) -> Refusal {
+    let code = match error {
+        IndexError::Length { .. } | IndexError::Chunk { .. } => Code::Malformed,
+        IndexError::Swarms | IndexError::MapBytes => Code::Limit,
+    };
+    refusal(code, error.to_string())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,170 @@
+//! The service: the tracker's rules. A rule looks at the state, who asks, what is asked and when, and says what to
+//! answer, what to write down, and whom to tell; it knows no sockets, clocks or files.
+//!
+//! What is soft (who is online, who has what) changes at once; what is durable changes by the outcome's writes, which the
+//! caller applies before it asks the next rule, and of which it answers nobody before they are committed.
+
+mod dialling;
+mod entries;
+mod finding;
+mod glob;
+mod joining;
+mod locating;
+mod people;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::id::PeerId;
+use common::wire::MAX_TRACKER_FRAME;
+use common::wire::tracker::{Code, Event, Refusal, Reply, Request};
+
+pub(crate) use self::joining::{Newcomer, Why, claim, enter, expire, leave, touch};
+pub(crate) use self::locating::{Entered, announce, tell_of};
+use crate::state::{ConnId, State, Write};
+
+/// A reply's body is kept below this by counting what its parts take at most; what is around them fits the rest.
+const REPLY_ROOM: usize = MAX_TRACKER_FRAME - (64 << 10);
+
+/// The time of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Now {
+    /// Milliseconds since 1970 (UTC).
+    pub(crate) unix_ms: u64,
+    /// Since the tracker began; never goes back.
+    pub(crate) uptime: Duration,
+}
+
+/// What comes of a request.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The answer.
+    pub(crate) reply: Result<Reply, Refusal>,
+    /// When it may go out.
+    pub(crate) when: When,
+    /// What is to be applied and committed.
+    pub(crate) writes: Vec<Write>,
+    /// What else is to be done, when the answer goes out.
+    pub(crate) effects: Vec<Effect>,
+}
+
+/// When an answer may go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// At once.
+    Now,
+    /// When all that was written until now is committed: the answer rests on it.
+    Committed,
+}
+
+/// Something to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Send an event to a peer.
+    Tell {
+        /// Whom.
+        to: PeerId,
+        /// What.
+        event: Event,
+    },
+    /// Send an event to all peers but one.
+    TellOthers {
+        /// Not to this one.
+        than: PeerId,
+        /// What.
+        event: Event,
+    },
+    /// End a connection.
+    Close(ConnId),
+    /// Say something in the log.
+    Say(News),
+}
+
+/// What the tracker's operator is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    /// A peer is there.
+    Joined {
+        /// Its user's name.
+        name: String,
+        /// Where it is seen.
+        address: SocketAddr,
+        /// How many peers are online now.
+        peers: usize,
+    },
+    /// A peer is gone.
+    Left {
+        /// Its user's name.
+        name: String,
+        /// Where it was seen.
+        address: SocketAddr,
+        /// How many peers are online now.
+        peers: usize,
+        /// How it went.
+        why: Why,
+    },
+    /// A peer has a whole file.
+    Completed {
+        /// Its user's name.
+        name: String,
+        /// Where it is seen.
+        address: SocketAddr,
+        /// `owner/name`.
+        entry: String,
+    },
+}
+
+impl Outcome {
+    /// Nothing to write and nobody to tell.
+    fn plain(reply: Result<Reply, Refusal>) -> Self {
+        Self { reply, when: When::Now, writes: Vec::new(), effects: Vec::new() }
+    }
+
+    /// The answer rests on these writes, if there are any, and on those before.
+    fn durable(reply: Result<(Reply, Vec<Write>), Refusal>) -> Self {
+        match reply {
+            Ok((reply, writes)) => Self { reply: Ok(reply), when: When::Committed, writes, effects: Vec::new() },
+            Err(refusal) => Self::plain(Err(refusal)),
+        }
+    }
+
+    fn telling(reply: Result<(Reply, Vec<Effect>), Refusal>) -> Self {
+        match reply {
+            Ok((reply, effects)) => Self { reply: Ok(reply), when: When::Now, writes: Vec::new(), effects },
+            Err(refusal) => Self::plain(Err(refusal)),
+        }
+    }
+}
+
+/// Does what a peer that is online asks. Joining and leaving are [`claim`], [`enter`] and [`leave`].
+pub(crate) fn handle(state: &mut State, caller: PeerId, request: Request, now: Now) -> Outcome {
+    match request {
+        Request::Hello(_) => Outcome::plain(Err(refusal(Code::Malformed, "this connection has joined already"))),
+        Request::Leave => Outcome::plain(Ok(Reply::Done)),
+        Request::Register { name, file } => Outcome::durable(entries::register(state, caller, &name, file, now)),
+        Request::Deregister { entry } => Outcome::durable(entries::deregister(state, caller, &entry)),
+        Request::List(page) => Outcome::plain(Ok(finding::list(state, page))),
+        Request::Search { text, page } => Outcome::plain(finding::search(state, &text, page)),
+        Request::Loc { entry, offset } => Outcome::plain(locating::locate(state, caller, &entry, offset)),
+        Request::Plan { entry, file } => Outcome::telling(locating::plan(state, caller, &entry, file.as_ref(), now)),
+        Request::Ticket { entry, file } => Outcome::plain(locating::ticket(state, caller, &entry, &file, now)),
+        Request::Announce { swarms } => {
+            let Entered { files, refusal } = announce(&state.index, caller, &swarms);
+            let effects = tell_of(state, caller, &files);
+            Outcome { effects, ..Outcome::plain(refusal.map_or(Ok(Reply::Done), Err)) }
+        }
+        Request::Completed { entry, file: _ } => Outcome::telling(people::completed(state, caller, &entry)),
+        Request::DialMe { peer } => Outcome::telling(dialling::dial_me(state, caller, peer, now)),
+        Request::Dialled { peer, reached } => Outcome::plain(Ok(dialling::dialled(state, caller, peer, reached, now))),
+        Request::Users => Outcome::plain(Ok(people::users(state))),
+        Request::Where { user } => Outcome::plain(people::whereabouts(state, caller, &user)),
+    }
+}
+
+/// A refusal without candidates.
+pub(crate) fn refusal(code: Code, text: impl Into<String>) -> Refusal {
+    Refusal { code, text: text.into(), candidates: Vec::new() }
+}
+
+#[cfg(test)]
+mod testing;

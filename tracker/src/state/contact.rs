@@ -1,0 +1,226 @@
+//! Contacts: where a peer is, and which of its addresses another one is given.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Where a peer is: what it says and what the tracker sees. No address is an IPv4 one in the clothes of IPv6.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Contact {
+    /// Where its connection to the tracker comes from.
+    pub(crate) seen: SocketAddr,
+    /// The address of the tracker that its connection arrived at.
+    pub(crate) arrived_at: IpAddr,
+    /// The port it accepts peers on; 0 where it accepts none.
+    pub(crate) port: u16,
+    /// Addresses of its interfaces, by its own word.
+    pub(crate) interfaces: Vec<IpAddr>,
+    /// Where it is to be reached from anywhere, by its own word.
+    pub(crate) advertised: Vec<SocketAddr>,
+}
+
+/// A peer dials others on behalf of the tracker at these ports only: what has a lower one is a service that did not ask
+/// to be dialled.
+pub(crate) const MIN_DIALLED_PORT: u16 = 1024;
+
+impl Contact {
+    /// Where `asker` may dial this peer, the likeliest first, none twice.
+    pub(crate) fn addresses_for(&self, asker: &Self) -> Vec<SocketAddr> {
+        let mut addresses = Vec::new();
+        let on_tracker_host = asker.seen.ip().is_loopback();
+        let advertised = self.advertised.iter().copied();
+        addresses.extend(advertised.filter(|address| {
+            address.port() != 0 && is_unicast(address.ip()) && (on_tracker_host || !address.ip().is_loopback())
+        }));
+        if self.port != 0 {
+            let ips = self.ips_for(asker);
+            addresses.extend(ips.into_iter().map(|ip| SocketAddr::new(ip, self.port)));
+        }
+        let mut unique = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            if !unique.contains(&address) {
+                unique.push(address);
+            }
+        }
+        unique
+    }
+
+    /// Where `seeder` is to dial this peer because it asked for that: nowhere but where the tracker sees it, so that
+    /// nobody has others dialled.
+    pub(crate) fn dial_back_for(&self, seeder: &Self) -> Option<SocketAddr> {
+        let ip = if self.seen.ip().is_loopback() { seeder.arrived_at } else { self.seen.ip() };
+        (self.port >= MIN_DIALLED_PORT).then(|| SocketAddr::new(ip, self.port))
+    }
+
+    fn ips_for(&self, asker: &Self) -> Vec<IpAddr> {
+        let (seen, asker_seen) = (self.seen.ip(), asker.seen.ip());
+        let same_host_or_nat = seen == asker_seen || (seen.is_loopback() && asker_seen.is_loopback());
+        let interfaces = || self.interfaces.iter().copied().filter(|ip| is_unicast(*ip) && !ip.is_loopback());
+        let private = interfaces().filter(|ip| same_host_or_nat && is_private(*ip));
+        let public = interfaces().filter(|ip| !is_private(*ip));
+        let mut ips = Vec::new();
+        if seen.is_loopback() {
+            // It is on the tracker's host, so it is where the asker found the tracker.
+            ips.push(asker.arrived_at);
+            if asker_seen.is_loopback() {
+                ips.push(seen);
+            }
+            ips.extend(private.chain(public));
+        } else if same_host_or_nat && !self.interfaces.contains(&seen) {
+            // Both are behind one address translator, which may not lead back what comes from within.
+            ips.extend(private);
+            ips.push(seen);
+            ips.extend(public);
+        } else {
+            ips.push(seen);
+            ips.extend(public.chain(private));
+        }
+        ips
+    }
+}
+
+/// An address as it is written: an IPv4 one that came in the clothes of IPv6 is an IPv4 one, scopes and flow labels of
+/// the tracker's own host mean nothing elsewhere.
+pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn is_unicast(ip: IpAddr) -> bool {
+    let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    // A link-local address of IPv6 needs a scope, which differs from host to host.
+    let needs_scope = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    !(ip.is_unspecified() || ip.is_multicast() || broadcast || needs_scope)
+}
+
+/// Whether an address means something else elsewhere: RFC 1918, RFC 6598 (100.64/10), RFC 3927, RFC 4193.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || ip.is_link_local() || (first == 100 && second & 0xc0 == 0x40)
+        }
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORT: u16 = 5000;
+
+    fn contact(seen: &str, arrived_at: &str, interfaces: &[&str]) -> Contact {
+        let interfaces = interfaces.iter().map(|ip| ip.parse().unwrap()).collect();
+        let seen = SocketAddr::new(seen.parse().unwrap(), 40_000);
+        Contact { seen, arrived_at: arrived_at.parse().unwrap(), port: PORT, interfaces, advertised: Vec::new() }
+    }
+
+    fn ips(holder: &Contact, asker: &Contact) -> Vec<String> {
+        let addresses = holder.addresses_for(asker);
+        assert!(addresses.iter().all(|address| address.port() == PORT));
+        addresses.iter().map(|address| address.ip().to_string()).collect()
+    }
+
+    #[test]
+    fn each_asker_is_given_what_it_can_reach() {
+        let here4 = contact("127.0.0.1", "127.0.0.1", &["192.168.1.2", "127.0.0.1"]);
+        let here6 = contact("::1", "::1", &["192.168.1.2", "::1", "fe80::1"]);
+        let lan = contact("192.168.1.7", "192.168.1.2", &["192.168.1.7", "172.17.0.1", "2001:db8::7"]);
+        let lan_too = contact("192.168.1.8", "192.168.1.2", &["192.168.1.8"]);
+        let remote = contact("198.51.100.9", "203.0.113.1", &["10.1.1.9"]);
+        let nat_a = contact("198.51.100.1", "203.0.113.1", &["10.0.0.2", "2001:db8::2"]);
+        let nat_b = contact("198.51.100.1", "203.0.113.1", &["10.0.0.3"]);
+        for (what, holder, asker, want) in [
+            ("all on one host", &here4, &here4, &["127.0.0.1", "192.168.1.2"][..]),
+            ("one host, IPv6", &here6, &here6, &["::1", "192.168.1.2"]),
+            ("one host, both families", &here6, &here4, &["127.0.0.1", "::1", "192.168.1.2"]),
+            ("a seeder beside the tracker, for the LAN", &here4, &lan, &["192.168.1.2"]),
+            ("a seeder beside the tracker, from afar", &here6, &remote, &["203.0.113.1"]),
+            ("the LAN, for somebody beside the tracker", &lan, &here4, &["192.168.1.7", "2001:db8::7"]),
+            ("within the LAN", &lan, &lan_too, &["192.168.1.7", "2001:db8::7"]),
+            ("behind one NAT", &nat_a, &nat_b, &["10.0.0.2", "198.51.100.1", "2001:db8::2"]),
+            ("behind a NAT, from outside", &nat_a, &remote, &["198.51.100.1", "2001:db8::2"]),
+            ("two processes of one host", &lan, &lan, &["192.168.1.7", "2001:db8::7", "172.17.0.1"]),
+        ] {
+            assert_eq!(ips(holder, asker), want, "{what}");
+        }
+    }
+
+    #[test]
+    fn advertised_addresses_come_first_and_need_no_port() {
+        let mut holder = contact("198.51.100.1", "203.0.113.1", &[]);
+        let asker = contact("198.51.100.2", "203.0.113.1", &[]);
+        let forwarded: SocketAddr = "203.0.113.77:81".parse().unwrap();
+        holder.advertised = vec![forwarded, "0.0.0.0:1".parse().unwrap(), "[ff02::1]:1".parse().unwrap(), forwarded];
+        holder.advertised.extend(["127.0.0.1:1".parse::<SocketAddr>().unwrap(), "203.0.113.7:0".parse().unwrap()]);
+        let seen = SocketAddr::new(holder.seen.ip(), PORT);
+        assert_eq!(holder.addresses_for(&asker), [forwarded, seen]);
+        holder.port = 0;
+        assert_eq!(holder.addresses_for(&asker), [forwarded]);
+        let beside = contact("127.0.0.1", "127.0.0.1", &[]);
+        assert_eq!(holder.addresses_for(&beside), [forwarded, "127.0.0.1:1".parse().unwrap()]);
+    }
+
+    #[test]
+    fn interfaces_that_nobody_can_dial_are_left_out() {
+        let holder = contact(
+            "198.51.100.1",
+            "203.0.113.1",
+            &[
+                "0.0.0.0",
+                "255.255.255.255",
+                "224.0.0.1",
+                "ff02::1",
+                "fe80::1",
+                "::",
+                "127.0.0.1",
+                "::1",
+                "198.51.100.1",
+            ],
+        );
+        assert_eq!(ips(&holder, &holder), ["198.51.100.1"]);
+    }
+
+    #[test]
+    fn private_is_what_means_something_else_elsewhere() {
+        for (ip, private) in [
+            ("10.0.0.1", true),
+            ("172.16.0.1", true),
+            ("172.32.0.1", false),
+            ("192.168.0.1", true),
+            ("169.254.0.1", true),
+            ("100.64.0.1", true),
+            ("100.127.255.255", true),
+            ("100.128.0.1", false),
+            ("100.63.0.1", false),
+            ("8.8.8.8", false),
+            ("fd00::1", true),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_private(ip.parse().unwrap()), private, "{ip}");
+        }
+    }
+
+    #[test]
+    fn nobody_has_others_dialled() {
+        let mut asker = contact("198.51.100.1", "203.0.113.1", &["10.0.0.1"]);
+        let seeder = contact("198.51.100.2", "203.0.113.1", &[]);
+        asker.advertised.push("192.0.2.1:2000".parse().unwrap());
+        assert_eq!(asker.dial_back_for(&seeder), Some("198.51.100.1:5000".parse().unwrap()));
+        for (port, dialled) in [(1023, false), (1024, true), (0, false)] {
+            asker.port = port;
+            assert_eq!(asker.dial_back_for(&seeder).is_some(), dialled, "{port}");
+        }
+        let here = contact("127.0.0.1", "127.0.0.1", &[]);
+        assert_eq!(here.dial_back_for(&seeder), Some("203.0.113.1:5000".parse().unwrap()));
+    }
+
+    #[test]
+    fn addresses_lose_their_clothes_and_scopes() {
+        for (from, to) in [
+            ("[::ffff:10.0.0.1]:7", "10.0.0.1:7"),
+            ("[fe80::1%3]:7", "[fe80::1]:7"),
+            ("[2001:db8::1]:7", "[2001:db8::1]:7"),
+        ] {
+            assert_eq!(plain(from.parse().unwrap()), to.parse().unwrap());
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The store in one redb file: `tracker.redb` in the data directory, readable by its owner only.
+//!
+//! Commits are in two phases with an fsync each. redb 4.2 to 4.4 mended several ways to lose or damage a commit, none of
+//! which touched databases that committed in two phases and left savepoints, renames and deleted tables alone; this
+//! store does so. A file that a crash left behind is repaired when it is opened, at once, for the price of slower commits.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use common::id::{FileId, Hash, PeerId};
+use common::name::{EntryName, UserName};
+use redb::backends::FileBackend;
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, StorageError, TableDefinition,
+};
+use rustix::fs::FlockOperation;
+
+use super::{Store, StoreError, Stored};
+use crate::state::{Registered, User, Write};
+
+/// The number of the tables' form; a store with a higher one is refused.
+const SCHEMA: u32 = 1;
+const FILE_NAME: &str = "tracker.redb";
+/// A database in the making; it gets its name when it is whole.
+const NEW_FILE_NAME: &str = "tracker.redb.new";
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+/// Bytes of pages that redb keeps in memory. All is read once, at the start, so little is enough.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// `schema` is a big-endian u32, `key` the 32 bytes of the seed.
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const META_SCHEMA: &str = "schema";
+const META_KEY: &str = "key";
+/// Peer id -> user name, last seen in milliseconds since 1970 (UTC).
+const USERS: TableDefinition<'_, [u8; 32], (&str, u64)> = TableDefinition::new("users");
+/// Owner, name -> length, root, registered in milliseconds since 1970 (UTC).
+const ENTRIES: TableDefinition<'_, (&str, &str), (u64, [u8; 32], u64)> = TableDefinition::new("entries");
+
+/// A [`Store`] in a directory of its own.
+#[derive(Debug)]
+pub(crate) struct RedbStore {
+    path: PathBuf,
+    /// `None` after an error: redb refuses to go on then, and opening anew repairs.
+    database: Option<Database>,
+    /// Holds the lock on the directory for as long as the store is there.
+    _lock: File,
+}
+
+impl RedbStore {
+    /// Opens the store in `directory`, making both where they are not there; `new_seed` becomes the key of a new one.
+    pub(crate) fn open(directory: &Path, new_seed: impl FnOnce() -> [u8; 32]) -> Result<Self, StoreError> {
+        let on_directory = |source| StoreError::Directory { path: directory.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(on_directory)?;
+        let lock = File::open(directory).map_err(on_directory)?;
+        let path = directory.join(FILE_NAME);
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse { path }),
+            Err(errno) => return Err(on_directory(errno.into())),
+        }
+        if !path.try_exists().map_err(on_directory)? {
+            create(directory, &path, new_seed())?;
+        }
+        let database = open(&path)?;
+        let mut store = Self { path, database: Some(database), _lock: lock };
+        store.check_schema()?;
+        Ok(store)
+    }
+
+    fn check_schema(&mut self) -> Result<(), StoreError> {
+        let meta = self.read(|transaction| {
+            let meta = transaction.open_table(META)?;
+            Ok(meta.get(META_SCHEMA)?.map(|value| value.value().to_vec()))
+        })?;
+        let found = meta.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        match found {
+            Some(SCHEMA) => Ok(()),
+            Some(found) if found > SCHEMA => Err(StoreError::Newer { path: self.path.clone(), found, known: SCHEMA }),
+            _ => Err(self.damaged("it has no schema number")),
+        }
+    }
+
+    fn damaged(&self, what: impl Into<String>) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), what: what.into() }
+    }
+
+    fn database(&mut self) -> Result<&Database, StoreError> {
+        if self.database.is_none() {
+            self.database = Some(open(&self.path)?);
+        }
+        Ok(self.database.as_ref().expect("it was opened in the lines above"))
+    }
+
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let transaction = self.database()?.begin_read();
+        let result = transaction.map_err(redb::Error::from).and_then(|transaction| read(&transaction));
+        result.map_err(|error| self.damaged(error.to_string()))
+    }
+}
+
+impl Store for RedbStore {
+    fn load(&mut self) -> Result<Stored, StoreError> {
+        let (seed, users, entries) = self.read(|transaction| {
+            let seed = transaction.open_table(META)?.get(META_KEY)?.map(|value| value.value().to_vec());
+            let mut users = Vec::new();
+            for row in transaction.open_table(USERS)?.iter()? {
+                let (peer, user) = row?;
+                let (name, seen_ms) = user.value();
+                users.push((PeerId(peer.value()), UserName::new(name), seen_ms));
+            }
+            let mut entries = Vec::new();
+            for row in transaction.open_table(ENTRIES)?.iter()? {
+                let (key, value) = row?;
+                let ((owner, name), (length, root, at_ms)) = (key.value(), value.value());
+                entries.push((UserName::new(owner), EntryName::new(name), FileId::new(length, Hash(root)), at_ms));
+            }
+            Ok((seed, users, entries))
+        })?;
+        let seed = seed.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| self.damaged("it has no key"))?;
+        let mut contents = Vec::with_capacity(users.len() + entries.len());
+        for (peer, name, seen_ms) in users {
+            let name = name.map_err(|error| self.damaged(error.to_string()))?;
+            contents.push(Write::User(peer, Some(User { name, seen_ms })));
+        }
+        for entry in entries {
+            let (Ok(owner), Ok(name), Ok(file), at_ms) = entry else {
+                return Err(self.damaged("an entry has an illegal name or length"));
+            };
+            contents.push(Write::Entry(owner, name, Some(Registered { file, at_ms })));
+        }
+        Ok(Stored { seed, contents })
+    }
+
+    fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        let result = write(self.database()?, |transaction| {
+            let mut users = transaction.open_table(USERS)?;
+            let mut entries = transaction.open_table(ENTRIES)?;
+            for write in writes {
+                match write {
+                    Write::User(peer, Some(user)) => {
+                        users.insert(peer.0, (user.name.as_str(), user.seen_ms))?;
+                    }
+                    Write::User(peer, None) => {
+                        users.remove(peer.0)?;
+                    }
+                    Write::Entry(owner, name, Some(entry)) => {
+                        let value = (entry.file.length(), entry.file.root().0, entry.at_ms);
+                        entries.insert((owner.as_str(), name.as_str()), value)?;
+                    }
+                    Write::Entry(owner, name, None) => {
+                        entries.remove((owner.as_str(), name.as_str()))?;
+                    }
+                }
+            }
+            Ok(())
+        });
+        result.map_err(|error| {
+            self.database = None;
+            StoreError::Write { path: self.path.clone(), what: error.to_string() }
+        })
+    }
+}
+
+/// Makes a whole, empty store under another name and renames it: a crash on the way leaves none.
+fn create(directory: &Path, path: &Path, seed: [u8; 32]) -> Result<(), StoreError> {
+    let on_directory = |source| StoreError::Directory { path: directory.to_owned(), source };
+    let new = directory.join(NEW_FILE_NAME);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(on_directory(error)),
+        _ => {}
+    }
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(&new);
+    let database = database(&new, file.map_err(on_directory)?)?;
+    let written = write(&database, |transaction| {
+        transaction.open_table(USERS)?;
+        transaction.open_table(ENTRIES)?;
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
+        meta.insert(META_KEY, seed.as_slice())?;
+        Ok(())
+    });
+    written.map_err(|error| StoreError::Write { path: new.clone(), what: error.to_string() })?;
+    database.close().map_err(|error| StoreError::Write { path: new.clone(), what: error.to_string() })?;
+    fs::rename(&new, path).map_err(on_directory)?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(on_directory)
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    let on_file = |source| StoreError::Directory { path: path.to_owned(), source };
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(on_file)?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(on_file)?;
+    database(path, file)
+}
+
+fn database(path: &Path, file: File) -> Result<Database, StoreError> {
+    let path = path.to_owned();
+    let backend = FileBackend::new(file);
+    let opened =
+        backend.and_then(|backend| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend));
+    opened.map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => StoreError::InUse { path },
+        DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => {
+            StoreError::Directory { path, source }
+        }
+        error => StoreError::Damaged { path, what: error.to_string() },
+    })
+}
+
+fn write(
+    database: &Database,
+    write: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(true);
+    write(&transaction)?;
+    transaction.commit()?;
+    Ok(())
+}
