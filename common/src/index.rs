@@ -15,9 +15,9 @@ use crate::id::{FileId, PeerId};
 
 /// Most swarms that one peer may be in: some 20 MB of memory.
 pub const MAX_SWARMS_PER_PEER: usize = 100_000;
-/// Most bytes of bitmaps that one peer may take up: 32,768 downloads at once of files with 1024 chunks, or 64 of the
-/// longest files there may be.
-pub const MAX_MAP_BYTES_PER_PEER: usize = 4 << 20;
+/// Most bytes of bitmaps that one peer may take up: 8192 downloads at once of files with 1024 chunks, or 16 of the longest
+/// files there may be.
+pub const MAX_MAP_BYTES_PER_PEER: usize = 1 << 20;
 
 /// Who has which chunks of what; shared between threads. A lock is held within a call only, and calls for different
 /// peers and swarms seldom wait for each other.
@@ -86,7 +86,7 @@ pub enum IndexError {
     #[error("a peer may announce at most 100000 files")]
     Swarms,
     /// [`MAX_MAP_BYTES_PER_PEER`].
-    #[error("a peer's maps of incomplete files may have at most 4 MiB in all")]
+    #[error("a peer's maps of incomplete files may have at most 1 MiB in all")]
     MapBytes,
 }
 
