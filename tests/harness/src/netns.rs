@@ -142,3 +142,28 @@ fn sweep() {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_reach_each_other_while_their_wires_are_plugged() {
+        if !privilege::met("hosts_reach_each_other_while_their_wires_are_plugged", possible()) {
+            return;
+        }
+        let net = Net::new(2);
+        // Who refuses a connection is there.
+        let reach = |address: IpAddr| {
+            let (from, dial) = (net.host(0).netns(), format!("echo > /dev/tcp/{address}/1"));
+            let dialled = run("ip", &["netns", "exec", &from, "timeout", "1", "bash", "-c", &dial]);
+            dialled.is_err_and(|error| error.to_string().contains("refused"))
+        };
+        assert!(reach(net.host(1).ipv4()) && reach(net.host(1).ipv6()));
+        net.set_wire(1, Wire::Pulled);
+        assert!(!reach(net.host(1).ipv4()));
+        let name = net.host(1).netns();
+        drop(net);
+        assert!(!Path::new(NETNS_DIR).join(name).exists());
+    }
+}

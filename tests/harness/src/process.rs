@@ -325,3 +325,31 @@ pub fn run(program: &str, args: &[&str]) -> io::Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     Err(io::Error::other(format!("{program} {}: {}", args.join(" "), said.trim())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_watched_signalled_and_not_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut process = Launch::new("sh").args(["-c", "echo up; exec sleep 1000"]).start(&dir.path().join("sh"));
+        crate::wait::wait_until(Duration::from_secs(10), "its word", || process.stdout() == "up\n");
+        assert!(process.usage().peak_memory > 0);
+        process.freeze();
+        assert!(process.is_running());
+        let pid = process.pid();
+        drop(process);
+        assert_eq!(stat_fields(pid), None, "the process is gone");
+    }
+
+    #[test]
+    fn an_end_tells_code_and_usage() {
+        let dir = tempfile::tempdir().unwrap();
+        let work = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exit 3";
+        let mut process = Launch::new("sh").args(["-c", work]).start(&dir.path().join("sh"));
+        let ended = process.wait(Duration::from_secs(60));
+        assert_eq!(ended.status.code(), Some(3));
+        assert!(ended.usage.cpu > Duration::ZERO && ended.usage.peak_memory > 0, "{ended:?}");
+    }
+}
