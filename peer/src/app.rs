@@ -1,19 +1,38 @@
 //! The app: one running peer. It owns a DIR, its key, its library, its engine and its tracker client, and runs commands
 //! for whichever face asks.
 
-use std::io;
+mod background;
+mod open;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::wire::tracker::Welcome;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{OnceCell, broadcast, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
-use crate::command::{Command, Failure, Outcome, Update};
-use crate::dir::Dir;
+use self::background::Background;
+pub use self::open::StartError;
+use self::open::{Opened, open};
+use crate::command::{Command, Downloads, Failure, Outcome, Parts, SeenNames, Update, off_reactor, run};
+use crate::dir::{Dir, Lock};
+use crate::engine::{Engine, EngineConfig};
+use crate::hashing::Hashers;
 use crate::notice::Notice;
+use crate::tasks::Tasks;
 pub use crate::tracker_client::{NameChoice, TrackerAddress};
+use crate::tracker_client::{TrackerClient, TrackerConfig, TrackerError, TrackerState};
+
+/// Notices that a slow reader may be behind before it loses the oldest.
+const NOTICES: usize = 1024;
+/// Files that the engine withdrew and the library does not know of yet; the engine drops what finds no room, and the next
+/// start notices.
+const WITHDRAWN: usize = 256;
+/// How long the end of the app waits for downloads to put away what has come.
+const DOWNLOADS_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What an app is made from.
 #[derive(Debug, Clone)]
@@ -45,120 +64,187 @@ pub enum Unfinished {
     Leave,
 }
 
-/// A running peer; clones are handles to the same.
+/// A running peer; clones are handles to the same. [`Self::shutdown`] ends it in good order; when the last handle goes
+/// without that, everything is just dropped.
 #[derive(Debug, Clone)]
-pub struct App {}
-
-/// Why an app could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Another process runs on this DIR: talk to it through [`Dir::socket`].
-    #[error("another peer (process {pid}) runs on {}", dir.display())]
-    InUse {
-        /// Which DIR.
-        dir: PathBuf,
-        /// Its process id, 0 where unknown.
-        pid: u32,
-    },
-    /// A file or folder of DIR cannot be made, read or written.
-    #[error("could not use {}: {source}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The key file is not a key.
-    #[error("{} is damaged: it should hold 64 hex digits", path.display())]
-    Key {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// The address to accept peers at cannot be had.
-    #[error("could not listen on {address}: {source}")]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
+pub struct App {
+    inner: Arc<Inner>,
 }
 
-impl StartError {
-    /// What to do about it, where that is not in the sentence.
-    pub fn hint(&self) -> Option<String> {
-        todo!()
-    }
+#[derive(Debug)]
+struct Inner {
+    parts: Arc<Parts>,
+    /// What was told before anybody listened is kept for the first who does.
+    first_notices: Mutex<Option<broadcast::Receiver<Notice>>>,
+    ended: OnceCell<()>,
+    lock: Mutex<Option<Lock>>,
 }
 
 impl App {
     /// Takes the DIR and begins to serve, to connect to the tracker and, where wished, to go on with what was left
     /// unfinished. A tracker that is not there is no error here: see [`Self::wait_connected`].
-    pub async fn start(_config: AppConfig) -> Result<Self, StartError> {
-        todo!()
+    pub async fn start(config: AppConfig) -> Result<Self, StartError> {
+        let (dir, tracker, name) = (config.dir.clone(), config.tracker.clone(), config.name.clone());
+        let Opened { lock, identity, settings, tracker, name, library, warnings } =
+            off_reactor(move || open(&dir, tracker, name)).await?;
+        let tasks = Tasks::new();
+        let (notices, first_notices) = broadcast::channel(NOTICES);
+        let (events, withdrawn) = mpsc::channel(WITHDRAWN);
+        let engine_config = EngineConfig {
+            identity: Arc::clone(&identity),
+            listen: config.listen,
+            downloading: config.dir.downloading(),
+            limit_up: config.limit_up,
+            limit_down: config.limit_down,
+            notices: notices.clone(),
+            events,
+        };
+        let engine = Engine::bind(engine_config, &tasks)
+            .await
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let looking = engine.clone();
+        // Before anything is shared: what is complete is not unfinished.
+        let unfinished = off_reactor(move || looking.unfinished()).await;
+        let listen = engine.local_addr();
+        let (NameChoice::Given(wished_name) | NameChoice::Default(wished_name)) = name.clone();
+        let tracker_config = TrackerConfig {
+            address: tracker.clone(),
+            identity: Arc::clone(&identity),
+            name: name.clone(),
+            listen,
+            advertise: config.advertise,
+            known_trackers: config.dir.known_trackers(),
+            notices: notices.clone(),
+        };
+        let client = TrackerClient::start(tracker_config, &tasks);
+        engine.join(client.clone());
+        let parts = Arc::new(Parts {
+            peer: identity.peer_id(),
+            dir: config.dir,
+            address: tracker,
+            listen,
+            wished_name,
+            tracker: client,
+            engine,
+            library: Arc::new(library),
+            hashers: Hashers::default(),
+            downloads: Downloads::default(),
+            names: SeenNames::default(),
+            notices,
+            tasks,
+            stop: CancellationToken::new(),
+            ending: CancellationToken::new(),
+        });
+        for text in warnings {
+            parts.tell(Notice::Warning { text });
+        }
+        Background { parts: &parts, settings, name }.start(withdrawn, unfinished, config.unfinished);
+        tracing::info!(peer = %parts.peer, dir = %parts.dir.root().display(), "started");
+        Ok(Self {
+            inner: Arc::new(Inner {
+                parts,
+                first_notices: Mutex::new(Some(first_notices)),
+                ended: OnceCell::new(),
+                lock: Mutex::new(Some(lock)),
+            }),
+        })
     }
 
     /// Runs a command to its end; many may run at once.
     ///
-    /// Updates are dropped while the queue is full, but for the last progress. Dropping the future is safe at any await: a
-    /// download goes on, a hashing ends, what the tracker was asked for may be done or not.
-    pub async fn run(&self, _command: Command, _updates: mpsc::Sender<Update>) -> Result<Outcome, Failure> {
-        todo!()
+    /// Updates that find the queue full are dropped. Dropping the future is safe at any await: a download goes on, a hashing
+    /// ends, what the tracker was asked for may be done or not.
+    pub async fn run(&self, command: Command, updates: mpsc::Sender<Update>) -> Result<Outcome, Failure> {
+        run(&self.inner.parts, command, &updates).await
     }
 
-    /// What the peer tells by itself. A receiver that lags loses the oldest.
+    /// What the peer tells by itself, from now on; for the first caller from the start. A receiver that lags loses the
+    /// oldest. What a command tells its caller as an [`Update`] is not repeated here, nor the other way round.
     pub fn notices(&self) -> broadcast::Receiver<Notice> {
-        todo!()
+        let first = self.inner.first_notices.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.unwrap_or_else(|| self.inner.parts.notices.subscribe())
     }
 
     /// Waits until this peer is on the network; fails when the tracker refused for good or when time is up.
-    pub async fn wait_connected(&self, _timeout: Duration) -> Result<Welcome, Failure> {
-        todo!()
+    pub async fn wait_connected(&self, timeout: Duration) -> Result<Welcome, Failure> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.inner.parts.tracker.state();
+        loop {
+            let why = match &*state.borrow_and_update() {
+                TrackerState::Connected(welcome) => return Ok(welcome.clone()),
+                TrackerState::Failed(error) => return Err(error.clone().into()),
+                TrackerState::Connecting { why } if why.is_empty() => "it has not answered yet".to_owned(),
+                TrackerState::Connecting { why } => why.clone(),
+            };
+            if timeout_at(deadline, state.changed()).await.is_err() {
+                return Err(TrackerError::NotConnected { place: self.tracker().place(), why }.into());
+            }
+        }
     }
 
     /// Ends when [`Command::Stop`] was run, or the app was shut down.
     pub async fn stop_requested(&self) {
-        todo!()
+        self.inner.parts.stop.cancelled().await;
     }
 
-    /// Leaves the network, ends all transfers (what has come is kept) and gives the DIR back. Idempotent; every caller
-    /// waits until it is done.
+    /// Ends all transfers (what has come is kept), leaves the network and gives the DIR back. Commands that are running
+    /// fail. Idempotent; every caller waits until it is done.
     pub async fn shutdown(&self) {
-        todo!()
+        let parts = &self.inner.parts;
+        let end = async {
+            parts.ending.cancel();
+            parts.stop.cancel();
+            if timeout(DOWNLOADS_DEADLINE, parts.downloads.shutdown()).await.is_err() {
+                tracing::warn!("downloads that do not end are left behind");
+            }
+            parts.tracker.leave().await;
+            parts.save_library().await;
+            parts.tasks.shutdown().await;
+            drop(self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+            tracing::info!("ended");
+        };
+        self.inner.ended.get_or_init(|| end).await;
     }
 
     /// Where everything lies.
     pub fn dir(&self) -> &Dir {
-        todo!()
+        &self.inner.parts.dir
     }
 
     /// Where peers are accepted.
     pub fn local_addr(&self) -> SocketAddr {
-        todo!()
+        self.inner.parts.listen
     }
 
     /// The tracker in use.
     pub fn tracker(&self) -> &TrackerAddress {
-        todo!()
+        &self.inner.parts.address
     }
 
     /// The user name: the tracker's word for it, or the one wished for before it was reached.
     pub fn name(&self) -> String {
-        todo!()
+        self.inner.parts.user_name()
     }
 
-    /// Names of entries heard of so far, in order, for completion: `name`, and `owner/name` too where that is needed.
+    /// Names of entries heard of so far, in order, for completion: `name`, and `owner/name` too where that is needed. Asking
+    /// has them looked up again behind the scenes.
     pub fn known_entries(&self) -> Vec<String> {
-        todo!()
+        self.inner.parts.names.entries()
     }
 
-    /// Names of users heard of so far, in order, for completion.
+    /// Names of users heard of so far, in order, for completion. Asking has them looked up again behind the scenes.
     pub fn known_users(&self) -> Vec<String> {
-        todo!()
+        self.inner.parts.names.users()
     }
 
     /// Names of the downloads under way, in order.
     pub fn download_names(&self) -> Vec<String> {
-        todo!()
+        self.inner.parts.downloads.all().iter().map(|running| running.name().to_owned()).collect()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.parts.tasks.token().cancel();
     }
 }

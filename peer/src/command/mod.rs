@@ -3,7 +3,17 @@
 //! A [`Command`] goes in; [`Update`]s come out while it runs; an [`Outcome`] or a [`Failure`] ends it. All of them travel
 //! as JSON between the programs of one DIR.
 
+mod catalogue;
+mod download;
+mod downloads;
+mod failure;
 mod hash;
+mod local;
+mod names;
+mod parts;
+mod ping;
+mod register;
+mod run;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +22,12 @@ use common::id::{FileId, Hash, NetworkId, PeerId};
 use common::wire::tracker::{Entry, Holder, User};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::download::resume;
+pub(crate) use self::downloads::Downloads;
 pub use self::hash::hash_file;
+pub(crate) use self::names::SeenNames;
+pub(crate) use self::parts::{Parts, off_reactor};
+pub(crate) use self::run::{refresh_names, run};
 use crate::notice::Notice;
 
 /// What a user asks. Paths are absolute.

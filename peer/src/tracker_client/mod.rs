@@ -145,16 +145,16 @@ struct Shared {
     events: broadcast::Sender<Event>,
     notices: broadcast::Sender<Notice>,
     key: OnceLock<PublicKey>,
-    clock: Mutex<Option<TrackerClock>>,
+    last_welcome: Mutex<Option<LastWelcome>>,
     /// Since when there has been no connection; of no meaning while there is one.
     lost_at: Mutex<Instant>,
     leaving: CancellationToken,
 }
 
-/// What the tracker's clock said, and when.
-#[derive(Debug, Clone, Copy)]
-struct TrackerClock {
-    time_ms: u64,
+/// What the tracker said when this peer joined last, and when that was.
+#[derive(Debug, Clone)]
+struct LastWelcome {
+    welcome: Welcome,
     at: Instant,
 }
 
@@ -177,7 +177,7 @@ impl TrackerClient {
             events: broadcast::Sender::new(EVENTS),
             notices: config.notices,
             key: OnceLock::new(),
-            clock: Mutex::new(None),
+            last_welcome: Mutex::new(None),
             lost_at: Mutex::new(Instant::now()),
             leaving: CancellationToken::new(),
         });
@@ -238,6 +238,16 @@ impl TrackerClient {
         self.shared.events.subscribe()
     }
 
+    /// Waits for the connection as [`Self::request`] does.
+    pub async fn connected(&self) -> Result<(), TrackerError> {
+        self.line(Instant::now() + REQUEST_DEADLINE).await.map(drop)
+    }
+
+    /// This peer's name on the network; `None` until the tracker was reached for the first time.
+    pub fn name(&self) -> Option<String> {
+        self.shared.last_welcome().map(|LastWelcome { welcome, .. }| welcome.name)
+    }
+
     /// Which network this is; `None` until the tracker was reached for the first time, unless its key is pinned or
     /// remembered.
     pub fn network(&self) -> Option<NetworkId> {
@@ -252,9 +262,8 @@ impl TrackerClient {
 
     /// The tracker's time, milliseconds since 1970 (UTC): this machine's until it was reached for the first time.
     pub fn now_ms(&self) -> u64 {
-        let clock = *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        match clock {
-            Some(TrackerClock { time_ms, at }) => time_ms.saturating_add(milliseconds(at.elapsed())),
+        match self.shared.last_welcome() {
+            Some(LastWelcome { welcome, at }) => welcome.time_ms.saturating_add(milliseconds(at.elapsed())),
             None => milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
         }
     }
@@ -281,6 +290,10 @@ impl TrackerClient {
 }
 
 impl Shared {
+    fn last_welcome(&self) -> Option<LastWelcome> {
+        self.last_welcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn lost_at(&self) -> Instant {
         *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connection::{JoinError, Joined, join, serve};
 use super::trust::FirstUse;
-use super::{Shared, TrackerClock, TrackerError, TrackerState};
+use super::{LastWelcome, Shared, TrackerError, TrackerState};
 use crate::notice::Notice;
 
 /// Pause before the next try, at least and at most; where in between is chance, so that the peers of a tracker that
@@ -101,8 +101,8 @@ async fn on_network(shared: &Shared, joined: Joined, told: &mut Told) -> String 
     // Set once: a reconnect expects this very key.
     let _already = shared.key.set(joined.key);
     remember(shared, NetworkId(joined.key.peer_id().0));
-    let clock = TrackerClock { time_ms: joined.welcome.time_ms, at: joined.at };
-    *shared.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
+    let last_welcome = LastWelcome { welcome: joined.welcome.clone(), at: joined.at };
+    *shared.last_welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(last_welcome);
     shared.announcements.on_connected();
     let line = shared.requests.open();
     tracing::info!(name = joined.welcome.name, peers = joined.welcome.peers, "on the network");

@@ -1,0 +1,114 @@
+//! Commands about the catalogue: list, search, loc, deregister, users.
+
+use common::name::{EntryName, EntryRef, UserName};
+use common::wire::tracker::{Entry, Page, Reply, Request};
+use common::wire::{MAX_PAGE, MAX_SEARCH_TEXT};
+
+use super::parts::Parts;
+use super::{Failure, FailureKind, Outcome, failure};
+
+/// No list is longer, whatever the tracker says: entries or holders.
+const MOST_LISTED: usize = 100_000;
+
+/// All entries.
+pub(super) async fn list(parts: &Parts) -> Result<Outcome, Failure> {
+    let entries = pages(parts, Request::List).await?;
+    parts.names.on_all_entries(&entries);
+    Ok(Outcome::Entries(entries))
+}
+
+/// The entries with this text.
+pub(super) async fn search(parts: &Parts, text: &str) -> Result<Outcome, Failure> {
+    if text.len() > MAX_SEARCH_TEXT {
+        let text = format!("a search text has at most {MAX_SEARCH_TEXT} bytes, this one has {}", text.len());
+        return Err(Failure::new(FailureKind::Usage, text));
+    }
+    let entries = pages(parts, |page| Request::Search { text: text.to_owned(), page }).await?;
+    parts.names.on_entries(&entries);
+    Ok(Outcome::Entries(entries))
+}
+
+async fn pages(parts: &Parts, request: impl Fn(Page) -> Request) -> Result<Vec<Entry>, Failure> {
+    let mut entries = Vec::new();
+    let mut offset = 0;
+    loop {
+        let Reply::Entries { entries: page, total } =
+            parts.tracker.request(request(Page { offset, limit: MAX_PAGE })).await?
+        else {
+            return Err(failure::odd_answer());
+        };
+        let taken = u32::try_from(page.len()).unwrap_or(u32::MAX);
+        offset = offset.saturating_add(taken);
+        entries.extend(page.into_iter().filter(is_sound));
+        if taken == 0 || offset >= total || entries.len() >= MOST_LISTED {
+            entries.truncate(MOST_LISTED);
+            return Ok(entries);
+        }
+    }
+}
+
+/// Whether the names in it are names: a tracker's word is not taken for what ends on a terminal or a disk.
+pub(super) fn is_sound(entry: &Entry) -> bool {
+    let sound = EntryName::new(entry.name.as_str()).is_ok()
+        && !entry.owners.is_empty()
+        && entry.owners.iter().all(|owner| UserName::new(owner.as_str()).is_ok());
+    if !sound {
+        tracing::warn!(name = ?entry.name, owners = ?entry.owners, "the tracker lists an entry with an illegal name");
+    }
+    sound
+}
+
+/// Who has which chunks of an entry.
+pub(super) async fn loc(parts: &Parts, entry: &str) -> Result<Outcome, Failure> {
+    let asked = failure::entry_ref(entry)?;
+    let mut holders = Vec::new();
+    let mut offset = 0;
+    loop {
+        let request = Request::Loc { entry: asked.to_string(), offset };
+        let Reply::Locations { entry, holders: page, next } = parts.tracker.request(request).await? else {
+            return Err(failure::odd_answer());
+        };
+        if !is_sound(&entry) {
+            return Err(failure::odd_answer());
+        }
+        holders.extend(page.into_iter().filter(|holder| UserName::new(holder.user.as_str()).is_ok()));
+        match next {
+            // A next part that does not come later would be asked for for ever.
+            Some(next) if next > offset && holders.len() < MOST_LISTED => offset = next,
+            _ => {
+                holders.truncate(MOST_LISTED);
+                return Ok(Outcome::Locations { entry, holders });
+            }
+        }
+    }
+}
+
+/// Takes an own entry out of the catalogue, and stops sharing its file unless another of its names is still there.
+pub(super) async fn deregister(parts: &Parts, entry: &str) -> Result<Outcome, Failure> {
+    let asked = failure::entry_ref(entry)?;
+    let owner = match asked.owner {
+        Some(owner) => owner,
+        None => failure::user_name(&parts.user_name())?,
+    };
+    let full = EntryRef { owner: Some(owner.clone()), name: asked.name };
+    match parts.tracker.request(Request::Deregister { entry: full.to_string() }).await? {
+        Reply::Done => {}
+        _ => return Err(failure::odd_answer()),
+    }
+    let network = parts.network()?;
+    parts.names.on_gone(owner.as_str(), full.name.as_str());
+    let unused = parts.with_library(move |library| library.forget_entry(network, &full)).await;
+    parts.unshare(&unused).await;
+    parts.save_library().await;
+    Ok(Outcome::Deregistered { entry: entry.to_owned() })
+}
+
+/// Who is online.
+pub(super) async fn users(parts: &Parts) -> Result<Outcome, Failure> {
+    let Reply::Users { mut users } = parts.tracker.request(Request::Users).await? else {
+        return Err(failure::odd_answer());
+    };
+    users.retain(|user| UserName::new(user.name.as_str()).is_ok());
+    parts.names.on_users(&users);
+    Ok(Outcome::Users(users))
+}

@@ -1,0 +1,310 @@
+//! Downloads under way: they belong to the app, not to who asked for them, so that a client that goes away ends nothing.
+//! At most one for each file.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::id::FileId;
+use common::name::EntryRef;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{Activity, Downloaded, Failure, FailureKind, Progress, Update, failure};
+
+/// Progress is passed on at most so often.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How a download ended; nothing while it has not.
+pub(super) type End = Option<Result<Downloaded, Failure>>;
+
+/// All downloads under way.
+#[derive(Debug, Default)]
+pub(crate) struct Downloads {
+    running: Mutex<BTreeMap<FileId, Arc<Running>>>,
+    /// Goes up whenever one begins or ends.
+    changes: watch::Sender<u64>,
+}
+
+/// A download under way.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// `owner/name`.
+    pub(super) entry: EntryRef,
+    pub(super) file: FileId,
+    pub(super) cancel: CancellationToken,
+    pub(super) progress: watch::Receiver<Option<Progress>>,
+    pub(super) end: watch::Receiver<End>,
+}
+
+/// What became of the wish to begin a download.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// It is in the list now; whoever has this carries it out.
+    New(Arc<Running>, Carrier),
+    /// It was under way already.
+    UnderWay(Arc<Running>),
+}
+
+/// The other side of a [`Running`].
+#[derive(Debug)]
+pub(super) struct Carrier {
+    pub(super) progress: watch::Sender<Option<Progress>>,
+    pub(super) end: watch::Sender<End>,
+}
+
+/// For how long a download may be without anybody who has what is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// For ever, or the download has a limit of its own.
+    Endless,
+    /// For so long; then the one who watches gives up, and the download goes on.
+    Of(Duration),
+}
+
+impl Downloads {
+    /// Puts a download in the list, unless its file is being downloaded.
+    pub(super) fn begin(&self, entry: EntryRef, file: FileId) -> Begun {
+        let (progress, progress_seen) = watch::channel(None);
+        let (end, end_seen) = watch::channel(None);
+        let begun = {
+            let mut list = self.list();
+            if let Some(running) = list.get(&file) {
+                return Begun::UnderWay(Arc::clone(running));
+            }
+            let cancel = CancellationToken::new();
+            let running = Arc::new(Running { entry, file, cancel, progress: progress_seen, end: end_seen });
+            list.insert(file, Arc::clone(&running));
+            Begun::New(running, Carrier { progress, end })
+        };
+        self.changes.send_modify(|changes| *changes += 1);
+        begun
+    }
+
+    /// A download has ended.
+    pub(super) fn end(&self, file: &FileId, carrier: &Carrier, end: Result<Downloaded, Failure>) {
+        self.list().remove(file);
+        carrier.end.send_replace(Some(end));
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// The download of this file.
+    pub(super) fn find(&self, file: &FileId) -> Option<Arc<Running>> {
+        self.list().get(file).cloned()
+    }
+
+    /// The downloads that a user may mean by this: of this name, and of this owner where one is named.
+    pub(super) fn named(&self, entry: &EntryRef) -> Vec<Arc<Running>> {
+        let meant = |running: &&Arc<Running>| {
+            running.entry.name == entry.name && (entry.owner.is_none() || running.entry.owner == entry.owner)
+        };
+        self.list().values().filter(meant).cloned().collect()
+    }
+
+    /// All, in the order of their names.
+    pub(crate) fn all(&self) -> Vec<Arc<Running>> {
+        let mut all: Vec<_> = self.list().values().cloned().collect();
+        all.sort_by(|one, other| one.entry.name.cmp(&other.entry.name));
+        all
+    }
+
+    /// Cancels all and waits until they have ended.
+    pub(crate) async fn shutdown(&self) {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let all = self.all();
+            if all.is_empty() {
+                return;
+            }
+            all.iter().for_each(|running| running.cancel.cancel());
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn list(&self) -> MutexGuard<'_, BTreeMap<FileId, Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    /// The bare name.
+    pub(crate) fn name(&self) -> &str {
+        self.entry.name.as_str()
+    }
+
+    /// Passes progress on until the download ends, and says how it did. Dropped before, the download goes on.
+    pub(super) async fn follow(
+        &self,
+        updates: &mpsc::Sender<Update>,
+        patience: Patience,
+    ) -> Result<Downloaded, Failure> {
+        let (mut end, mut progress) = (self.end.clone(), self.progress.clone());
+        let mut waiting_since: Option<Instant> = None;
+        let mut told: Option<Progress> = None;
+        loop {
+            let now = progress.borrow_and_update().clone();
+            let waits = now.as_ref().is_some_and(|progress| progress.activity == Activity::Waiting);
+            waiting_since = if waits { waiting_since.or_else(|| Some(Instant::now())) } else { None };
+            if now != told {
+                pass_on(updates, now.clone());
+                told = now;
+            }
+            let give_up = match patience {
+                Patience::Of(patience) => waiting_since.map(|since| since + patience),
+                Patience::Endless => None,
+            };
+            tokio::select! {
+                biased;
+                ended = end.wait_for(Option::is_some) => {
+                    let result = ended.ok().and_then(|ended| (*ended).clone());
+                    let last = progress.borrow_and_update().clone();
+                    if last != told {
+                        pass_on(updates, last);
+                    }
+                    return result.unwrap_or_else(|| Err(failure::ending()));
+                }
+                () = at(give_up) => return Err(self.nobody_has_it(told.as_ref())),
+                () = async {
+                    sleep(PROGRESS_INTERVAL).await;
+                    // Without a sender it has ended, and the other branch says how.
+                    if progress.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                } => {}
+            }
+        }
+    }
+
+    fn nobody_has_it(&self, progress: Option<&Progress>) -> Failure {
+        let (name, missing) = (self.name(), progress.map_or(0, |progress| progress.chunks_total - progress.chunks));
+        let text = format!("{name}: nobody has its {missing} missing chunks; the download goes on when somebody does");
+        Failure::new(FailureKind::Incomplete, text)
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn pass_on(updates: &mpsc::Sender<Update>, progress: Option<Progress>) {
+    if let Some(progress) = progress {
+        // Who does not take it in time gets the next one.
+        drop(updates.try_send(Update::Progress(progress)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::id::Hash;
+
+    fn file(number: u8) -> FileId {
+        FileId::new(1, Hash([number; 32])).unwrap()
+    }
+
+    fn entry(text: &str) -> EntryRef {
+        text.parse().unwrap()
+    }
+
+    fn progress(bytes: u64, activity: Activity) -> Progress {
+        Progress {
+            name: "x".to_owned(),
+            activity,
+            chunks: 0,
+            chunks_total: 1,
+            bytes,
+            bytes_total: 100,
+            bytes_per_sec: 0,
+            seeders: 0,
+        }
+    }
+
+    fn new(downloads: &Downloads, text: &str, number: u8) -> (Arc<Running>, Carrier) {
+        match downloads.begin(entry(text), file(number)) {
+            Begun::New(running, carrier) => (running, carrier),
+            Begun::UnderWay(running) => panic!("{running:?}"),
+        }
+    }
+
+    fn cancelled() -> Result<Downloaded, Failure> {
+        Err(Failure::new(FailureKind::Cancelled, "cancelled"))
+    }
+
+    #[test]
+    fn a_file_is_downloaded_once_and_found_by_its_names() {
+        let downloads = Downloads::default();
+        let (one, carrier) = new(&downloads, "ann/x", 1);
+        new(&downloads, "bob/x", 2);
+        assert!(matches!(downloads.begin(entry("bob/y"), file(1)), Begun::UnderWay(same) if Arc::ptr_eq(&same, &one)));
+        assert_eq!(downloads.named(&entry("x")).len(), 2);
+        assert_eq!(downloads.named(&entry("ann/x")).len(), 1);
+        assert_eq!(downloads.named(&entry("ann/y")).len(), 0);
+        downloads.end(&file(1), &carrier, cancelled());
+        assert!(downloads.find(&file(1)).is_none());
+        assert_eq!(downloads.all().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_follows_sees_progress_now_and_then_and_the_end() {
+        let downloads = Downloads::default();
+        let (running, carrier) = new(&downloads, "ann/x", 1);
+        let (sender, mut updates) = mpsc::channel(100);
+        let carrying = async {
+            for bytes in 1..=100 {
+                carrier.progress.send_replace(Some(progress(bytes, Activity::Downloading)));
+                sleep(Duration::from_millis(10)).await;
+            }
+            downloads.end(&file(1), &carrier, cancelled());
+        };
+        let (result, ()) = tokio::join!(running.follow(&sender, Patience::Endless), carrying);
+        assert_eq!(result.unwrap_err().kind, FailureKind::Cancelled);
+        let mut seen = Vec::new();
+        while let Ok(Update::Progress(progress)) = updates.try_recv() {
+            seen.push(progress.bytes);
+        }
+        assert!((9..=11).contains(&seen.len()), "{seen:?}");
+        assert_eq!(seen.last(), Some(&100), "the last is never missing");
+        assert_eq!(running.follow(&sender, Patience::Endless).await, cancelled(), "also for who comes late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_watches_gives_up_alone() {
+        let downloads = Downloads::default();
+        let (running, carrier) = new(&downloads, "ann/x", 1);
+        let (sender, _updates) = mpsc::channel(1);
+        let begin = Instant::now();
+        let carrying = async {
+            for (at, activity) in [(0, Activity::Waiting), (20, Activity::Downloading), (40, Activity::Waiting)] {
+                sleep_until(begin + Duration::from_secs(at)).await;
+                carrier.progress.send_replace(Some(progress(at, activity)));
+            }
+        };
+        let patience = Patience::Of(Duration::from_secs(30));
+        let (result, ()) = tokio::join!(running.follow(&sender, patience), carrying);
+        assert_eq!(result.unwrap_err().kind, FailureKind::Incomplete);
+        assert_eq!(begin.elapsed().as_secs(), 70, "it begins anew whenever something came");
+        assert!(!running.cancel.is_cancelled() && downloads.find(&file(1)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shutdown_waits_for_all_to_end() {
+        let downloads = Downloads::default();
+        let (one, carrier) = new(&downloads, "ann/x", 1);
+        let begin = Instant::now();
+        let carrying = async {
+            one.cancel.cancelled().await;
+            sleep(Duration::from_secs(1)).await;
+            downloads.end(&file(1), &carrier, cancelled());
+        };
+        tokio::join!(downloads.shutdown(), carrying);
+        assert_eq!(begin.elapsed().as_secs(), 1);
+        downloads.shutdown().await;
+    }
+}

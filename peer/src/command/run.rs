@@ -1,0 +1,98 @@
+//! Running: from a command to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::name::EntryName;
+use common::wire::MAX_PAGE;
+use common::wire::tracker::{Page, Reply, Request};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::parts::Parts;
+use super::{
+    Command, Failure, Outcome, SharedItem, Status, Update, catalogue, download, failure, hash, ping, register,
+};
+use crate::library::Item;
+use crate::tracker_client::TrackerState;
+
+/// Runs a command to its end, or until the peer ends.
+pub(crate) async fn run(
+    parts: &Arc<Parts>,
+    command: Command,
+    updates: &mpsc::Sender<Update>,
+) -> Result<Outcome, Failure> {
+    tokio::select! {
+        biased;
+        () = parts.ending.cancelled() => Err(failure::ending()),
+        // Most commands need little, and downloads much: the future is as large as the largest.
+        end = Box::pin(dispatch(parts, command, updates)) => end,
+    }
+}
+
+async fn dispatch(parts: &Arc<Parts>, command: Command, updates: &mpsc::Sender<Update>) -> Result<Outcome, Failure> {
+    match command {
+        Command::Register { path } => register::register(parts, path, updates).await,
+        Command::Deregister { entry } => catalogue::deregister(parts, &entry).await,
+        Command::List => catalogue::list(parts).await,
+        Command::Search { text } => catalogue::search(parts, &text).await,
+        Command::Loc { entry } => catalogue::loc(parts, &entry).await,
+        Command::Download { entry, output, wait_secs } => {
+            download::download(parts, &entry, output, wait_secs, updates).await
+        }
+        Command::Cancel { entry } => download::cancel(parts, entry.as_deref()).await,
+        Command::Users => catalogue::users(parts).await,
+        Command::Ping { target } => ping::ping(parts, &target).await,
+        Command::Status => Ok(Outcome::Status(Box::new(status(parts)))),
+        Command::Hash { path } => hash::hash(&parts.hashers, path, updates).await,
+        Command::Stop => {
+            parts.stop.cancel();
+            Ok(Outcome::Stopping)
+        }
+    }
+}
+
+fn status(parts: &Parts) -> Status {
+    let network = parts.tracker.network();
+    let items = network.map(|network| parts.library.items(network)).unwrap_or_default();
+    let counters = parts.engine.counters();
+    let running = parts.downloads.all();
+    Status {
+        name: parts.user_name(),
+        peer: parts.peer,
+        dir: parts.dir.root().to_owned(),
+        listen: parts.listen,
+        tracker: parts.address.to_string(),
+        network,
+        connected: matches!(*parts.tracker.state().borrow(), TrackerState::Connected(_)),
+        sharing: items.into_iter().map(shared_item).collect(),
+        downloads: running.iter().filter_map(|running| running.progress.borrow().clone()).collect(),
+        uploaded_bytes: counters.uploaded,
+        downloaded_bytes: counters.downloaded,
+    }
+}
+
+fn shared_item(item: Item) -> SharedItem {
+    let name = match item.entries.first() {
+        Some(entry) => entry.name.to_string(),
+        None => item.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    };
+    SharedItem { name, file: item.file, path: item.path }
+}
+
+/// Asks for entries and users when somebody looks for names, but not all the time.
+pub(crate) async fn refresh_names(parts: Arc<Parts>) {
+    /// So old may names be.
+    const PAUSE: Duration = Duration::from_secs(5);
+    loop {
+        parts.names.wanted.notified().await;
+        // The first part will do; who is not on the network yet is asked the next time.
+        let page = Page { offset: 0, limit: MAX_PAGE };
+        if let Ok(Reply::Entries { mut entries, .. }) = parts.tracker.request(Request::List(page)).await {
+            entries.retain(|entry| EntryName::new(entry.name.as_str()).is_ok());
+            parts.names.on_entries(&entries);
+        }
+        drop(catalogue::users(&parts).await);
+        sleep(PAUSE).await;
+    }
+}
