@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::chunk::{BLOCK_SIZE, ChunkIndex, Layout};
 use crate::id::{FileId, Hash};
 
+#[expect(clippy::cast_possible_truncation, reason = "16 KiB")]
 const BLOCK: usize = BLOCK_SIZE as usize;
 
 /// SHA-256 of `bytes`.

@@ -327,7 +327,7 @@ impl Message {
                 put_chunks(out, chunks);
             }
             Self::GetHashes { conversation, first, count } => {
-                put_two(out, kind::GET_HASHES, *conversation, *first, *count)
+                put_two(out, kind::GET_HASHES, *conversation, *first, *count);
             }
             Self::Hashes { conversation, first, hashes } => {
                 put_one(out, kind::HASHES, *conversation);
