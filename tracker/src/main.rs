@@ -1,6 +1,6 @@
 //! The tracker's program: arguments, log, signals, exit code.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -15,7 +15,9 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_not_set| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_target(false).with_ansi(colours).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -59,6 +61,6 @@ async fn second_interrupt() {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    let _read = writeln!(std::io::stderr(), "tracker: {error:#}");
+    let _read = writeln!(std::io::stderr(), "tracker: {error}");
     ExitCode::FAILURE
 }

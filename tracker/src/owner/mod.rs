@@ -337,3 +337,6 @@ fn say(news: &News) {
         News::Completed { name, address, entry } => tracing::info!(%address, "{name} completed downloading {entry}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

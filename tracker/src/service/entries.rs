@@ -59,10 +59,11 @@ pub(super) fn register(
 pub(super) fn deregister(state: &State, caller: PeerId, entry: &str) -> Result<(Reply, Vec<Write>), Refusal> {
     let EntryRef { owner: named, name } = parse(entry)?;
     let caller = owner_of(state, caller)?;
+    let is_bare = named.is_none();
     let owner = named.unwrap_or_else(|| caller.clone());
     if state.catalogue().entry(&owner, &name).is_none() {
         return Err(match state.catalogue().lines_of(&name).next() {
-            Some((key, _)) if owner == caller => {
+            Some((key, _)) if is_bare => {
                 let text =
                     format!("{name} is an entry of {}, not yours: only its owner can deregister it", key.first_owner);
                 refusal(Code::Forbidden, text)
@@ -140,4 +141,147 @@ fn changed(entry: &str) -> Refusal {
 
 fn not_found(entry: &str) -> Refusal {
     refusal(Code::NotFound, format!("there is no entry {entry}: `lst` shows what there is"))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::tracker::{Have, Page, Request};
+
+    use super::super::When;
+    use super::super::testing::{World, file};
+    use super::*;
+
+    fn register(name: &str, file: FileId) -> Request {
+        Request::Register { name: name.to_owned(), file }
+    }
+
+    fn deregister(entry: &str) -> Request {
+        Request::Deregister { entry: entry.to_owned() }
+    }
+
+    fn plan(entry: &str, file: Option<FileId>) -> Request {
+        Request::Plan { entry: entry.to_owned(), file }
+    }
+
+    fn entries(world: &mut World, peer: PeerId) -> Vec<Entry> {
+        match world.reply(peer, Request::List(Page::default())) {
+            Reply::Entries { entries, .. } => entries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn registering_again_changes_nothing_but_another_file_is_a_conflict() {
+        let mut world = World::new();
+        let alice = world.join(1, "alice");
+        let outcome = world.ask(alice, register("x", file(1)));
+        assert_eq!(outcome.when, When::Committed);
+        assert_eq!(outcome.reply, Ok(Reply::Registered { entry: "alice/x".to_owned(), already: false }));
+        let outcome = world.ask(alice, register("x", file(1)));
+        // What it says rests on the write before, which may not be committed yet.
+        assert_eq!(outcome.when, When::Committed);
+        assert_eq!(outcome.reply, Ok(Reply::Registered { entry: "alice/x".to_owned(), already: true }));
+        let refusal = world.ask(alice, register("x", file(2))).reply.unwrap_err();
+        assert_eq!(refusal.code, Code::Conflict);
+        assert!(refusal.text.contains("dereg x"), "{refusal}");
+        assert!(world.ask(alice, deregister("x")).reply.is_ok());
+        assert!(world.ask(alice, register("x", file(2))).reply.is_ok());
+    }
+
+    #[test]
+    fn names_that_would_harm_are_refused() {
+        let mut world = World::new();
+        let alice = world.join(1, "alice");
+        let long = "a".repeat(256);
+        for name in ["../x", "/etc/passwd", "a/b", "CON", "nul.txt", "", ".", "..", "a\nb", "a\u{202e}b", &long] {
+            assert_eq!(world.refused(alice, register(name, file(1))), Code::BadName, "{name:?}");
+        }
+        for entry in ["../x", "/etc/passwd", "a/b/c", "", "Alice/x"] {
+            assert_eq!(world.refused(alice, plan(entry, None)), Code::BadName, "{entry:?}");
+            assert_eq!(world.refused(alice, deregister(entry)), Code::BadName, "{entry:?}");
+        }
+        assert_eq!(entries(&mut world, alice), []);
+    }
+
+    #[test]
+    fn the_same_name_and_file_is_one_line_of_all_its_owners() {
+        let mut world = World::new();
+        let [alice, bob, carol] = [(1, "alice"), (2, "bob"), (3, "carol")].map(|(key, name)| world.join(key, name));
+        for peer in [carol, alice, bob] {
+            world.register(peer, "x", file(1));
+            world.announce(peer, file(1), Have::All);
+        }
+        let entries = entries(&mut world, bob);
+        assert_eq!(entries.len(), 1);
+        assert_eq!((entries[0].owners.join(" "), entries[0].seeders), ("alice bob carol".to_owned(), 3));
+    }
+
+    #[test]
+    fn a_bare_name_will_do_unless_owners_have_different_files_under_it() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        world.register(alice, "x", file(1));
+        assert_eq!(world.plan(bob, "x").0.entry.file, file(1));
+        world.register(bob, "x", file(2));
+        let refusal = world.ask(bob, plan("x", None)).reply.unwrap_err();
+        assert_eq!(refusal.code, Code::Ambiguous);
+        let candidates: Vec<&str> = refusal.candidates.iter().map(|entry| entry.owners[0].as_str()).collect();
+        assert_eq!(candidates, ["alice", "bob"]);
+        assert_eq!(world.plan(bob, "alice/x").0.entry.file, file(1));
+        assert_eq!(world.plan(bob, "bob/x").0.entry.file, file(2));
+        assert!(world.ask(bob, plan("x", Some(file(2)))).reply.is_ok(), "the file says which");
+    }
+
+    #[test]
+    fn a_download_that_goes_on_hears_that_the_entry_changed() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        world.register(alice, "x", file(1));
+        assert_eq!(world.refused(bob, plan("alice/x", Some(file(2)))), Code::Changed);
+        assert_eq!(world.refused(bob, plan("x", Some(file(2)))), Code::Changed);
+        assert_eq!(world.refused(bob, plan("y", Some(file(2)))), Code::NotFound);
+        assert_eq!(world.refused(bob, plan("bob/x", None)), Code::NotFound);
+    }
+
+    #[test]
+    fn only_the_owner_deregisters() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        world.register(alice, "x", file(1));
+        assert_eq!(world.refused(bob, deregister("x")), Code::Forbidden);
+        assert_eq!(world.refused(bob, deregister("alice/x")), Code::Forbidden);
+        assert_eq!(world.refused(bob, deregister("y")), Code::NotFound);
+        assert_eq!(world.refused(bob, deregister("bob/x")), Code::NotFound);
+        let outcome = world.ask(alice, deregister("alice/x"));
+        assert_eq!((outcome.reply, outcome.when), (Ok(Reply::Done), When::Committed));
+        assert_eq!(world.refused(alice, deregister("x")), Code::NotFound);
+        assert_eq!(entries(&mut world, bob), []);
+    }
+
+    #[test]
+    fn one_owner_less_leaves_the_line_of_the_others() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        world.register(alice, "x", file(1));
+        world.pass(std::time::Duration::from_secs(1));
+        world.register(bob, "x", file(1));
+        let first = entries(&mut world, bob)[0].registered_ms;
+        world.ask(alice, deregister("x")).reply.unwrap();
+        let entries = entries(&mut world, bob);
+        assert_eq!((entries[0].owners.as_slice(), entries[0].registered_ms), (&["bob".to_owned()][..], first + 1000));
+    }
+
+    #[test]
+    fn only_so_many_owners_and_candidates_are_named() {
+        let mut world = World::new();
+        let peers: Vec<PeerId> = (0..=150).map(|number| world.join(number, &format!("u{number:03}"))).collect();
+        for (number, peer) in (0..).zip(&peers) {
+            world.register(*peer, "same", file(1));
+            world.register(*peer, "other", file(number));
+        }
+        let same = entries(&mut world, peers[0]).into_iter().find(|entry| entry.name == "same").unwrap();
+        assert_eq!(same.owners.len(), MAX_OWNERS_NAMED);
+        let refusal = world.ask(peers[0], plan("other", None)).reply.unwrap_err();
+        assert_eq!(refusal.candidates.len(), MAX_CANDIDATES);
+    }
 }

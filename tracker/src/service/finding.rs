@@ -47,3 +47,97 @@ fn fill<'a>(state: &State, lines: impl Iterator<Item = (&'a LineKey, &'a Line)>,
     }
     entries
 }
+
+#[cfg(test)]
+mod tests {
+    use common::id::PeerId;
+    use common::wire::MAX_TRACKER_FRAME;
+    use common::wire::tracker::{FromTracker, Request};
+
+    use super::super::testing::{World, file};
+    use super::*;
+
+    fn names(reply: Reply) -> (Vec<String>, u32) {
+        match reply {
+            Reply::Entries { entries, total } => {
+                let names = entries.into_iter().map(|entry| format!("{}/{}", entry.owners[0], entry.name)).collect();
+                (names, total)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn find(world: &mut World, peer: PeerId, text: &str) -> Vec<String> {
+        let request = Request::Search { text: text.to_owned(), page: Page::default() };
+        names(world.reply(peer, request)).0
+    }
+
+    #[test]
+    fn lists_are_in_the_order_of_names_and_owners_and_come_in_pages() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        for (peer, name, number) in [(bob, "c", 1), (alice, "b", 2), (bob, "a", 3), (bob, "b", 4), (alice, "a", 5)] {
+            world.register(peer, name, file(number));
+        }
+        let mut page = |offset, limit| names(world.reply(alice, Request::List(Page { offset, limit })));
+        let all = ["alice/a", "bob/a", "alice/b", "bob/b", "bob/c"].map(str::to_owned);
+        assert_eq!(page(0, 0), (all.to_vec(), 5));
+        assert_eq!(page(0, u32::MAX), (all.to_vec(), 5));
+        assert_eq!(page(1, 2), (all[1..3].to_vec(), 5));
+        assert_eq!(page(4, 9), (all[4..].to_vec(), 5));
+        assert_eq!(page(u32::MAX, 1), (Vec::new(), 5));
+    }
+
+    #[test]
+    fn a_search_looks_at_names_and_owners_whatever_the_case() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        world.register(alice, "Straße.PNG", file(1));
+        world.register(bob, "straw.txt", file(2));
+        world.register(bob, "Übung", file(3));
+        for (text, want) in [
+            ("stra", &["alice/Straße.PNG", "bob/straw.txt"][..]),
+            ("STRASSE", &[]),
+            ("straße", &["alice/Straße.PNG"]),
+            ("*.png", &["alice/Straße.PNG"]),
+            ("?traw*", &["bob/straw.txt"]),
+            ("ali", &["alice/Straße.PNG"]),
+            ("b?b", &["bob/straw.txt", "bob/Übung"]),
+            ("übung", &["bob/Übung"]),
+            ("", &["alice/Straße.PNG", "bob/straw.txt", "bob/Übung"]),
+            ("none", &[]),
+        ] {
+            assert_eq!(find(&mut world, alice, text), want, "{text}");
+        }
+        let long = Request::Search { text: "x".repeat(MAX_SEARCH_TEXT + 1), page: Page::default() };
+        assert_eq!(world.refused(alice, long), Code::Limit);
+        let page = Page { offset: 1, limit: 1 };
+        let paged = names(world.reply(alice, Request::Search { text: "stra".to_owned(), page }));
+        assert_eq!(paged, (vec!["bob/straw.txt".to_owned()], 2));
+    }
+
+    #[test]
+    fn the_largest_page_fits_a_frame() {
+        let mut world = World::new();
+        let peers: Vec<PeerId> = (0..100).map(|number| world.join(number, &format!("{number:0>32}"))).collect();
+        // Quotes take two bytes in JSON.
+        for number in 0..300 {
+            let name = format!("{number:03}{}", "\"".repeat(252));
+            for peer in &peers {
+                world.register(*peer, &name, file(1));
+            }
+        }
+        let mut seen = 0;
+        let mut parts = 0;
+        while seen < 300 {
+            let page = Page { offset: seen, limit: 0 };
+            let result = world.reply(peers[0], Request::List(page));
+            let Reply::Entries { entries, total: 300 } = &result else { panic!("{result:?}") };
+            seen += u32::try_from(entries.len()).unwrap();
+            parts += 1;
+            let frame = FromTracker::Reply { id: u64::MAX, result }.to_frame().unwrap();
+            assert!(frame.len() <= MAX_TRACKER_FRAME);
+        }
+        assert_eq!(parts, 2);
+    }
+}

@@ -231,3 +231,181 @@ fn seen_now(state: &State, peer: PeerId, now: Now) -> Option<Write> {
     let seen = User { name: user.name.clone(), seen_ms: now.unix_ms };
     is_stale(user, now).then_some(Write::User(peer, Some(seen)))
 }
+
+#[cfg(test)]
+mod tests {
+    use common::wire::tracker::{Have, Request};
+
+    use super::super::testing::{World, file, hello, hello_default, identity};
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    #[test]
+    fn a_name_belongs_to_the_first_key_that_uses_it() {
+        let mut world = World::new();
+        let alice = world.join(1, "alice");
+        assert_eq!(world.try_join(2, &hello("alice")).unwrap_err().code, Code::NameTaken);
+        world.leave(alice);
+        assert_eq!(world.try_join(2, &hello("alice")).unwrap_err().code, Code::NameTaken);
+        assert_eq!(world.try_join(1, &hello("alice")).unwrap(), "alice");
+    }
+
+    #[test]
+    fn a_default_name_that_is_taken_gets_a_number_and_keeps_it() {
+        let mut world = World::new();
+        for (number, want) in [(1, "student"), (2, "student-2"), (3, "student-3"), (2, "student-2")] {
+            assert_eq!(world.try_join(number, &hello_default("student")).unwrap(), want);
+        }
+        assert_eq!(world.try_join(4, &hello_default("Frau Müller")).unwrap(), "frau-m-ller");
+    }
+
+    #[test]
+    fn only_user_names_are_names() {
+        let mut world = World::new();
+        for name in ["", "Alice", "a/b", "a b", "..", "a\n", &"a".repeat(33)] {
+            assert_eq!(world.try_join(1, &hello(name)).unwrap_err().code, Code::BadName, "{name:?}");
+        }
+        assert_eq!(world.state.users().len(), 0);
+    }
+
+    #[test]
+    fn a_key_is_renamed_only_while_it_has_no_entries() {
+        let mut world = World::new();
+        let peer = world.join(1, "alice");
+        world.join(1, "bob");
+        assert_eq!(world.try_join(2, &hello("alice")).unwrap(), "alice");
+        world.register(peer, "x", file(1));
+        assert_eq!(world.try_join(1, &hello("carol")).unwrap_err().code, Code::Conflict);
+        assert_eq!(world.try_join(1, &hello_default("carol")).unwrap(), "bob");
+        assert_eq!(world.try_join(1, &hello("bob")).unwrap(), "bob");
+        assert_eq!(world.try_join(1, &hello("alice")).unwrap_err().code, Code::Conflict);
+    }
+
+    #[test]
+    fn a_name_is_free_after_30_days_without_its_key_and_entries() {
+        let mut world = World::new();
+        let alice = world.join(1, "alice");
+        world.register(alice, "x", file(1));
+        // While it is online it is seen.
+        world.pass(DAY * 40);
+        assert_eq!(world.try_join(2, &hello("alice")).unwrap_err().code, Code::NameTaken);
+        assert_eq!(expire(&world.state, world.now), []);
+        world.leave(alice);
+        world.pass(DAY * 40);
+        assert_eq!(world.try_join(2, &hello("alice")).unwrap_err().code, Code::NameTaken, "it has an entry");
+        world.join(1, "alice");
+        let deregister = Request::Deregister { entry: "x".to_owned() };
+        assert!(world.ask(alice, deregister).reply.is_ok());
+        world.leave(alice);
+        world.pass(DAY * 30 - Duration::from_secs(1));
+        assert_eq!(world.try_join(2, &hello("alice")).unwrap_err().code, Code::NameTaken);
+        assert_eq!(expire(&world.state, world.now), []);
+        world.pass(Duration::from_secs(1));
+        assert_eq!(expire(&world.state, world.now), [Write::User(alice, None)]);
+        assert_eq!(world.try_join(2, &hello("alice")).unwrap(), "alice");
+        assert!(world.state.users().of(&alice).is_none());
+        assert_eq!(world.try_join(1, &hello_default("alice")).unwrap(), "alice-2");
+    }
+
+    #[test]
+    fn when_somebody_was_seen_is_written_once_an_hour() {
+        let mut world = World::new();
+        let alice = world.join(1, "alice");
+        assert_eq!(touch(&world.state, world.now), []);
+        world.pass(Duration::from_secs(3600));
+        let writes = touch(&world.state, world.now);
+        assert_eq!(writes.len(), 1);
+        world.apply(writes);
+        assert_eq!(world.state.users().of(&alice).unwrap().seen_ms, world.now.unix_ms);
+        assert_eq!(touch(&world.state, world.now), []);
+        world.pass(Duration::from_secs(3600));
+        world.leave(alice);
+        assert_eq!(world.state.users().of(&alice).unwrap().seen_ms, world.now.unix_ms);
+    }
+
+    #[test]
+    fn the_others_hear_who_comes_and_goes_and_so_does_the_operator() {
+        let mut world = World::new();
+        let alice = world.join(1, "alice");
+        let bob = identity(2).peer_id();
+        let (_, effects) = world.join_from(2, &hello("bob"), "198.51.100.2:7").unwrap();
+        let address = "198.51.100.2:7".parse().unwrap();
+        assert_eq!(
+            effects,
+            [
+                Effect::TellOthers { than: bob, event: Event::Joined { name: "bob".to_owned(), peer: bob } },
+                Effect::Say(News::Joined { name: "bob".to_owned(), address, peers: 2 }),
+            ]
+        );
+        world.announce(bob, file(1), Have::All);
+        let effects = world.leave(bob);
+        assert_eq!(
+            effects,
+            [
+                Effect::TellOthers { than: bob, event: Event::Left { name: "bob".to_owned(), peer: bob } },
+                Effect::Say(News::Left { name: "bob".to_owned(), address, peers: 1, why: Why::Disconnected }),
+            ]
+        );
+        assert_eq!((world.state.index.swarm_count(), world.state.roster.len()), (0, 1));
+        assert!(world.state.roster.get(&alice).is_some());
+    }
+
+    #[test]
+    fn the_newer_connection_of_a_key_replaces_the_older() {
+        let mut world = World::new();
+        let alice = world.join(1, "alice");
+        world.announce(alice, file(1), Have::All);
+        let older = world.state.roster.get(&alice).unwrap();
+        let (older, older_gate) = (older.conn, Arc::clone(&older.gate));
+        let (_, effects) = world.join_from(1, &hello("alice"), "192.0.2.9:1").unwrap();
+        assert_eq!(effects[0], Effect::Close(older));
+        assert!(older_gate.pass(|| ()).is_none());
+        assert_eq!(world.state.index.swarm_count(), 0);
+        // That the older one ends means nothing any more.
+        assert_eq!(leave(&mut world.state, alice, older, Why::Silent, world.now), (vec![], vec![]));
+        assert_eq!(world.state.roster.len(), 1);
+    }
+
+    #[test]
+    fn in_a_crowd_only_downloaders_hear_who_left() {
+        let mut world = World::new();
+        let (alice, bob, carol) = (world.join(1, "alice"), world.join(2, "bob"), world.join(3, "carol"));
+        world.announce(alice, file(1), Have::All);
+        world.announce(bob, file(1), Have::Map("0000".to_owned()));
+        world.announce(carol, file(2), Have::Map("0000".to_owned()));
+        for number in 0..TELL_ALL_UP_TO {
+            let name: UserName = format!("p{number}").parse().unwrap();
+            let mut seed = [9; 32];
+            seed[..8].copy_from_slice(&number.to_be_bytes());
+            let key = common::identity::Identity::from_seed(&seed).public_key();
+            let contact = world.state.roster.get(&alice).unwrap().contact.clone();
+            let newcomer =
+                Newcomer { conn: ConnId(10_000 + number as u64), gate: Arc::new(Gate::default()), key, contact };
+            enter(&mut world.state, name, newcomer, world.now);
+        }
+        let effects = world.leave(alice);
+        let told: Vec<PeerId> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Tell { to, event: Event::Left { .. } } => Some(*to),
+                Effect::TellOthers { .. } => panic!("everybody is told"),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told, [bob]);
+    }
+
+    #[test]
+    fn sixteen_addresses_of_each_kind_and_no_more() {
+        let mut world = World::new();
+        let mut hello = hello("alice");
+        hello.interfaces = vec!["10.0.0.1".parse().unwrap(); 16];
+        assert!(world.try_join(1, &hello).is_ok());
+        hello.interfaces.push("10.0.0.1".parse().unwrap());
+        assert_eq!(world.try_join(1, &hello).unwrap_err().code, Code::Limit);
+        hello.interfaces.clear();
+        hello.advertised = vec!["10.0.0.1:1".parse().unwrap(); 17];
+        assert_eq!(world.try_join(1, &hello).unwrap_err().code, Code::Limit);
+    }
+}

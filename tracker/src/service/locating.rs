@@ -5,10 +5,10 @@ use std::time::Duration;
 use common::bitmap::Bitmap;
 use common::chunk::Layout;
 use common::id::{FileId, NetworkId, PeerId};
-use common::index::{Change, Chunks, Index, IndexError, Located};
+use common::index::{Change, Chunks, Index, IndexError, Located, Standing};
 use common::ticket::{Audience, Ticket};
 use common::wire::tracker::{Announced, Code, Event, Have, Holder, Plan, Refusal, Reply};
-use common::wire::{MAX_ANNOUNCED, MAX_MAP_BYTES, MAX_PAGE, MAX_PLAN_SEEDERS};
+use common::wire::{MAX_ANNOUNCED, MAX_MAP_BYTES, MAX_PLAN_SEEDERS};
 use data_encoding::HEXLOWER;
 
 use super::entries::{entry_bytes, resolve, view};
@@ -21,6 +21,8 @@ const TICKET_LIFE: Duration = Duration::from_secs(3600);
 const TICKET_EARLIER: Duration = Duration::from_secs(60);
 /// Of a large swarm so many are looked at for the least busy ones of a plan.
 const PLAN_SAMPLE: usize = 4 * MAX_PLAN_SEEDERS;
+/// So many holders are looked at for one part of a list of them. Their maps take up to 13 MiB meanwhile.
+const HOLDERS_LISTED: usize = 200;
 /// So many downloaders are told of one new holder; of a larger swarm a random part, who tell each other the rest.
 const MAX_TOLD: usize = 1_000;
 /// Most hex digits of a map in an event: that of a file of 32,768 chunks. The holder tells longer ones itself.
@@ -57,11 +59,16 @@ fn enter(index: &Index, caller: PeerId, swarms: &[Announced], news: &mut Vec<Fil
             (Have::None | Have::Map(_), _) => Change::None,
         };
         let changed = index.announce(caller, announced.file, change).map_err(|error| not_indexed(&error))?;
-        if changed.before < changed.after {
+        // Who wants the file a moment later finds this peer in its plan.
+        if changed.before < changed.after && has_other_downloaders(index, &announced.file, changed.after) {
             news.push(announced.file);
         }
     }
     Ok(())
+}
+
+fn has_other_downloaders(index: &Index, file: &FileId, caller: Standing) -> bool {
+    index.counts(file).downloaders > u32::from(caller == Standing::Downloader)
 }
 
 /// Tells the downloaders of these files that a peer has some of it now, or wants it like them.
@@ -92,8 +99,7 @@ pub(super) fn locate(state: &State, caller: PeerId, entry: &str, offset: u32) ->
     let entry = view(state, key, line);
     let mut room = Room::beside(entry_bytes(&entry));
     let from = usize::try_from(offset).unwrap_or(usize::MAX);
-    let limit = usize::try_from(MAX_PAGE).unwrap_or(usize::MAX);
-    let located = state.index.holders(&line.file, from, limit);
+    let located = state.index.holders(&line.file, from, HOLDERS_LISTED);
     let (mut holders, mut passed, all) = (Vec::new(), offset, located.len());
     let mut next = None;
     for located in located {
@@ -107,7 +113,7 @@ pub(super) fn locate(state: &State, caller: PeerId, entry: &str, offset: u32) ->
         }
         passed = passed.saturating_add(1);
     }
-    if next.is_none() && all == limit {
+    if next.is_none() && all == HOLDERS_LISTED {
         next = Some(passed);
     }
     Ok(Reply::Locations { entry, holders, next })
@@ -267,3 +273,6 @@ fn not_indexed(error: &IndexError) -> Refusal {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,3 +60,65 @@ pub(super) fn completed(state: &State, caller: PeerId, entry: &str) -> Result<(R
     });
     Ok((Reply::Done, said.into_iter().collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use common::wire::tracker::{Have, Request};
+
+    use super::super::testing::{World, file};
+    use super::*;
+
+    fn whereabouts(user: impl ToString) -> Request {
+        Request::Where { user: user.to_string() }
+    }
+
+    #[test]
+    fn users_are_those_who_are_online_by_name() {
+        let mut world = World::new();
+        let bob = world.join(2, "bob");
+        world.pass(Duration::from_secs(1));
+        let alice = world.join(1, "alice");
+        let carol = world.join(3, "carol");
+        world.leave(carol);
+        world.announce(bob, file(1), Have::All);
+        world.announce(bob, file(2), Have::Map("0000".to_owned()));
+        let user =
+            |name: &str, peer, since_ms, files| User { name: name.to_owned(), peer, since_ms, files, reachable: None };
+        let since = world.now.unix_ms;
+        let users = vec![user("alice", alice, since, 0), user("bob", bob, since - 1000, 2)];
+        assert_eq!(world.reply(alice, Request::Users), Reply::Users { users });
+    }
+
+    #[test]
+    fn people_are_found_by_name_or_peer_id() {
+        let mut world = World::new();
+        let (alice, bob, carol) = (world.join(1, "alice"), world.join(2, "bob"), world.join(3, "carol"));
+        world.leave(carol);
+        for who in ["bob".to_owned(), bob.to_string()] {
+            let Reply::Whereabouts { holders } = world.reply(alice, whereabouts(who)) else { panic!("whereabouts") };
+            assert_eq!((holders.len(), holders[0].peer, holders[0].user.as_str()), (1, bob, "bob"));
+            assert_eq!(holders[0].addresses, ["192.0.2.2:4000".parse().unwrap()]);
+        }
+        assert_eq!(world.refused(alice, whereabouts("carol")), Code::Gone);
+        assert_eq!(world.refused(alice, whereabouts(PeerId([9; 32]))), Code::Gone);
+        assert_eq!(world.refused(alice, whereabouts("nobody")), Code::NotFound);
+        assert_eq!(world.refused(alice, whereabouts("No Body")), Code::BadName);
+    }
+
+    #[test]
+    fn the_operator_hears_of_completed_downloads_but_not_of_nonsense() {
+        let mut world = World::new();
+        let alice = world.join(1, "alice");
+        let completed = |entry: &str| Request::Completed { entry: entry.to_owned(), file: file(1) };
+        let outcome = world.ask(alice, completed("bob/doug.png"));
+        let news = News::Completed {
+            name: "alice".to_owned(),
+            address: "192.0.2.1:50000".parse().unwrap(),
+            entry: "bob/doug.png".to_owned(),
+        };
+        assert_eq!((outcome.reply, outcome.effects), (Ok(Reply::Done), vec![Effect::Say(news)]));
+        assert_eq!(world.refused(alice, completed("x\n2026 ERROR all is lost")), Code::BadName);
+    }
+}

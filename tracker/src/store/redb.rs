@@ -224,3 +224,149 @@ fn write(
     transaction.commit()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const SEED: [u8; 32] = [3; 32];
+
+    fn store(directory: &TempDir) -> RedbStore {
+        RedbStore::open(directory.path(), || SEED).unwrap()
+    }
+
+    fn user(number: u8, name: &str) -> Write {
+        Write::User(PeerId([number; 32]), Some(User { name: name.parse().unwrap(), seen_ms: u64::from(number) }))
+    }
+
+    fn entry(owner: &str, name: &str, number: Option<u8>) -> Write {
+        let registered = number.map(|number| Registered {
+            file: FileId::new(u64::from(number), Hash([number; 32])).unwrap(),
+            at_ms: u64::from(number),
+        });
+        Write::Entry(owner.parse().unwrap(), name.parse().unwrap(), registered)
+    }
+
+    #[test]
+    fn what_was_committed_is_there_again() {
+        let directory = TempDir::new().unwrap();
+        let mut first = store(&directory);
+        assert_eq!(first.load().unwrap(), Stored { seed: SEED, contents: Vec::new() });
+        first.commit(&[user(1, "alice"), user(2, "bob"), entry("alice", "x", Some(1))]).unwrap();
+        first.commit(&[entry("alice", "y", Some(2)), entry("alice", "x", None)]).unwrap();
+        first.commit(&[Write::User(PeerId([2; 32]), None)]).unwrap();
+        drop(first);
+        let mut again = RedbStore::open(directory.path(), || panic!("the key is there")).unwrap();
+        let contents = vec![user(1, "alice"), entry("alice", "y", Some(2))];
+        assert_eq!(again.load().unwrap(), Stored { seed: SEED, contents });
+    }
+
+    /// What a machine that lost its power would find: the file as it is while the tracker still runs.
+    #[test]
+    fn a_crash_loses_nothing_that_was_committed() {
+        let (directory, crashed) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let mut running = store(&directory);
+        for number in 1..50 {
+            running.commit(&[entry("alice", &format!("e{number}"), Some(number))]).unwrap();
+            if number % 10 == 1 {
+                fs::copy(directory.path().join(FILE_NAME), crashed.path().join(FILE_NAME)).unwrap();
+                let found = store(&crashed).load().unwrap();
+                assert_eq!((found.seed, found.contents.len()), (SEED, usize::from(number)));
+                found.contents.iter().for_each(|write| assert!(matches!(write, Write::Entry(_, _, Some(_)))));
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_owner_can_read_it_and_only_one_tracker_has_it() {
+        let parent = TempDir::new().unwrap();
+        let directory = parent.path().join("new/data");
+        let first = RedbStore::open(&directory, || SEED).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&directory), mode(&directory.join(FILE_NAME))), (0o700, 0o600));
+        let second = RedbStore::open(&directory, || SEED);
+        assert!(matches!(second, Err(StoreError::InUse { .. })), "{second:?}");
+        drop(first);
+        fs::set_permissions(directory.join(FILE_NAME), Permissions::from_mode(0o644)).unwrap();
+        RedbStore::open(&directory, || SEED).unwrap();
+        assert_eq!(mode(&directory.join(FILE_NAME)), 0o600);
+    }
+
+    #[test]
+    fn a_crash_while_it_was_made_leaves_nothing_in_the_way() {
+        let directory = TempDir::new().unwrap();
+        fs::write(directory.path().join(NEW_FILE_NAME), b"half a database").unwrap();
+        assert_eq!(store(&directory).load().unwrap().seed, SEED);
+        assert!(!directory.path().join(NEW_FILE_NAME).exists());
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let directory = TempDir::new().unwrap();
+        let mut newer = store(&directory);
+        write(newer.database().unwrap(), |transaction| {
+            transaction.open_table(META)?.insert(META_SCHEMA, 7u32.to_be_bytes().as_slice())?;
+            Ok(())
+        })
+        .unwrap();
+        drop(newer);
+        let refused = RedbStore::open(directory.path(), || SEED).unwrap_err();
+        assert!(matches!(refused, StoreError::Newer { found: 7, known: SCHEMA, .. }), "{refused:?}");
+        assert!(refused.to_string().contains("newer tracker"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_no_database_is_said_to_be_damaged() {
+        let directory = TempDir::new().unwrap();
+        for bytes in [&b""[..], b"not a database", &[0; 100_000]] {
+            fs::write(directory.path().join(FILE_NAME), bytes).unwrap();
+            let refused = RedbStore::open(directory.path(), || SEED).unwrap_err();
+            assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_said_to_be_so() {
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, b"").unwrap();
+        for path in [file.clone(), file.join("below")] {
+            let refused = RedbStore::open(&path, || SEED).unwrap_err();
+            assert!(matches!(refused, StoreError::Directory { .. }), "{refused:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn it_remembers_what_a_map_would(
+            commits in proptest::collection::vec(
+                proptest::collection::vec((0usize..3, 0usize..3, proptest::option::of(1u8..9)), 0..6), 0..8),
+        ) {
+            let directory = TempDir::new().unwrap();
+            let mut kept = store(&directory);
+            let mut model = BTreeMap::new();
+            for commit in commits {
+                let writes: Vec<Write> = commit
+                    .into_iter()
+                    .map(|(owner, name, number)| entry(["a", "b", "c"][owner], ["x", "y", "z"][name], number))
+                    .collect();
+                kept.commit(&writes).unwrap();
+                for write in writes {
+                    let Write::Entry(owner, name, registered) = &write else { unreachable!() };
+                    model.remove(&(owner.clone(), name.clone()));
+                    if registered.is_some() {
+                        model.insert((owner.clone(), name.clone()), write);
+                    }
+                }
+            }
+            drop(kept);
+            prop_assert_eq!(store(&directory).load().unwrap().contents, model.into_values().collect::<Vec<_>>());
+        }
+    }
+}
