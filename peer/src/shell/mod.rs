@@ -1,0 +1,12 @@
+//! The shell: lines into commands, and what comes of them onto a terminal or through a pipe.
+
+mod execute;
+pub(crate) mod interactive;
+mod parse;
+pub(crate) mod pipe;
+pub(crate) mod render;
+mod streams;
+
+pub(crate) use self::execute::{Ended, Printing, Sink, execute};
+pub(crate) use self::parse::{Job, Stay, Surroundings, job};
+pub(crate) use self::streams::Streams;

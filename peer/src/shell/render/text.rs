@@ -1,0 +1,208 @@
+//! Results as lines for people; chunks count from 1. The wording of several is that of earlier systems of this family,
+//! and programs look for it.
+
+use common::id::FileId;
+use common::wire::tracker::{Entry, Have, Holder, User};
+
+use super::progress::{bytes, counted, duration, percent, progress_details};
+use super::{Detail, Printed};
+use crate::command::{Downloaded, Failure, Outcome, Share, Status};
+
+/// Most runs of chunks in one line of `loc`: a peer in the middle of a download may have hundreds.
+const MAX_RUNS: usize = 24;
+/// Digits of a file's root that tell candidates apart.
+const ID_PREFIX: usize = 8;
+
+pub(super) fn outcome(outcome: &Outcome, detail: Detail, now_ms: u64) -> Vec<Printed> {
+    match outcome {
+        Outcome::Registered { name, file, already, .. } => {
+            let mut lines = vec![data(format!("Registration of {name} of size {} bytes successful.", file.length()))];
+            if *already {
+                lines.push(talk("It was registered before."));
+            }
+            lines
+        }
+        Outcome::Deregistered { entry } => vec![data(format!("Deregistration of {entry} successful."))],
+        Outcome::Entries(list) => entries(list),
+        Outcome::Locations { entry, holders } => locations(entry, holders, detail),
+        Outcome::Downloaded(download) => downloaded(download, detail),
+        Outcome::Cancelled { names } if names.is_empty() => vec![talk("No download is under way.")],
+        Outcome::Cancelled { names } => {
+            vec![data(format!("Cancelled {}; what has come is kept, and `d` goes on with it.", names.join(", ")))]
+        }
+        Outcome::Users(list) => users(list, now_ms),
+        Outcome::Pong { peer, address, round_trip_us } => {
+            let (whole, fraction) = (round_trip_us / 1000, round_trip_us % 1000);
+            let mut lines = vec![data(format!("{address} answered after {whole}.{fraction:03} ms."))];
+            if detail == Detail::Full {
+                lines.push(talk(format!("It is peer {peer}.")));
+            }
+            lines
+        }
+        Outcome::Status(now) => status(now),
+        Outcome::Hashed { path, file, sha256 } => vec![
+            data(format!("{}", path.display())),
+            data(format!("  file id  {file}")),
+            data(format!("  sha256   {sha256}")),
+        ],
+        Outcome::Stopping => vec![talk("The peer that ran on this DIR is ending.")],
+    }
+}
+
+pub(super) fn failure(failure: &Failure) -> Vec<Printed> {
+    let mut lines = vec![Printed::Error(failure.text.clone())];
+    for entry in &failure.candidates {
+        let mut root = entry.file.root().to_string();
+        root.truncate(ID_PREFIX);
+        let owner = entry.owners.first().map_or("?", String::as_str);
+        lines.push(talk(format!("  {owner}/{}  {} bytes  {root}", entry.name, entry.file.length())));
+    }
+    lines.extend(failure.hint.clone().map(Printed::Hint));
+    lines
+}
+
+fn data(text: impl Into<String>) -> Printed {
+    Printed::Data(text.into())
+}
+
+fn talk(text: impl Into<String>) -> Printed {
+    Printed::Talk(text.into())
+}
+
+fn entries(list: &[Entry]) -> Vec<Printed> {
+    if list.is_empty() {
+        return vec![talk("There is no such file here. `r PATH` registers one.")];
+    }
+    let line = |(number, entry): (usize, &Entry)| {
+        let owners = if entry.owners.len() == 1 { "Owner" } else { "Owners" };
+        let mut text = format!(
+            "({}) Name: {}  Size: {} bytes  {owners}: {}  Seeders: {}",
+            number + 1,
+            entry.name,
+            entry.file.length(),
+            entry.owners.join(", "),
+            entry.seeders
+        );
+        if entry.downloaders > 0 {
+            text.push_str(&format!("  Downloaders: {}", entry.downloaders));
+        }
+        data(text)
+    };
+    list.iter().enumerate().map(line).collect()
+}
+
+fn locations(entry: &Entry, holders: &[Holder], detail: Detail) -> Vec<Printed> {
+    let count = match holders.len() {
+        1 => "There is 1 endpoint seeding this file.".to_owned(),
+        count => format!("There are {count} endpoints seeding this file."),
+    };
+    let mut lines = vec![data(count)];
+    for holder in holders {
+        let at = holder.addresses.first().map_or_else(|| holder.peer.to_string(), ToString::to_string);
+        lines.push(data(format!("Peer {at} currently has {}.", chunks(holder, &entry.file))));
+        if detail == Detail::Full {
+            let others: Vec<String> = holder.addresses.iter().skip(1).map(ToString::to_string).collect();
+            let also = if others.is_empty() { String::new() } else { format!(", also at {}", others.join(", ")) };
+            lines.push(talk(format!("  It is {}'s, {}{also}.", holder.user, holder.peer)));
+        }
+    }
+    lines
+}
+
+fn chunks(holder: &Holder, file: &FileId) -> String {
+    let Some(bitmap) = holder.have.as_ref().and_then(|have: &Have| have.to_bitmap(file).ok()) else {
+        return "chunks that it tells itself when asked".to_owned();
+    };
+    if bitmap.is_empty() && !bitmap.is_full() {
+        return "no chunks yet".to_owned();
+    }
+    let runs = bitmap.runs();
+    let shown: Vec<String> = runs
+        .iter()
+        .take(MAX_RUNS)
+        .map(
+            |(first, last)| {
+                if first == last { format!("{}", first + 1) } else { format!("{}-{}", first + 1, last + 1) }
+            },
+        )
+        .collect();
+    let list = shown.join(", ");
+    if runs.len() > MAX_RUNS {
+        format!("chunks [{list}, ...], {} of {}", bitmap.count(), bitmap.length())
+    } else {
+        format!("chunks [{list}]")
+    }
+}
+
+fn downloaded(download: &Downloaded, detail: Detail) -> Vec<Printed> {
+    let name = download.entry.rsplit_once('/').map_or(download.entry.as_str(), |(_owner, name)| name);
+    let mut lines = Vec::new();
+    if download.already {
+        lines.push(talk(format!("{name} is here already.")));
+    } else {
+        lines.push(talk(format!("{name} has completed downloading.")));
+        let whole: u64 = download.shares.iter().map(|share| share.bytes).sum();
+        let rate = u128::from(whole) * 1000 / u128::from(download.elapsed_ms.max(1));
+        let secs = download.elapsed_ms / 1000;
+        let tenths = download.elapsed_ms % 1000 / 100;
+        if whole > 0 {
+            let from: Vec<String> = download.shares.iter().take(MAX_RUNS).map(|share| part(share, whole)).collect();
+            lines.push(talk(format!(
+                "{} in {secs}.{tenths} s ({}/s), from {}.",
+                bytes(whole),
+                bytes(u64::try_from(rate).unwrap_or(u64::MAX)),
+                from.join(", ")
+            )));
+        }
+    }
+    lines.push(data(download.path.display().to_string()));
+    if detail == Detail::Full {
+        lines.push(talk(format!("File id {}, {} fetched.", download.file, bytes(download.fetched_bytes))));
+    }
+    lines
+}
+
+fn part(share: &Share, whole: u64) -> String {
+    let who = if share.user.is_empty() { share.address.to_string() } else { share.user.clone() };
+    format!("{who} {} %", percent(share.bytes, whole))
+}
+
+fn users(list: &[User], now_ms: u64) -> Vec<Printed> {
+    let width = list.iter().map(|user| user.name.len()).max().unwrap_or(0);
+    let line = |(number, user): (usize, &User)| {
+        let since = duration(now_ms.saturating_sub(user.since_ms) / 1000);
+        let reachable = match user.reachable {
+            Some(true) => "",
+            Some(false) => "  cannot be dialled",
+            None => "  not dialled yet",
+        };
+        let files = counted(user.files, "file");
+        data(format!("({}) {:width$}  {files}  online for {since}{reachable}", number + 1, user.name))
+    };
+    list.iter().enumerate().map(line).collect()
+}
+
+fn status(now: &Status) -> Vec<Printed> {
+    let connected = if now.connected { "" } else { " (not there at the moment)" };
+    let mut lines = vec![
+        data(format!("Name:       {}", now.name)),
+        data(format!("Directory:  {}", now.dir.display())),
+        data(format!("Listening:  {}", now.listen)),
+        data(format!("Tracker:    {}{connected}", now.tracker)),
+    ];
+    lines.extend(now.network.map(|network| data(format!("Network:    {network}"))));
+    lines.push(data(format!("Peer id:    {}", now.peer)));
+    let (up, down) = (bytes(now.uploaded_bytes), bytes(now.downloaded_bytes));
+    lines.push(data(format!("Moved:      {up} sent, {down} received")));
+    lines.push(data(format!("Sharing:    {}", counted(u32::try_from(now.sharing.len()).unwrap_or(u32::MAX), "file"))));
+    lines.extend(
+        now.sharing
+            .iter()
+            .map(|item| data(format!("  {}  {} bytes  {}", item.name, item.file.length(), item.path.display()))),
+    );
+    if !now.downloads.is_empty() {
+        lines.push(data("Downloading:"));
+        lines.extend(now.downloads.iter().map(|p| data(format!("  {}  {}", p.name, progress_details(p)))));
+    }
+    lines
+}
