@@ -3,10 +3,21 @@
 //! Each module uses only those that stand after it in this list; `command` stands twice: what runs commands, and, at the
 //! bottom, the types of which they are made.
 //!
+//! - [`program`]: what was asked for, run in the right face
+//! - `demo`: tracker, seeders and downloader on one machine
+//! - `oneshot`: commands given as arguments, and `serve`
+//! - `host`: a peer in this process and its local API
+//! - `shell`: lines into commands, and what comes of them onto a terminal or through a pipe
+//! - `config`: arguments and environment, checked
+//! - `cli`: arguments and environment, raw
+//! - `api`: the local API, both sides
+//! - `backend`: what a face acts through
+//! - `logging`, `signals`: of the process
 //! - [`app`]: one running peer
 //! - [`command`], its running
 //! - [`library`]: what is shared, remembered over restarts
 //! - [`engine`]: everything that moves chunks
+//! - `hashing`: from a file on disk to its chunk hashes
 //! - `settings`: what the user need not say again
 //! - [`tracker_client`]: the connection to the tracker
 //! - [`storage`]: files on disk, complete and in the making
@@ -15,19 +26,31 @@
 //! - [`command`], its types
 //! - [`tasks`]: every task has a name and an owner
 
+mod api;
 pub mod app;
+mod backend;
+mod cli;
 pub mod command;
+mod config;
 mod context;
+mod demo;
 pub mod dir;
 mod download;
 pub mod engine;
 mod gate;
+mod host;
+mod hashing;
 pub mod library;
 mod limit;
 mod link;
 mod links;
+mod logging;
 pub mod notice;
+mod oneshot;
+pub mod program;
 mod settings;
+mod shell;
+mod signals;
 mod spread;
 pub mod storage;
 mod swarm;

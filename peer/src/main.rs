@@ -1,1 +1,7 @@
-fn main() {}
+//! The peer's program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    peer::program::run(std::env::args_os())
+}

@@ -1,0 +1,275 @@
+//! One-shots: a command given as arguments. It acts through the peer that runs on the DIR, or is that peer for as long as
+//! it takes.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::api::ApiClient;
+use crate::app::{App, NameChoice, TrackerAddress, Unfinished};
+use crate::backend::{Backend, Names, Notices};
+use crate::command::{Command, Failure, FailureKind, Outcome, Update, hash_file};
+use crate::config::Config;
+use crate::host::{Host, Peer, StartFailure};
+use crate::shell::render::{self, Detail, Printed};
+use crate::shell::{Ended, Job, Printing, Sink as _, Stay, Streams, execute};
+use crate::signals::Signals;
+use crate::tasks::Tasks;
+
+/// How long to wait for the tracker before a command fails for want of it.
+pub(crate) const TRACKER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a cancelled download may take to end.
+const CANCEL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What is common to the commands of one call.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    /// The peer's settings.
+    pub(crate) config: &'a Config,
+    /// Where lines go.
+    pub(crate) streams: Streams,
+    /// How.
+    pub(crate) printing: Printing,
+    /// What ends it early.
+    pub(crate) signals: Signals,
+    /// Where tasks belong.
+    pub(crate) tasks: Tasks,
+}
+
+impl Run<'_> {
+    /// Runs the commands to their end; gives the exit code.
+    pub(crate) async fn job(&mut self, job: Job) -> io::Result<u8> {
+        if job.commands.iter().all(|command| matches!(command, Command::Hash { .. })) {
+            return self.commands(&FilesOnly, &job.commands).await.map(|(code, _any)| code);
+        }
+        if let Some(failure) = self.needs_running_peer(&job.commands).await {
+            return self.fail(&failure);
+        }
+        match Peer::find_or_start(self.config, Unfinished::Leave, &self.tasks).await {
+            Ok(Peer::There(client)) => {
+                if let Err(failure) = self.check_running(&client).await {
+                    return self.fail(&failure);
+                }
+                self.commands(&client, &job.commands).await.map(|(code, _any)| code)
+            }
+            Ok(Peer::Here(host)) => {
+                let code = self.as_host(&host, &job).await;
+                host.shutdown().await;
+                code
+            }
+            Err(failure) => self.fail(&failure),
+        }
+    }
+
+    async fn as_host(&mut self, host: &Host, job: &Job) -> io::Result<u8> {
+        let connected = tokio::select! {
+            connected = host.app.wait_connected(TRACKER_PATIENCE) => connected,
+            _ = self.signals.next() => return Ok(FailureKind::Cancelled.exit_code()),
+        };
+        if let Err(failure) = connected
+            && job.commands.iter().any(|command| !matches!(command, Command::Status))
+        {
+            return self.fail(&failure);
+        }
+        let (code, any_done) = self.commands(&host.app, &job.commands).await?;
+        if job.stay == Stay::Seed && any_done {
+            self.seed(&host.app).await?;
+        }
+        Ok(code)
+    }
+
+    /// One after the other, until a signal says to stop. Gives the exit code, and whether any of them went well.
+    async fn commands<B: Backend>(&mut self, backend: &B, commands: &[Command]) -> io::Result<(u8, bool)> {
+        let (mut code, mut any_done) = (0, false);
+        for command in commands {
+            match self.command(backend, command).await? {
+                Some(Ok(_)) => any_done = true,
+                Some(Err(failure)) if failure.kind == FailureKind::Cancelled => {
+                    return Ok((failure.kind.exit_code(), false));
+                }
+                Some(Err(failure)) if code == 0 => code = failure.kind.exit_code(),
+                Some(Err(_)) => {}
+                None => return Ok((FailureKind::Cancelled.exit_code(), false)),
+            }
+        }
+        Ok((code, any_done))
+    }
+
+    /// `None` when a signal ended it before its end.
+    async fn command<B: Backend>(&mut self, backend: &B, command: &Command) -> io::Result<Option<Ended>> {
+        let mut running = std::pin::pin!(execute(backend, command.clone(), &mut self.streams, self.printing));
+        tokio::select! {
+            ended = &mut running => return ended.map(Some),
+            _ = self.signals.next() => {}
+        }
+        let Command::Download { entry, .. } = command else { return Ok(None) };
+        let cancel = async {
+            let (updates, _nobody) = mpsc::channel(1);
+            if let Err(failure) = backend.run(Command::Cancel { entry: Some(entry.clone()) }, updates).await {
+                tracing::debug!(%failure, "the download had ended already");
+            }
+            // Its own end says what became of it.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ended = &mut running => ended.map(Some),
+            () = cancel => Ok(None),
+            // A second Ctrl-C ends at once.
+            _ = self.signals.next() => Ok(None),
+            () = tokio::time::sleep(CANCEL_DEADLINE) => Ok(None),
+        }
+    }
+
+    /// Stays until a signal comes or `peer stop` is called.
+    async fn seed(&mut self, app: &App) -> io::Result<()> {
+        let mut notices = Backend::notices(app).await.map_err(|failure| io::Error::other(failure.text))?;
+        self.streams.print(&[Printed::Talk("Seeding until Ctrl-C.".to_owned())])?;
+        loop {
+            tokio::select! {
+                _ = self.signals.next() => return Ok(()),
+                () = app.stop_requested() => return Ok(()),
+                notice = notices.next() => match notice {
+                    Some(notice) => self.streams.print(&render::notice(&notice, self.notice_detail()))?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// Seeds, and answers the other commands of the DIR, until a signal comes or `peer stop` is called.
+    pub(crate) async fn serve(&mut self) -> io::Result<u8> {
+        let host = match Host::start(self.config, Unfinished::Resume).await {
+            Ok(host) => host,
+            Err(StartFailure::InUse(failure) | StartFailure::Failed(failure)) => {
+                return self.fail(&failure);
+            }
+        };
+        let code = self.serve_as(&host).await;
+        host.shutdown().await;
+        code
+    }
+
+    async fn serve_as(&mut self, host: &Host) -> io::Result<u8> {
+        let mut notices = Backend::notices(&host.app).await.map_err(|failure| io::Error::other(failure.text))?;
+        let connected = tokio::select! {
+            connected = host.app.wait_connected(TRACKER_PATIENCE) => connected,
+            _ = self.signals.next() => return Ok(0),
+        };
+        match connected {
+            Ok(_) => {}
+            // It may come yet; the notices say when.
+            Err(failure) if failure.kind == FailureKind::NoTracker => {
+                self.streams.print(&render::failure(&failure, render::Format::Text))?;
+            }
+            Err(failure) => return self.fail(&failure),
+        }
+        self.streams.print(&[Printed::Data(self.ready_line(&host.app))])?;
+        loop {
+            tokio::select! {
+                _ = self.signals.next() => return Ok(0),
+                () = host.app.stop_requested() => return Ok(0),
+                notice = notices.next() => match notice {
+                    Some(notice) => self.streams.print(&render::notice(&notice, self.notice_detail()))?,
+                    None => return Ok(0),
+                },
+            }
+        }
+    }
+
+    fn ready_line(&self, app: &App) -> String {
+        let (name, listen, tracker) = (app.name(), app.local_addr(), app.tracker());
+        let dir = app.dir().root().display();
+        match self.printing.format {
+            render::Format::Text => format!("Ready: {name} listens at {listen}, tracker {tracker}, directory {dir}"),
+            render::Format::Json => {
+                let ready = serde_json::json!({
+                    "name": name,
+                    "listen": listen,
+                    "tracker": tracker,
+                    "dir": app.dir().root(),
+                    "process": std::process::id(),
+                });
+                serde_json::json!({ "ready": ready }).to_string()
+            }
+        }
+    }
+
+    /// Each chunk of what others download through this peer is a detail, terminal or not.
+    const fn notice_detail(&self) -> Detail {
+        match self.config.detail {
+            Detail::Full => Detail::Full,
+            Detail::Brief | Detail::Chunks => Detail::Brief,
+        }
+    }
+
+    /// Some commands make sense only where a peer runs.
+    async fn needs_running_peer(&self, commands: &[Command]) -> Option<Failure> {
+        let needs = |command: &Command| matches!(command, Command::Stop | Command::Cancel { .. });
+        if !commands.iter().any(needs) || ApiClient::find(&self.config.places, &self.tasks).await.is_some() {
+            return None;
+        }
+        let text = format!("no peer runs on {}", self.config.app.dir.root().display());
+        Some(Failure::new(FailureKind::Failed, text).with_hint("another directory is chosen with --dir or --name"))
+    }
+
+    /// Whether the running peer is what the options ask for.
+    pub(crate) async fn check_running(&mut self, client: &ApiClient) -> Result<(), Failure> {
+        let (wanted, config) = (&self.config.app, self.config);
+        if wanted.tracker.is_none() && matches!(wanted.name, NameChoice::Default(_)) && config.given.is_empty() {
+            return Ok(());
+        }
+        let status = client.status().await?;
+        let hint = "`peer stop` ends it; --dir chooses another directory";
+        let dir = status.dir.display();
+        if let Some(tracker) = &wanted.tracker {
+            let other = status.tracker.parse::<TrackerAddress>().ok();
+            let same = other.is_some_and(|other| other.host == tracker.host && other.port == tracker.port);
+            let pinned = tracker.fingerprint.is_none_or(|pin| status.network.is_none_or(|network| network == pin));
+            if !same || !pinned {
+                let text = format!("the peer that runs on {dir} is on the tracker {}", status.tracker);
+                return Err(Failure::new(FailureKind::Failed, text).with_hint(hint));
+            }
+        }
+        if let NameChoice::Given(name) = &wanted.name
+            && name.as_str() != status.name
+        {
+            let text = format!("the peer that runs on {dir} is called {}", status.name);
+            return Err(Failure::new(FailureKind::Failed, text).with_hint(hint));
+        }
+        if !config.given.is_empty() {
+            let options = config.given.join(", ");
+            let text = format!("A peer runs on {dir} already and keeps its own {options}.");
+            let _nobody_reads = self.streams.print(&[Printed::Talk(text)]);
+        }
+        Ok(())
+    }
+
+    /// Prints a failure; gives its exit code.
+    pub(crate) fn fail(&mut self, failure: &Failure) -> io::Result<u8> {
+        self.streams.print(&render::failure(failure, self.printing.format))?;
+        Ok(failure.kind.exit_code())
+    }
+}
+
+/// Runs what needs neither peer nor tracker.
+#[derive(Debug, Clone, Copy)]
+struct FilesOnly;
+
+impl Backend for FilesOnly {
+    async fn run(&self, command: Command, updates: mpsc::Sender<Update>) -> Result<Outcome, Failure> {
+        match command {
+            Command::Hash { path } => hash_file(path, updates).await,
+            other => unreachable!("{other:?} is not for files only"),
+        }
+    }
+
+    async fn notices(&self) -> Result<Notices, Failure> {
+        let (_ended, notices) = mpsc::channel(1);
+        Ok(Notices::There(notices))
+    }
+
+    async fn names(&self) -> Names {
+        Names::default()
+    }
+}

@@ -1,0 +1,211 @@
+//! The program: what was asked for, run in the right face, and its exit code.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::io::BufReader;
+
+use crate::api::ApiClient;
+use crate::app::Unfinished;
+use crate::backend::Backend;
+use crate::cli::{self, Cli, CliVerb, DEFAULT_WAIT_SECS, Environment, NotACommand};
+use crate::command::{Failure, FailureKind};
+use crate::config::{Colours, Config};
+use crate::demo;
+use crate::host::{Host, Peer};
+use crate::logging::Log;
+use crate::oneshot::{Run, TRACKER_PATIENCE};
+use crate::shell::interactive::{self, Afterwards, Left, Setup};
+use crate::shell::render::{self, Detail, Format, Printed};
+use crate::shell::{Printing, Sink as _, Streams, Surroundings, job, pipe};
+use crate::signals::Signals;
+use crate::tasks::Tasks;
+
+/// How long threads that wait for the terminal or for a disk may hold up the end.
+const LAST_THREADS: Duration = Duration::from_millis(200);
+/// How long the first prompt waits for the tracker.
+const GREETING_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Runs the program with these arguments.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let environment = Environment::of_this_process();
+    let mut streams = Streams::of_this_process(environment.colours);
+    match start(arguments, &environment) {
+        Ok(code) => ExitCode::from(code),
+        Err(NotACommand::Show(text)) => {
+            let lines: Vec<Printed> = text.trim_end().lines().map(|line| Printed::Data(line.to_owned())).collect();
+            let _nobody_reads = streams.print(&lines);
+            ExitCode::SUCCESS
+        }
+        Err(NotACommand::Wrong(failure)) => {
+            let _nobody_reads = streams.print(&render::failure(&failure, Format::Text));
+            ExitCode::from(failure.kind.exit_code())
+        }
+    }
+}
+
+fn start(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<u8, NotACommand> {
+    let cli = cli::parse_arguments(arguments)?;
+    let config = Config::check(&cli.options, environment).map_err(wrong)?;
+    let log = Log::start(&config.log_filter).map_err(|text| wrong(Failure::new(FailureKind::Usage, text)))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| wrong(Failure::new(FailureKind::Failed, format!("could not start threads: {error}"))))?;
+    let code = runtime.block_on(Box::pin(dispatch(cli, &config, &log)));
+    runtime.shutdown_timeout(LAST_THREADS);
+    match code {
+        Ok(code) => Ok(code),
+        // Whoever read the output has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        Err(error) => Err(wrong(Failure::new(FailureKind::Failed, error.to_string()))),
+    }
+}
+
+fn wrong(failure: Failure) -> NotACommand {
+    NotACommand::Wrong(Box::new(failure))
+}
+
+async fn dispatch(cli: Cli, config: &Config, log: &Log) -> io::Result<u8> {
+    let tasks = Tasks::new();
+    // Without a terminal to draw progress on, each chunk has its line.
+    let detail = if io::stderr().is_terminal() { config.detail } else { config.detail.max(Detail::Chunks) };
+    let mut run = Run {
+        config,
+        streams: Streams::of_this_process(config.colours),
+        printing: Printing { format: config.format, detail },
+        signals: Signals::listen()?,
+        tasks: tasks.clone(),
+    };
+    let code = match cli.action {
+        Some(CliVerb::Serve) => Box::pin(run.serve()).await,
+        Some(CliVerb::Demo(arguments)) => Box::pin(demo::run(arguments, &mut run)).await,
+        Some(CliVerb::Verb(verb)) => {
+            let surroundings = Surroundings { wait: Some(DEFAULT_WAIT_SECS), home: None };
+            match job(verb, config.format == Format::Json, &surroundings) {
+                Ok(job) => Box::pin(run.job(job)).await,
+                Err(failure) => run.fail(&failure),
+            }
+        }
+        None => Box::pin(shell(&mut run, log)).await,
+    };
+    tasks.shutdown().await;
+    code
+}
+
+/// The shell, in the form that fits what stdin and stdout are.
+async fn shell(run: &mut Run<'_>, log: &Log) -> io::Result<u8> {
+    let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let unfinished = if interactive { Unfinished::Resume } else { Unfinished::Leave };
+    let peer = match Peer::find_or_start(run.config, unfinished, &run.tasks).await {
+        Ok(peer) => peer,
+        Err(failure) => return run.fail(&failure),
+    };
+    match peer {
+        Peer::There(client) => {
+            if let Err(failure) = run.check_running(&client).await {
+                return run.fail(&failure);
+            }
+            if interactive { prompt_there(run, client, log).await } else { pipe(run, &client).await }
+        }
+        Peer::Here(host) => {
+            let code = if interactive { prompt_here(run, &host, log).await } else { pipe_here(run, &host).await };
+            host.shutdown().await;
+            code
+        }
+    }
+}
+
+async fn pipe_here(run: &mut Run<'_>, host: &Host) -> io::Result<u8> {
+    let connected = tokio::select! {
+        connected = host.app.wait_connected(TRACKER_PATIENCE) => connected,
+        _ = run.signals.next() => return Ok(FailureKind::Cancelled.exit_code()),
+    };
+    match connected {
+        Ok(_) => pipe(run, &host.app).await,
+        Err(failure) => run.fail(&failure),
+    }
+}
+
+async fn pipe<B: Backend>(run: &mut Run<'_>, backend: &B) -> io::Result<u8> {
+    let surroundings = Surroundings { wait: Some(DEFAULT_WAIT_SECS), home: run.config.home.clone() };
+    let input = BufReader::new(tokio::io::stdin());
+    let code = tokio::select! {
+        code = pipe::run(input, backend, &surroundings, run.printing, &mut run.streams) => Some(code),
+        _ = run.signals.next() => None,
+        () = backend.ended() => None,
+    };
+    match code {
+        Some(code) => code,
+        None => {
+            run.streams.end_progress();
+            Ok(FailureKind::Cancelled.exit_code())
+        }
+    }
+}
+
+async fn prompt_here(run: &mut Run<'_>, host: &Host, log: &Log) -> io::Result<u8> {
+    let connected = tokio::select! {
+        connected = host.app.wait_connected(GREETING_PATIENCE) => connected,
+        _ = run.signals.next() => return Ok(FailureKind::Cancelled.exit_code()),
+    };
+    let greeting = match connected {
+        Ok(welcome) => {
+            let others = match welcome.peers {
+                0 | 1 => "nobody else is online".to_owned(),
+                2 => "1 other peer is online".to_owned(),
+                peers => format!("{} other peers are online", peers - 1),
+            };
+            vec![Printed::Talk(format!("You are {} on {}; {others}.", welcome.name, host.app.tracker()))]
+        }
+        Err(failure) if failure.kind == FailureKind::NoTracker => {
+            let mut lines = render::failure(&failure, Format::Text);
+            lines.push(Printed::Talk("It is tried again and again; what needs no tracker works meanwhile.".to_owned()));
+            lines
+        }
+        Err(failure) => return run.fail(&failure),
+    };
+    let setup = setup(run, greeting, &host.app.name(), Afterwards::Kept);
+    let left = interactive::run(host.app.clone(), setup, &mut run.signals, log, &run.tasks).await?;
+    Ok(exit_code(left))
+}
+
+async fn prompt_there(run: &mut Run<'_>, client: ApiClient, log: &Log) -> io::Result<u8> {
+    let status = match client.status().await {
+        Ok(status) => status,
+        Err(failure) => return run.fail(&failure),
+    };
+    let greeting = vec![Printed::Talk(format!(
+        "This is another shell on the peer that runs on {}: {} on {}.",
+        status.dir.display(),
+        status.name,
+        status.tracker
+    ))];
+    let setup = setup(run, greeting, &status.name, Afterwards::GoOn);
+    let left = interactive::run(client, setup, &mut run.signals, log, &run.tasks).await?;
+    Ok(exit_code(left))
+}
+
+fn setup(run: &Run<'_>, greeting: Vec<Printed>, name: &str, afterwards: Afterwards) -> Setup {
+    let config = run.config;
+    let mut greeting = greeting;
+    greeting.push(Printed::Talk("`help` lists the commands, `q` leaves.".to_owned()));
+    Setup {
+        greeting,
+        prompt: format!("{}> ", render::visible(name)),
+        history: config.app.dir.history(),
+        surroundings: Surroundings { wait: None, home: config.home.clone() },
+        printing: run.printing,
+        colours: if config.dumb_terminal { Colours::Never } else { config.colours },
+        afterwards,
+    }
+}
+
+const fn exit_code(left: Left) -> u8 {
+    match left {
+        Left::Quit | Left::PeerEnded => 0,
+        Left::Signal => FailureKind::Cancelled.exit_code(),
+    }
+}
