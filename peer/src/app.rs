@@ -248,3 +248,6 @@ impl Drop for Inner {
         self.parts.tasks.token().cancel();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -288,7 +288,7 @@ mod tests {
         let never = AtomicBool::new(false);
         let changes: [fn(&Path); 4] = [
             |path| std::fs::write(path, vec![1; 2 * SEGMENT]).unwrap(),
-            |path| File::options().append(true).open(path).unwrap().set_len(u64::MAX >> 20).unwrap(),
+            |path| File::options().append(true).open(path).unwrap().set_len(1 << 30).unwrap(),
             |path| File::options().append(true).open(path).unwrap().set_len(1).unwrap(),
             |path| std::fs::remove_file(path).unwrap(),
         ];

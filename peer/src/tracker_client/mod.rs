@@ -208,6 +208,9 @@ impl TrackerClient {
     async fn line(&self, deadline: Instant) -> Result<Line, TrackerError> {
         let mut state = self.state();
         loop {
+            if self.shared.leaving.is_cancelled() {
+                return Err(TrackerError::NotConnected { place: self.place(), why: "this peer has left".to_owned() });
+            }
             let (until, why) = match &*state.borrow_and_update() {
                 TrackerState::Failed(error) => return Err(error.clone()),
                 TrackerState::Connected(_) => match self.shared.requests.line() {
@@ -221,7 +224,7 @@ impl TrackerClient {
                 }
                 TrackerState::Connecting { why } => (deadline.min(self.shared.lost_at() + PATIENCE), why.clone()),
             };
-            if self.shared.leaving.is_cancelled() || timeout_at(until, state.changed()).await.is_err() {
+            if timeout_at(until, state.changed()).await.is_err() {
                 let why = if why.is_empty() { "it has not answered yet".to_owned() } else { why };
                 return Err(TrackerError::NotConnected { place: self.place(), why });
             }
@@ -276,7 +279,8 @@ impl TrackerClient {
 
     /// Leaves the network in good order and ends the connection, within a second. Idempotent.
     pub async fn leave(&self) {
-        if let Some(line) = self.shared.requests.line() {
+        let line = self.shared.requests.line().filter(|_| !self.shared.leaving.is_cancelled());
+        if let Some(line) = line {
             let deadline = Instant::now() + LEAVE_DEADLINE;
             // Whether it heard or not, this peer goes.
             drop(timeout_at(deadline, line.ask(Request::Leave)).await);
