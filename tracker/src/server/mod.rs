@@ -27,7 +27,7 @@ use self::listen::listen;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::owner::{Input, Owner, StoreLost};
-use crate::session::{self, Accepted, Shared};
+use crate::session::{self, Accepted, HELLO_DEADLINE, MESSAGE_DEADLINE, Shared};
 use crate::state::{ConnId, State};
 use crate::store::{RedbStore, Store, StoreError};
 use crate::tasks::Tasks;
@@ -101,6 +101,8 @@ impl Server {
             clock,
             ping_interval: config.ping_interval,
             ping_timeout: config.ping_timeout,
+            hello_deadline: HELLO_DEADLINE,
+            message_deadline: MESSAGE_DEADLINE,
             draining: CancellationToken::new(),
         };
         let fingerprint = NetworkId(state.identity.peer_id().0);

@@ -41,7 +41,7 @@ pub(crate) const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest message before `hello` is granted: one with all addresses that are allowed takes 2 KiB.
 const MAX_HELLO_FRAME: usize = 8 << 10;
 /// From the first byte of a message to its last.
-const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const MESSAGE_DEADLINE: Duration = Duration::from_secs(30);
 /// Requests of one peer in a second, over longer times; it is read no faster.
 const REQUESTS_PER_SEC: u32 = 1_000;
 /// Requests of one peer at once, after a rest.
@@ -67,6 +67,10 @@ pub(crate) struct Shared {
     pub(crate) ping_interval: Duration,
     /// Time to answer one.
     pub(crate) ping_timeout: Duration,
+    /// Time from the first byte of a connection to a `hello` that is granted.
+    pub(crate) hello_deadline: Duration,
+    /// Time from the first byte of a message to its last.
+    pub(crate) message_deadline: Duration,
     /// Cancelled when the tracker ends: sessions send what is waiting, and end.
     pub(crate) draining: CancellationToken,
 }
@@ -115,7 +119,7 @@ enum NotJoined {
 /// it as one that has not joined, and is dropped when it has.
 pub(crate) async fn serve<P>(shared: Shared, accepted: Accepted, crowded: CancellationToken, pending: P) {
     let from = accepted.from;
-    let joining = timeout(HELLO_DEADLINE, join(&shared, accepted));
+    let joining = timeout(shared.hello_deadline, join(&shared, accepted));
     let joined = tokio::select! {
         () = crowded.cancelled() => Err(NotJoined::Crowded),
         () = shared.draining.cancelled() => Err(NotJoined::Shutdown),
@@ -163,7 +167,7 @@ async fn join(shared: &Shared, accepted: Accepted) -> Result<Session, NotJoined>
     let stream = shared.tls.accept(socket).await.map_err(NotJoined::Handshake)?;
     let key = peer_key(stream.get_ref().1).ok_or(NotJoined::NoKey)?;
     let (read_half, mut writer) = tokio::io::split(stream);
-    let mut reader = FrameReader::new(read_half, MAX_HELLO_FRAME, HELLO_DEADLINE);
+    let mut reader = FrameReader::new(read_half, MAX_HELLO_FRAME, shared.hello_deadline);
     loop {
         let body = reader.next().await?;
         let (id, hello) = match FromPeer::from_body(&body) {
@@ -189,7 +193,7 @@ async fn join(shared: &Shared, accepted: Accepted) -> Result<Session, NotJoined>
         let (outbox, waiting) = Outbox::new(Closing::default());
         match say_hello(shared, conn, key, contact, hello, id, &outbox).await? {
             Ok(membership) => {
-                reader.set_limits(MAX_TRACKER_FRAME, MESSAGE_DEADLINE);
+                reader.set_limits(MAX_TRACKER_FRAME, shared.message_deadline);
                 return Ok(Session { membership, reader, writer, outbox, waiting });
             }
             Err(refused) => write_refusal(&mut writer, id, refused).await?,

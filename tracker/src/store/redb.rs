@@ -7,6 +7,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
 use common::id::{FileId, Hash, PeerId};
@@ -98,8 +99,9 @@ impl RedbStore {
         &mut self,
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let transaction = self.database()?.begin_read();
-        let result = transaction.map_err(redb::Error::from).and_then(|transaction| read(&transaction));
+        let path = self.path.clone();
+        let database = self.database()?;
+        let result = unless_it_panics(&path, || read(&database.begin_read()?))?;
         result.map_err(|error| self.damaged(error.to_string()))
     }
 }
@@ -198,11 +200,13 @@ fn open(path: &Path) -> Result<Database, StoreError> {
     database(path, file)
 }
 
+/// Opens a database and checks every page of it.
 fn database(path: &Path, file: File) -> Result<Database, StoreError> {
-    let path = path.to_owned();
     let backend = FileBackend::new(file);
-    let opened =
-        backend.and_then(|backend| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend));
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    let opened = unless_it_panics(path, || backend.and_then(|backend| builder.create_with_backend(backend)))?;
+    let path = path.to_owned();
     opened.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => StoreError::InUse { path },
         DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => {
@@ -210,6 +214,13 @@ fn database(path: &Path, file: File) -> Result<Database, StoreError> {
         }
         error => StoreError::Damaged { path, what: error.to_string() },
     })
+}
+
+/// redb says itself that what somebody else wrote into its file may make it panic, for all that it checks.
+fn unless_it_panics<T>(path: &Path, what: impl FnOnce() -> T) -> Result<T, StoreError> {
+    // What was half done in there is dropped with the database, or never touched again.
+    panic::catch_unwind(AssertUnwindSafe(what))
+        .map_err(|_panic| StoreError::Damaged { path: path.to_owned(), what: "it contradicts itself".to_owned() })
 }
 
 fn write(
@@ -328,6 +339,35 @@ mod tests {
             let refused = RedbStore::open(directory.path(), || SEED).unwrap_err();
             assert!(matches!(refused, StoreError::Damaged { .. }), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn a_damaged_database_is_refused_or_as_it_was() {
+        let directory = TempDir::new().unwrap();
+        let mut whole = store(&directory);
+        let writes: Vec<Write> = (1..=200).map(|number| entry("alice", &format!("e{number}"), Some(number))).collect();
+        whole.commit(&writes).unwrap();
+        let stored = whole.load().unwrap();
+        drop(whole);
+        let path = directory.path().join(FILE_NAME);
+        let bytes = fs::read(&path).unwrap();
+        let mut refused = 0;
+        for number in 0..60 {
+            let mut damaged = bytes.clone();
+            for byte in damaged.iter_mut().skip(number * bytes.len() / 60).take(64) {
+                *byte = !*byte;
+            }
+            if number % 6 == 5 {
+                damaged.truncate(number * bytes.len() / 60);
+            }
+            fs::write(&path, damaged).unwrap();
+            match RedbStore::open(directory.path(), || SEED).and_then(|mut store| store.load()) {
+                Ok(found) => assert_eq!(found, stored, "{number}"),
+                Err(StoreError::Damaged { .. } | StoreError::Newer { .. }) => refused += 1,
+                Err(error) => panic!("{number}: {error:?}"),
+            }
+        }
+        assert!(refused > 5, "{refused}");
     }
 
     #[test]

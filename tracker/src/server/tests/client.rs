@@ -39,6 +39,20 @@ impl Running {
         config.listen = "[::]:0".parse().unwrap();
         change(&mut config);
         let server = Server::bind(config).await.unwrap();
+        Self::run(server)
+    }
+
+    /// With so little time for a handshake and for each message.
+    pub(super) async fn start_impatient(directory: &TempDir, deadline: Duration) -> Self {
+        let mut config = Config::new(directory.path().join("data"));
+        config.listen = "[::]:0".parse().unwrap();
+        let mut server = Server::bind(config).await.unwrap();
+        server.shared.hello_deadline = deadline;
+        server.shared.message_deadline = deadline;
+        Self::run(server)
+    }
+
+    fn run(server: Server) -> Self {
         let port = server.local_addr().port();
         let fingerprint = PeerId(server.fingerprint().0);
         let (stop, stopped) = oneshot::channel();

@@ -1,6 +1,8 @@
 //! Trackers over real sockets, and peers good and bad.
 
 mod client;
+mod hostile;
+mod lifetimes;
 mod peers;
 
-use self::client::{Running, file};
+use self::client::{Client, PATIENCE, Running, dial, file};
