@@ -3,6 +3,7 @@
 //! Each module uses only those that stand after it in this list:
 //!
 //! - [`cli`]: the command line
+//! - [`signals`]: how it is asked to end
 //! - [`server`]: listens, starts a session for each connection, ends tidily
 //! - `session`: one connection
 //! - `owner`: the one task that has the state, and the way of writes to the store
@@ -19,6 +20,7 @@
 pub mod cli;
 pub mod config;
 pub mod server;
+pub mod signals;
 
 mod clock;
 mod liveness;
@@ -33,4 +35,5 @@ mod tasks;
 
 pub use config::{Access, Config};
 pub use server::{BindError, RunError, Server};
+pub use signals::Signals;
 pub use store::StoreError;

@@ -1,0 +1,143 @@
+//! The built program: what it prints, how it ends, and what it says when it cannot start.
+
+#![expect(clippy::unwrap_used, reason = "what a test cannot do without ends it")]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+fn command(data: &Path) -> Command {
+    command_at("127.0.0.1:0", data)
+}
+
+fn command_at(listen: &str, data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(["--listen", listen, "--data"]).arg(data);
+    command
+}
+
+/// A tracker that listens; killed when it is dropped.
+struct Tracker {
+    child: Child,
+    address: SocketAddr,
+    fingerprint: String,
+}
+
+impl Tracker {
+    fn start(data: &Path) -> Self {
+        let mut child = command(data).spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["tracker", "listening", "on", address, "fingerprint", fingerprint] = words.as_slice() else {
+            panic!("{line:?}")
+        };
+        let (address, fingerprint) = (address.parse().unwrap(), (*fingerprint).to_owned());
+        child.stdout = Some(stdout.into_inner());
+        Self { child, address, fingerprint }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end; gives its exit code, and what else it printed on stdout and stderr.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        (self.child.wait().unwrap().code(), stdout, stderr)
+    }
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _ended_already = self.child.wait();
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// One sentence on stderr that has this in it, nothing on stdout, and this exit code.
+#[track_caller]
+fn assert_refused(output: &Output, code: i32, part: &str) {
+    let stderr = text(&output.stderr);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(code), ""), "{stderr}");
+    assert!(stderr.contains(part) && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[test]
+fn it_prints_one_line_and_ends_tidily_when_it_is_asked_to() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let directory = TempDir::new().unwrap();
+        let tracker = Tracker::start(directory.path());
+        assert_eq!(tracker.fingerprint.len(), 52);
+        TcpStream::connect(tracker.address).unwrap();
+        let to_join = format!("peer --tracker HOST:{}#{}", tracker.address.port(), tracker.fingerprint);
+        tracker.signal(signal);
+        let (code, stdout, stderr) = tracker.end();
+        assert_eq!((code, stdout.as_str()), (Some(0), ""), "{stderr}");
+        assert!(stderr.contains(&to_join) && !stderr.contains("ERROR") && !stderr.contains('\x1b'), "{stderr}");
+    }
+}
+
+#[test]
+fn killed_and_started_again_it_is_the_same_tracker() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().join("data");
+    let first = Tracker::start(&data);
+    let fingerprint = first.fingerprint.clone();
+    first.signal(Signal::KILL);
+    assert_eq!(first.end().0, None);
+    assert_eq!(Tracker::start(&data).fingerprint, fingerprint);
+    let other = TempDir::new().unwrap();
+    assert_ne!(Tracker::start(other.path()).fingerprint, fingerprint);
+}
+
+#[test]
+fn a_port_in_use_is_said_with_what_to_do() {
+    let directory = TempDir::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let output = command_at(&address, directory.path()).output().unwrap();
+    let sentence = format!("{address} is in use by another program: stop that one, or give another port with --listen");
+    assert_refused(&output, 1, &sentence);
+}
+
+#[test]
+fn data_in_use_or_not_usable_is_said_with_what_to_do() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().join("data");
+    let _running = Tracker::start(&data);
+    assert_refused(&command(&data).output().unwrap(), 1, "is in use by another tracker: stop that one, or");
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"x").unwrap();
+    assert_refused(&command(&file).output().unwrap(), 1, "give a directory that can be written with --data");
+    let damaged = directory.path().join("damaged");
+    std::fs::create_dir(&damaged).unwrap();
+    std::fs::write(damaged.join("tracker.redb"), b"not a database").unwrap();
+    assert_refused(&command(&damaged).output().unwrap(), 1, "is damaged");
+}
+
+#[test]
+fn wrong_usage_has_an_exit_code_of_its_own() {
+    let directory = TempDir::new().unwrap();
+    for arguments in [&["--ping-interval", "0"][..], &["--max-connections", "0"], &["--access", "nobody"], &["extra"]] {
+        let output = command(directory.path()).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
+    let help = Command::new(env!("CARGO_BIN_EXE_tracker")).arg("--help").output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    for option in ["--listen <ADDR:PORT>", "--data <DIR>", "--ping-interval <SECS>", "--ping-timeout <SECS>"] {
+        assert!(text(&help.stdout).contains(option), "{option}");
+    }
+}
