@@ -2,6 +2,7 @@
 //! for whichever face asks.
 
 mod background;
+mod files;
 mod open;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::background::Background;
+use self::files::allow_files;
 pub use self::open::StartError;
 use self::open::{Opened, open};
 use crate::command::{Command, Downloads, Failure, Outcome, Parts, SeenNames, Update, off_reactor, run};
@@ -87,6 +89,7 @@ impl App {
         let (dir, tracker, name) = (config.dir.clone(), config.tracker.clone(), config.name.clone());
         let Opened { lock, identity, settings, tracker, name, library, warnings } =
             off_reactor(move || open(&dir, tracker, name)).await?;
+        allow_files();
         let tasks = Tasks::new();
         let (notices, first_notices) = broadcast::channel(NOTICES);
         let (events, withdrawn) = mpsc::channel(WITHDRAWN);

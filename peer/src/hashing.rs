@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::chunk::BLOCK_SIZE;
-use common::id::Hash;
+use common::chunk::{BLOCK_SIZE, Layout};
+use common::id::{FileId, Hash};
 use common::merkle::{ChunkHashes, FileHasher};
 use rustix::fs::{Advice, OFlags, fadvise};
 use sha2::{Digest as _, Sha256};
@@ -217,13 +217,14 @@ impl Meter {
     fn progress(&self, now: Instant, bytes: u64, total: u64) -> Progress {
         const MS_A_SECOND: u128 = 1000;
         let elapsed_ms = (now - self.begin).as_millis().max(1);
-        // Counted in blocks of the hash tree: chunks are of no interest before there is an id.
-        let blocks = |bytes: u64| u32::try_from(bytes.div_ceil(BLOCK_SIZE)).unwrap_or(u32::MAX);
+        // How a file is cut follows from its length alone.
+        let chunk_size = FileId::new(total, Hash([0; 32])).map_or(BLOCK_SIZE, |id| Layout::of(&id).chunk_size());
+        let chunks = |bytes: u64| u32::try_from(bytes.div_ceil(chunk_size)).unwrap_or(u32::MAX);
         Progress {
             name: self.name.clone(),
             activity: Activity::Hashing,
-            chunks: blocks(bytes),
-            chunks_total: blocks(total),
+            chunks: chunks(bytes),
+            chunks_total: chunks(total),
             bytes,
             bytes_total: total,
             bytes_per_sec: u64::try_from(u128::from(bytes) * MS_A_SECOND / elapsed_ms).unwrap_or(u64::MAX),

@@ -21,8 +21,12 @@ struct Net {
 
 impl Net {
     async fn start() -> Self {
+        Self::start_at("127.0.0.1:0").await
+    }
+
+    async fn start_at(address: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let mut net = Self { root, address: "127.0.0.1:0".parse().unwrap(), tracker: None };
+        let mut net = Self { root, address: address.parse().unwrap(), tracker: None };
         net.start_tracker().await;
         net
     }
@@ -50,7 +54,7 @@ impl Net {
             tracker: Some(self.address.to_string().parse().unwrap()),
             name: NameChoice::Given(UserName::new(name).unwrap()),
             dir: Dir::new(&self.root.path().join("peers").join(name)).unwrap(),
-            listen: "127.0.0.1:0".parse().unwrap(),
+            listen: SocketAddr::new(self.address.ip(), 0),
             advertise: Vec::new(),
             limit_up: None,
             limit_down: None,
@@ -177,7 +181,15 @@ async fn begin(app: &App, command: Command) -> Progress {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_registers_another_downloads_and_serves_on() {
-    let net = Net::start().await;
+    register_and_download(&Net::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_ipv6_it_is_the_same() {
+    register_and_download(&Net::start_at("[::1]:0").await).await;
+}
+
+async fn register_and_download(net: &Net) {
     let (ann, bob) = (net.peer("ann").await, net.peer("bob").await);
     let bytes = content(300_000, 1);
     let path = net.write("files", "doug.png", &bytes);

@@ -1,11 +1,12 @@
 //! Commands about the catalogue: list, search, loc, deregister, users.
 
-use common::name::{EntryName, EntryRef, UserName};
+use common::name::EntryRef;
 use common::wire::tracker::{Entry, Page, Reply, Request};
 use common::wire::{MAX_PAGE, MAX_SEARCH_TEXT};
 
 use super::parts::Parts;
 use super::{Failure, FailureKind, Outcome, failure};
+use crate::tracker_client::is_sound;
 
 /// No list is longer, whatever the tracker says: entries or holders.
 const MOST_LISTED: usize = 100_000;
@@ -47,17 +48,6 @@ async fn pages(parts: &Parts, request: impl Fn(Page) -> Request) -> Result<Vec<E
     }
 }
 
-/// Whether the names in it are names: a tracker's word is not taken for what ends on a terminal or a disk.
-pub(super) fn is_sound(entry: &Entry) -> bool {
-    let sound = EntryName::new(entry.name.as_str()).is_ok()
-        && !entry.owners.is_empty()
-        && entry.owners.iter().all(|owner| UserName::new(owner.as_str()).is_ok());
-    if !sound {
-        tracing::warn!(name = ?entry.name, owners = ?entry.owners, "the tracker lists an entry with an illegal name");
-    }
-    sound
-}
-
 /// Who has which chunks of an entry.
 pub(super) async fn loc(parts: &Parts, entry: &str) -> Result<Outcome, Failure> {
     let asked = failure::entry_ref(entry)?;
@@ -68,10 +58,7 @@ pub(super) async fn loc(parts: &Parts, entry: &str) -> Result<Outcome, Failure> 
         let Reply::Locations { entry, holders: page, next } = parts.tracker.request(request).await? else {
             return Err(failure::odd_answer());
         };
-        if !is_sound(&entry) {
-            return Err(failure::odd_answer());
-        }
-        holders.extend(page.into_iter().filter(|holder| UserName::new(holder.user.as_str()).is_ok()));
+        holders.extend(page);
         match next {
             // A next part that does not come later would be asked for for ever.
             Some(next) if next > offset && holders.len() < MOST_LISTED => offset = next,
@@ -105,10 +92,9 @@ pub(super) async fn deregister(parts: &Parts, entry: &str) -> Result<Outcome, Fa
 
 /// Who is online.
 pub(super) async fn users(parts: &Parts) -> Result<Outcome, Failure> {
-    let Reply::Users { mut users } = parts.tracker.request(Request::Users).await? else {
+    let Reply::Users { users } = parts.tracker.request(Request::Users).await? else {
         return Err(failure::odd_answer());
     };
-    users.retain(|user| UserName::new(user.name.as_str()).is_ok());
     parts.names.on_users(&users);
     Ok(Outcome::Users(users))
 }

@@ -11,7 +11,6 @@ use common::wire::tracker::{Plan, Reply, Request};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::catalogue::is_sound;
 use super::downloads::{Begun, Carrier, Patience, Running};
 use super::local::{self, Here, Wanted};
 use super::parts::{Parts, absolute};
@@ -38,6 +37,8 @@ pub(super) async fn download(
     }
     let wait = wait_secs.map(Duration::from_secs);
     let patience = wait.map_or(Patience::Endless, Patience::Of);
+    // Before the tracker is told that the file is wanted.
+    let target = local::target(&parts.dir.seeding(), &asked.name, output.as_deref()).await?;
     let plan = match plan(parts, &asked).await {
         Ok(plan) => plan,
         // What is under way goes on without the tracker, and can be watched.
@@ -52,7 +53,6 @@ pub(super) async fn download(
     if let Some(running) = parts.downloads.find(&file) {
         return Ok(Outcome::Downloaded(running.follow(updates, patience).await?));
     }
-    let target = local::target(&parts.dir.seeding(), &full.name, output.as_deref()).await?;
     let wanted = if output.is_some() { Wanted::There } else { Wanted::Anywhere };
     let here = local::find(parts, network, &file, &target, wanted, updates).await?;
     if let Some(here) = here {
@@ -71,7 +71,7 @@ pub(super) async fn download(
 /// What the tracker knows of an entry.
 async fn plan(parts: &Parts, asked: &EntryRef) -> Result<Plan, Failure> {
     match parts.tracker.request(Request::Plan { entry: asked.to_string(), file: None }).await? {
-        Reply::Plan(plan) if is_sound(&plan.entry) && plan.entry.name == asked.name.as_str() => Ok(plan),
+        Reply::Plan(plan) if plan.entry.name == asked.name.as_str() => Ok(plan),
         _ => Err(failure::odd_answer()),
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::name::EntryName;
 use common::wire::MAX_PAGE;
 use common::wire::tracker::{Page, Reply, Request};
 use tokio::sync::mpsc;
@@ -14,7 +13,7 @@ use super::{
     Command, Failure, Outcome, SharedItem, Status, Update, catalogue, download, failure, hash, ping, register,
 };
 use crate::library::Item;
-use crate::tracker_client::TrackerState;
+use crate::tracker_client::{TrackerState, is_sound};
 
 /// Runs a command to its end, or until the peer ends.
 pub(crate) async fn run(
@@ -89,7 +88,7 @@ pub(crate) async fn refresh_names(parts: Arc<Parts>) {
         // The first part will do; who is not on the network yet is asked the next time.
         let page = Page { offset: 0, limit: MAX_PAGE };
         if let Ok(Reply::Entries { mut entries, .. }) = parts.tracker.request(Request::List(page)).await {
-            entries.retain(|entry| EntryName::new(entry.name.as_str()).is_ok());
+            entries.retain(is_sound);
             parts.names.on_entries(&entries);
         }
         drop(catalogue::users(&parts).await);

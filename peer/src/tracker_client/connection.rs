@@ -24,7 +24,7 @@ use super::dial::{dial, words};
 use super::frames::{self, FrameReader};
 use super::interfaces::reachable_addresses;
 use super::requests::{Asked, LineEnd, Question};
-use super::{NameChoice, TrackerAddress};
+use super::{NameChoice, TrackerAddress, sound};
 
 /// A host that does not answer at all is given up after so long: long enough for a lost SYN to be sent again, short enough
 /// that a peer is back within 5 s of its tracker.
@@ -136,8 +136,11 @@ async fn send(writer: &mut Writer, message: &FromPeer) -> io::Result<()> {
 async fn welcome(reader: &mut Reader, writer: &mut Writer) -> Result<Welcome, JoinError> {
     loop {
         match next_message(reader).await.map_err(JoinError::NoTracker)? {
-            FromTracker::Reply { id: HELLO_ID, result: Reply::Welcome(welcome) } => return Ok(welcome),
-            FromTracker::Refusal { id: HELLO_ID, error } => return Err(JoinError::Refused(error)),
+            FromTracker::Reply { id: HELLO_ID, result } => match sound::reply(result) {
+                Ok(Reply::Welcome(welcome)) => return Ok(welcome),
+                Ok(_) | Err(_) => return Err(JoinError::NoTracker("its welcome makes no sense".to_owned())),
+            },
+            FromTracker::Refusal { id: HELLO_ID, error } => return Err(JoinError::Refused(sound::refusal(error))),
             FromTracker::Ping(number) => {
                 let sent = send(writer, &FromPeer::Pong(number)).await;
                 sent.map_err(|error| JoinError::NoTracker(words(&error)))?;
@@ -200,15 +203,18 @@ async fn read_all(
             Err(_) => return format!("it has said nothing for {} s", silence.as_secs()),
         };
         match message {
-            FromTracker::Reply { id, result } => asked.answer(id, Ok(result)),
-            FromTracker::Refusal { id, error } => asked.answer(id, Err(error)),
+            FromTracker::Reply { id, result } => asked.answer(id, sound::reply(result)),
+            FromTracker::Refusal { id, error } => asked.answer(id, Err(sound::refusal(error))),
             FromTracker::Ping(number) => {
                 if pong.try_send(number).is_err() {
                     tracing::debug!("the tracker pings faster than it takes answers");
                 }
             }
             FromTracker::Event(Event::Shutdown) => return "it has ended".to_owned(),
-            FromTracker::Event(event) => on_event(event),
+            FromTracker::Event(event) => match sound::event(event) {
+                Some(event) => on_event(event),
+                None => tracing::warn!("the tracker tells of a peer with an illegal name"),
+            },
         }
     }
 }

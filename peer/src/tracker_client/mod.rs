@@ -19,6 +19,7 @@ mod interfaces;
 mod known_trackers;
 mod requests;
 mod run;
+mod sound;
 mod trust;
 
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ pub use self::address::{AddressError, TrackerAddress};
 use self::announcements::Announcements;
 use self::connection::Introduction;
 use self::requests::{Line, Requests};
+pub(crate) use self::sound::is_sound;
 use self::trust::Trust;
 use crate::notice::Notice;
 use crate::tasks::Tasks;

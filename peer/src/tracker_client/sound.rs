@@ -1,0 +1,131 @@
+//! Soundness: the names in what a tracker says end on terminals and disks, so they are checked here before anybody sees
+//! them, whatever the tracker should have checked.
+
+use common::name::{EntryName, UserName};
+use common::wire::tracker::{Code, Entry, Event, Holder, Refusal, Reply};
+
+/// No sentence of a tracker is longer, in characters; what is beyond is cut.
+const LONGEST_TEXT: usize = 500;
+
+/// A reply without peers of illegal names; an error where the answer as a whole makes no sense then. Lists of entries stay
+/// as they are, since who asked counts them: see [`is_sound`].
+pub(super) fn reply(mut reply: Reply) -> Result<Reply, Refusal> {
+    let sound = match &mut reply {
+        Reply::Done | Reply::Entries { .. } | Reply::Ticket { .. } | Reply::Registered { .. } => true,
+        Reply::Welcome(welcome) => is_user(&welcome.name),
+        Reply::Locations { entry, holders, .. } => {
+            retain(holders);
+            is_sound(entry)
+        }
+        Reply::Plan(plan) => {
+            retain(&mut plan.holders);
+            is_sound(&plan.entry)
+        }
+        Reply::Users { users } => {
+            users.retain(|user| is_user(&user.name));
+            true
+        }
+        Reply::Whereabouts { holders } => {
+            retain(holders);
+            true
+        }
+    };
+    if sound {
+        return Ok(reply);
+    }
+    let text = "the tracker's answer has names that are none".to_owned();
+    Err(Refusal { code: Code::Newer, text, candidates: Vec::new() })
+}
+
+/// A refusal that can be shown.
+pub(super) fn refusal(mut refusal: Refusal) -> Refusal {
+    let shown = refusal.text.chars().take(LONGEST_TEXT);
+    refusal.text = shown.map(|character| if character.is_control() { ' ' } else { character }).collect();
+    refusal.candidates.retain(is_sound);
+    refusal
+}
+
+/// An event, if its names are names.
+pub(super) fn event(event: Event) -> Option<Event> {
+    let sound = match &event {
+        Event::Holder { holder, .. } => is_user(&holder.user),
+        Event::Joined { name, .. } | Event::Left { name, .. } => is_user(name),
+        Event::Dial { .. } | Event::Shutdown => true,
+    };
+    sound.then_some(event)
+}
+
+/// Whether the names in a line of the catalogue are names.
+pub(crate) fn is_sound(entry: &Entry) -> bool {
+    let sound = EntryName::new(entry.name.as_str()).is_ok()
+        && !entry.owners.is_empty()
+        && entry.owners.iter().all(|owner| is_user(owner));
+    if !sound {
+        tracing::warn!(name = ?entry.name, owners = ?entry.owners, "the tracker tells of an entry with an illegal name");
+    }
+    sound
+}
+
+fn retain(holders: &mut Vec<Holder>) {
+    holders.retain(|holder| is_user(&holder.user));
+}
+
+fn is_user(name: &str) -> bool {
+    UserName::new(name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::id::{FileId, Hash, PeerId};
+    use common::wire::tracker::{Plan, User};
+
+    const ESCAPE: &str = "\u{1b}[2J";
+
+    fn entry(owner: &str, name: &str) -> Entry {
+        let file = FileId::new(0, Hash([0; 32])).unwrap();
+        let (owners, name) = (vec![owner.to_owned()], name.to_owned());
+        Entry { owners, name, file, seeders: 0, downloaders: 0, registered_ms: 0 }
+    }
+
+    fn holder(user: &str) -> Holder {
+        Holder { peer: PeerId([0; 32]), user: user.to_owned(), addresses: Vec::new(), have: None }
+    }
+
+    fn plan(name: &str) -> Reply {
+        let holders = vec![holder("ann"), holder(ESCAPE)];
+        Reply::Plan(Plan { entry: entry("ann", name), ticket: String::new(), holders })
+    }
+
+    #[test]
+    fn peers_with_illegal_names_are_not_there() {
+        match reply(plan("x")) {
+            Ok(Reply::Plan(plan)) => assert_eq!(plan.holders, [holder("ann")]),
+            other => panic!("{other:?}"),
+        }
+        let user =
+            |name: &str| User { name: name.to_owned(), peer: PeerId([0; 32]), since_ms: 0, files: 0, reachable: None };
+        let users = Reply::Users { users: vec![user(ESCAPE), user("ann")] };
+        assert_eq!(reply(users), Ok(Reply::Users { users: vec![user("ann")] }));
+        let left = Event::Left { name: ESCAPE.to_owned(), peer: PeerId([0; 32]) };
+        assert_eq!(event(left), None);
+    }
+
+    #[test]
+    fn an_answer_about_an_illegal_name_is_none() {
+        for name in ["../x", "", ESCAPE] {
+            assert!(reply(plan(name)).is_err(), "{name}");
+        }
+        let locations = Reply::Locations { entry: entry("Root", "x"), holders: Vec::new(), next: None };
+        assert!(reply(locations).is_err());
+    }
+
+    #[test]
+    fn sentences_do_nothing_to_a_terminal() {
+        let text = format!("no{ESCAPE}{}", "!".repeat(10_000));
+        let candidates = vec![entry("ann", "x"), entry("ann", "a/b")];
+        let shown = refusal(Refusal { code: Code::NotFound, text, candidates });
+        assert!(shown.text.starts_with("no [2J!") && shown.text.len() == LONGEST_TEXT);
+        assert_eq!(shown.candidates, [entry("ann", "x")]);
+    }
+}
