@@ -48,6 +48,10 @@ const REQUESTS_PER_SEC: u32 = 1_000;
 const REQUESTS_AT_ONCE: u32 = 2_000;
 /// What one request that goes through the catalogue counts for.
 const SEARCH_COST: u32 = 10;
+/// So many files of an announcement count for a request.
+const ANNOUNCED_PER_COST: usize = 200;
+/// So many messages may come before `hello` is granted: names that were taken, mostly.
+const MAX_MESSAGES_BEFORE_HELLO: usize = 20;
 
 type Reader = FrameReader<ReadHalf<TlsStream<TcpStream>>>;
 type Writer = WriteHalf<TlsStream<TcpStream>>;
@@ -107,6 +111,9 @@ enum NotJoined {
     /// What it sent is no message.
     #[error("it sent something else than messages")]
     Nonsense,
+    /// It sent many messages, and none that lets it join.
+    #[error("it said much, but no hello that could be granted")]
+    Undecided,
     /// The connection failed.
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
@@ -168,7 +175,7 @@ async fn join(shared: &Shared, accepted: Accepted) -> Result<Session, NotJoined>
     let key = peer_key(stream.get_ref().1).ok_or(NotJoined::NoKey)?;
     let (read_half, mut writer) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read_half, MAX_HELLO_FRAME, shared.hello_deadline);
-    loop {
+    for _ in 0..MAX_MESSAGES_BEFORE_HELLO {
         let body = reader.next().await?;
         let (id, hello) = match FromPeer::from_body(&body) {
             Ok(FromPeer::Request { id, op: Request::Hello(hello) }) => (id, hello),
@@ -199,6 +206,7 @@ async fn join(shared: &Shared, accepted: Accepted) -> Result<Session, NotJoined>
             Err(refused) => write_refusal(&mut writer, id, refused).await?,
         }
     }
+    Err(NotJoined::Undecided)
 }
 
 async fn say_hello(
@@ -399,6 +407,10 @@ impl<'a> Requests<'a> {
 fn weigh(request: &Request) -> (u32, Size) {
     match request {
         Request::Search { .. } | Request::List(_) => (SEARCH_COST, Size::Large),
+        Request::Announce { swarms } => {
+            let cost = 1 + swarms.len() / ANNOUNCED_PER_COST;
+            (u32::try_from(cost).unwrap_or(REQUESTS_AT_ONCE), Size::Small)
+        }
         Request::Loc { .. } | Request::Plan { .. } | Request::Users => (1, Size::Large),
         _ => (1, Size::Small),
     }

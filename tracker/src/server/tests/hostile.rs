@@ -183,6 +183,20 @@ async fn names_that_would_harm_are_refused_by_the_tracker_too() {
 }
 
 #[tokio::test]
+async fn a_stranger_may_not_try_names_for_ever() {
+    let directory = TempDir::new().unwrap();
+    let tracker = Running::start(&directory, |_| ()).await;
+    let mut good = tracker.join("good").await;
+    let mut stranger = tracker.connect("stranger").await;
+    for id in 1..=20 {
+        assert_eq!(stranger.hello("good").await.unwrap_err().code, Code::NameTaken, "{id}");
+    }
+    assert!(stranger.ends().await);
+    is_served(&tracker, &mut good).await;
+    tracker.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_flood_of_requests_is_answered_and_others_are_not_kept_waiting() {
     let directory = TempDir::new().unwrap();
     let tracker = Running::start(&directory, |_| ()).await;
