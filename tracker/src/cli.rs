@@ -19,9 +19,9 @@ const LONGEST_SECS: f64 = 86_400.0;
 
 /// Shoal's tracker: knows who is there, who has which chunks of what, and who may have them
 ///
-/// Peers join it, register files, and ask it from whom to download; the files themselves never come here. When it listens
-/// it prints one line with its address and its fingerprint: the name of its key, which peers can pin by giving it after
-/// the address, as in `peer --tracker HOST:8000#FINGERPRINT`.
+/// Peers join it, register files, and ask it from whom to download; the files themselves never come here. When it
+/// listens it prints one line with its address and its fingerprint: the name of its key, which peers can pin by giving
+/// it after the address, as in `peer --tracker HOST:8000#FINGERPRINT`.
 #[derive(Debug, Parser)]
 #[command(version, name = "tracker", max_term_width = 100)]
 pub struct Args {
@@ -33,15 +33,15 @@ pub struct Args {
 
     /// The directory for what is to last: the tracker's key, names and entries
     ///
-    /// It is made if it is not there. A tracker that is started with the same directory again is the same tracker to its
-    /// peers. Default: `shoal-tracker` below `$XDG_DATA_HOME`, which is `~/.local/share` unless set.
+    /// It is made if it is not there. A tracker that is started with the same directory again is the same tracker to
+    /// its peers. Default: `shoal-tracker` below `$XDG_DATA_HOME`, which is `~/.local/share` unless set.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
     /// How often each peer is asked whether it is there
     ///
-    /// A shorter time costs traffic, a longer one keeps peers that are gone in the lists. Fractions are allowed; at least
-    /// 0.05, at most 86400.
+    /// A shorter time costs traffic, a longer one keeps peers that are gone in the lists. Fractions are allowed; at
+    /// least 0.05, at most 86400.
     #[arg(long, value_name = "SECS", value_parser = seconds, default_value_t = Seconds(DEFAULT_PING_INTERVAL))]
     #[arg(help_heading = "Peers that are gone")]
     ping_interval: Seconds,
@@ -58,7 +58,8 @@ pub struct Args {
     ///
     /// More are closed at once. Each takes some 50 KiB of memory, up to 1.2 MiB while its peer asks for much and reads
     /// slowly, and one of the files that the system lets a process open.
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS as u64, value_parser = value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_CONNECTIONS as u64)]
+    #[arg(value_parser = value_parser!(u64).range(1..=1_000_000))]
     #[arg(help_heading = "Limits")]
     max_connections: u64,
 

@@ -17,8 +17,8 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 /// What a tracker is run with.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where peers connect; port 0 is a free one. `[::]` is all addresses, of IPv4 too; where the system has no IPv6, all
-    /// of IPv4.
+    /// Where peers connect; port 0 is a free one. `[::]` is all addresses, of IPv4 too; where the system has no IPv6,
+    /// all of IPv4.
     pub listen: SocketAddr,
     /// The directory for what is to last: key, names, entries.
     pub data: PathBuf,

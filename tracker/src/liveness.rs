@@ -1,7 +1,7 @@
 //! Liveness: when a peer is to be asked whether it is there, and when it is gone.
 //!
-//! A machine without clock or socket. [`Liveness::poll`] says what to do at a time; it is called whenever the time it gave
-//! is reached, and after [`Liveness::on_pong`]:
+//! A machine without clock or socket. [`Liveness::poll`] says what to do at a time; it is called whenever the time it
+//! gave is reached, and after [`Liveness::on_pong`]:
 //!
 //! ```text
 //!             interval over            pong of this number

@@ -1,9 +1,9 @@
 //! The owner: the one task that has the state. It asks the service what comes of each request, in the order in which
 //! they come, keeps what is to last in the store, and hands out answers and events.
 //!
-//! While one batch of writes is being committed the next one gathers: under load many requests share a commit. An answer
-//! that rests on a write waits for it. After a commit that failed, what it wrote is taken back, and nothing durable is
-//! accepted until the store has taken that too.
+//! While one batch of writes is being committed the next one gathers: under load many requests share a commit. An
+//! answer that rests on a write waits for it. After a commit that failed, what it wrote is taken back, and nothing
+//! durable is accepted until the store has taken that too.
 
 mod batch;
 

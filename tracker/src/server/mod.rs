@@ -81,7 +81,8 @@ pub enum RunError {
 }
 
 impl Server {
-    /// Opens the data and begins to listen; connections are accepted by [`Self::run`]. To be called within a tokio runtime.
+    /// Opens the data and begins to listen; connections are accepted by [`Self::run`]. To be called within a tokio
+    /// runtime.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
         let listener = listen(config.listen)?;
         let on_listen = |source| BindError::Listen { address: config.listen, source };

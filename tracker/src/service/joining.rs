@@ -26,9 +26,9 @@ const SEEN_EVERY: Duration = Duration::from_secs(3600);
 const MAX_USERS: usize = 1_000_000;
 /// The last number that is tried behind a default name.
 const MAX_SUFFIX: u32 = 9_999;
-/// With more peers than this online, who comes and goes is of interest to those only who share a swarm: to tell everybody
-/// takes the square of their number of messages when they all come back to a tracker that was restarted, and more than
-/// the 5 seconds that this may take.
+/// With more peers than this online, who comes and goes is of interest to those only who share a swarm: to tell
+/// everybody takes the square of their number of messages when they all come back to a tracker that was restarted, and
+/// more than the 5 seconds that this may take.
 const TELL_ALL_UP_TO: usize = 300;
 /// In so many of its swarms the downloaders are told then that a peer has left.
 const SWARMS_TOLD: usize = 100;

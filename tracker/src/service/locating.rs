@@ -37,8 +37,8 @@ pub(crate) struct Entered {
     pub(crate) refusal: Option<Refusal>,
 }
 
-/// Takes in what a peer says it has. Where a limit is reached on the way, what stood before it is entered; where anything
-/// else is wrong, nothing is.
+/// Takes in what a peer says it has. Where a limit is reached on the way, what stood before it is entered; where
+/// anything else is wrong, nothing is.
 pub(crate) fn announce(index: &Index, caller: PeerId, swarms: &[Announced]) -> Entered {
     let mut files = Vec::new();
     let refusal = enter(index, caller, swarms, &mut files).err();
@@ -218,8 +218,8 @@ impl Room {
         Self { bytes: REPLY_ROOM.saturating_sub(taken), map_bytes: MAX_MAP_BYTES }
     }
 
-    /// Makes room for a holder; says whether it fits, its map too. Without its map one always fits a plan: 50 of them take
-    /// at most 110 KiB.
+    /// Makes room for a holder; says whether it fits, its map too. Without its map one always fits a plan: 50 of them
+    /// take at most 110 KiB.
     fn take(&mut self, holder: &Holder) -> bool {
         /// Most bytes of a holder in JSON without addresses and map.
         const HOLDER_BYTES: usize = 200;

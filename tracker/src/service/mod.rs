@@ -1,8 +1,8 @@
 //! The service: the tracker's rules. A rule looks at the state, who asks, what is asked and when, and says what to
 //! answer, what to write down, and whom to tell; it knows no sockets, clocks or files.
 //!
-//! What is soft (who is online, who has what) changes at once; what is durable changes by the outcome's writes, which the
-//! caller applies before it asks the next rule, and of which it answers nobody before they are committed.
+//! What is soft (who is online, who has what) changes at once; what is durable changes by the outcome's writes, which
+//! the caller applies before it asks the next rule, and of which it answers nobody before they are committed.
 
 mod dialling;
 mod entries;

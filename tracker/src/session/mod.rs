@@ -1,8 +1,8 @@
 //! Sessions: one connection of one peer, from its first byte to its end.
 //!
 //! 1. The handshake and `hello`, in small frames and a short time, counted against where it comes from.
-//! 2. Requests, answered in the order in which they are done; announcements go to the index from here, everything else to
-//!    the owner. Pings.
+//! 2. Requests, answered in the order in which they are done; announcements go to the index from here, everything else
+//!    to the owner. Pings.
 //! 3. The end: the owner is told, what is waiting is sent.
 
 mod frame;
@@ -122,8 +122,8 @@ enum NotJoined {
     Shutdown,
 }
 
-/// Serves a connection to its end. `crowded` is cancelled when it must make place before it has joined; `pending` counts
-/// it as one that has not joined, and is dropped when it has.
+/// Serves a connection to its end. `crowded` is cancelled when it must make place before it has joined; `pending`
+/// counts it as one that has not joined, and is dropped when it has.
 pub(crate) async fn serve<P>(shared: Shared, accepted: Accepted, crowded: CancellationToken, pending: P) {
     let from = accepted.from;
     let joining = timeout(shared.hello_deadline, join(&shared, accepted));

@@ -1,8 +1,9 @@
 //! The store in one redb file: `tracker.redb` in the data directory, readable by its owner only.
 //!
-//! Commits are in two phases with an fsync each. redb 4.2 to 4.4 mended several ways to lose or damage a commit, none of
-//! which touched databases that committed in two phases and left savepoints, renames and deleted tables alone; this
-//! store does so. A file that a crash left behind is repaired when it is opened, at once, for the price of slower commits.
+//! Commits are in two phases with an fsync each. redb 4.2 to 4.4 mended several ways to lose or damage a commit, none
+//! of which touched databases that committed in two phases and left savepoints, renames and deleted tables alone; this
+//! store does so. A file that a crash left behind is repaired when it is opened, at once, for the price of slower
+//! commits.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
