@@ -73,15 +73,16 @@ pub(super) async fn loc(parts: &Parts, entry: &str) -> Result<Outcome, Failure> 
 /// Takes an own entry out of the catalogue, and stops sharing its file unless another of its names is still there.
 pub(super) async fn deregister(parts: &Parts, entry: &str) -> Result<Outcome, Failure> {
     let asked = failure::entry_ref(entry)?;
+    match parts.tracker.request(Request::Deregister { entry: asked.to_string() }).await? {
+        Reply::Done => {}
+        _ => return Err(failure::odd_answer()),
+    }
+    // A bare name means the caller's own entry.
     let owner = match asked.owner {
         Some(owner) => owner,
         None => failure::user_name(&parts.user_name())?,
     };
     let full = EntryRef { owner: Some(owner.clone()), name: asked.name };
-    match parts.tracker.request(Request::Deregister { entry: full.to_string() }).await? {
-        Reply::Done => {}
-        _ => return Err(failure::odd_answer()),
-    }
     let network = parts.network()?;
     parts.names.on_gone(owner.as_str(), full.name.as_str());
     let unused = parts.with_library(move |library| library.forget_entry(network, &full)).await;

@@ -67,18 +67,11 @@ impl From<TrackerError> for Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.text.trim_end_matches('.').to_owned();
-        let hint = match refusal.code {
-            Code::NotFound => Some("\"lst\" shows what there is"),
-            Code::Ambiguous => Some("say whose you mean: OWNER/NAME"),
-            Code::Conflict => Some("\"dereg NAME\" takes the old one out, or give the file another name"),
-            Code::NameTaken => Some("choose another with --name"),
-            Code::Busy | Code::Unavailable => Some("try again in a moment"),
-            Code::Unknown | Code::Newer => Some("peer and tracker may be of different versions"),
-            Code::Malformed | Code::NotJoined | Code::BadName | Code::Changed => None,
-            Code::Forbidden | Code::Gone | Code::Limit => None,
-        };
+        // The tracker's sentences say themselves what to do.
+        let hint = matches!(refusal.code, Code::Unknown | Code::Newer)
+            .then(|| "peer and tracker may be of different versions".to_owned());
         let kind = if refusal.code == Code::BadName { FailureKind::Usage } else { FailureKind::Failed };
-        Self { kind, text, hint: hint.map(str::to_owned), candidates: refusal.candidates }
+        Self { kind, text, hint, candidates: refusal.candidates }
     }
 }
 
@@ -128,11 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_a_sentence_with_what_to_do() {
+    fn a_refusal_is_the_trackers_sentence() {
         let refusal = Refusal { code: Code::NotFound, text: "There is no x.".to_owned(), candidates: Vec::new() };
         let failure = Failure::from(TrackerError::Refused(refusal));
         assert_eq!((failure.kind, failure.text.as_str()), (FailureKind::Failed, "There is no x"));
-        assert!(failure.hint.unwrap().contains("lst"));
+        let newer = Refusal { code: Code::Newer, text: "What?".to_owned(), candidates: Vec::new() };
+        assert!(Failure::from(newer).hint.unwrap().contains("versions"));
     }
 
     #[test]

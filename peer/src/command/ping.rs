@@ -9,7 +9,7 @@ use common::wire::tracker::{Reply, Request};
 use super::parts::Parts;
 use super::{Failure, FailureKind, Outcome, failure};
 
-/// Pings a user's peer, or the peer at an address.
+/// Pings a user's peer, the peer of an id, or the peer at an address.
 pub(super) async fn ping(parts: &Parts, target: &str) -> Result<Outcome, Failure> {
     // No user name has a colon.
     if target.contains(':') { at_address(parts, target).await } else { of_user(parts, target).await }
@@ -36,8 +36,11 @@ async fn resolve(target: &str) -> Result<Vec<SocketAddr>, Failure> {
 }
 
 async fn of_user(parts: &Parts, target: &str) -> Result<Outcome, Failure> {
-    let user = failure::user_name(target)?;
-    let Reply::Whereabouts { holders } = parts.tracker.request(Request::Where { user: user.to_string() }).await? else {
+    let user = match target.parse::<PeerId>() {
+        Ok(peer) => peer.to_string(),
+        Err(_) => failure::user_name(target)?.to_string(),
+    };
+    let Reply::Whereabouts { holders } = parts.tracker.request(Request::Where { user: user.clone() }).await? else {
         return Err(failure::odd_answer());
     };
     if holders.iter().any(|holder| holder.peer == parts.peer) {

@@ -40,17 +40,19 @@ impl Announcements {
         state.not_before = None;
     }
 
-    /// The tracker answered a batch with these swarms.
-    pub(super) fn on_answer(&self, files: &[FileId], answer: Result<Reply, Refusal>) {
+    /// The tracker answered a batch with these swarms. One that has no time gets them again after a pause; any other refusal
+    /// would come again, and is given back for the user.
+    pub(super) fn on_answer(&self, files: &[FileId], answer: Result<Reply, Refusal>) -> Result<(), Refusal> {
         match answer {
-            Ok(_) => {}
-            Err(Refusal { code: Code::Busy | Code::Unavailable | Code::Limit, text, .. }) => {
+            Ok(_) => Ok(()),
+            Err(Refusal { code: Code::Busy | Code::Unavailable, text, .. }) => {
                 tracing::debug!(text, "the tracker has no time for an announcement");
                 let mut state = self.state();
                 state.announcer.on_refused(files);
                 state.not_before = Some(Instant::now() + REFUSED_PAUSE);
+                Ok(())
             }
-            Err(refusal) => tracing::error!(%refusal, code = ?refusal.code, "the tracker refuses an announcement"),
+            Err(refusal) => Err(refusal),
         }
     }
 
@@ -122,10 +124,10 @@ mod tests {
         let (announcements, start) = (Announcements::default(), Instant::now());
         announcements.set(file(), &Have::All);
         next(&announcements, start).await;
-        let busy = Refusal { code: Code::Busy, text: String::new(), candidates: Vec::new() };
-        announcements.on_answer(&[file()], Err(busy));
+        let refusal = |code| Refusal { code, text: String::new(), candidates: Vec::new() };
+        announcements.on_answer(&[file()], Err(refusal(Code::Busy))).unwrap();
         assert_eq!(next(&announcements, start).await, (REFUSED_PAUSE, vec![Have::All]));
-        announcements.on_answer(&[file()], Ok(Reply::Done));
+        assert_eq!(announcements.on_answer(&[file()], Err(refusal(Code::Limit))), Err(refusal(Code::Limit)));
         let quiet = tokio::time::timeout(Duration::from_secs(60), announcements.next_batch()).await;
         assert!(quiet.is_err());
     }

@@ -172,12 +172,14 @@ async fn next_message(reader: &mut Reader) -> Result<FromTracker, String> {
     }
 }
 
-/// Moves messages until the connection ends; says why it did. Events go to `on_event`.
+/// Moves messages until the connection ends; says why it did. Events go to `on_event`, refused announcements to
+/// `on_refused`.
 pub(super) async fn serve(
     joined: Joined,
     mut line: LineEnd<'_>,
     announcements: &Announcements,
     on_event: impl FnMut(Event),
+    on_refused: impl FnMut(Refusal),
 ) -> String {
     let Joined { mut reader, mut writer, welcome, .. } = joined;
     let silence = Duration::from_millis(welcome.silence_ms).clamp(SHORTEST_SILENCE, LONGEST_SILENCE);
@@ -185,7 +187,7 @@ pub(super) async fn serve(
     let asked = line.asked.clone();
     tokio::select! {
         why = read_all(&mut reader, &asked, &pong, silence, on_event) => why,
-        why = write_all(&mut writer, &mut line, pongs, announcements) => why,
+        why = write_all(&mut writer, &mut line, pongs, announcements, on_refused) => why,
     }
 }
 
@@ -225,6 +227,7 @@ async fn write_all(
     line: &mut LineEnd<'_>,
     mut pongs: mpsc::Receiver<u64>,
     announcements: &Announcements,
+    mut on_refused: impl FnMut(Refusal),
 ) -> String {
     // One announcement at a time: a tracker that is slow is not buried under them.
     let mut announced: Option<(Question, Vec<FileId>)> = None;
@@ -233,8 +236,10 @@ async fn write_all(
             biased;
             Some(number) = pongs.recv() => FromPeer::Pong(number).to_frame().expect("a pong is short"),
             answer = answer_to(&mut announced) => {
-                if let Some((_, files)) = announced.take() {
-                    announcements.on_answer(&files, answer);
+                if let Some((_, files)) = announced.take()
+                    && let Err(refusal) = announcements.on_answer(&files, answer)
+                {
+                    on_refused(refusal);
                 }
                 continue;
             }

@@ -31,7 +31,7 @@ use common::id::{FileId, NetworkId};
 use common::identity::{Identity, PublicKey};
 use common::name::UserName;
 use common::wire::tracker::{Event, Have, Refusal, Reply, Request, TooLarge, Welcome};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +48,8 @@ use crate::tasks::Tasks;
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// A request waits so long for a connection that was lost: a tracker that restarts is back within this time.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A request waits at least so long for a connection: for one try after the pause between two.
+const ONE_TRY: Duration = Duration::from_secs(1);
 /// How long leaving may take: it is polite, but nobody needs it.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
 /// Events that a slow listener may be behind before it loses the oldest.
@@ -151,6 +153,8 @@ struct Shared {
     /// Since when there has been no connection; of no meaning while there is one.
     lost_at: Mutex<Instant>,
     leaving: CancellationToken,
+    /// Somebody has a question: now would be a good time to connect.
+    wanted: Notify,
 }
 
 /// What the tracker said when this peer joined last, and when that was.
@@ -182,6 +186,7 @@ impl TrackerClient {
             last_welcome: Mutex::new(None),
             lost_at: Mutex::new(Instant::now()),
             leaving: CancellationToken::new(),
+            wanted: Notify::new(),
         });
         tasks.spawn("tracker client", run::run(Arc::clone(&shared)));
         Self { shared }
@@ -206,14 +211,15 @@ impl TrackerClient {
         }
     }
 
-    /// The way to the open connection, waited for where it makes sense to.
+    /// The way to the open connection, waited for where it makes sense to, and tried for at least once.
     async fn line(&self, deadline: Instant) -> Result<Line, TrackerError> {
         let mut state = self.state();
+        let mut tried = false;
         loop {
             if self.shared.leaving.is_cancelled() {
-                return Err(TrackerError::NotConnected { place: self.place(), why: "this peer has left".to_owned() });
+                return Err(self.not_connected("this peer has left"));
             }
-            let (until, why) = match &*state.borrow_and_update() {
+            let (patience, why) = match &*state.borrow_and_update() {
                 TrackerState::Failed(error) => return Err(error.clone()),
                 TrackerState::Connected(_) => match self.shared.requests.line() {
                     Some(line) => return Ok(line),
@@ -224,13 +230,19 @@ impl TrackerClient {
                 TrackerState::Connecting { why } if self.tracker_key().is_none() && !why.is_empty() => {
                     (Instant::now(), why.clone())
                 }
-                TrackerState::Connecting { why } => (deadline.min(self.shared.lost_at() + PATIENCE), why.clone()),
+                TrackerState::Connecting { why } => (self.shared.lost_at() + PATIENCE, why.clone()),
             };
-            if timeout_at(until, state.changed()).await.is_err() {
-                let why = if why.is_empty() { "it has not answered yet".to_owned() } else { why };
-                return Err(TrackerError::NotConnected { place: self.place(), why });
+            let until = if tried { patience } else { patience.max(Instant::now() + ONE_TRY) };
+            tried = true;
+            self.shared.wanted.notify_one();
+            if timeout_at(until.min(deadline), state.changed()).await.is_err() {
+                return Err(self.not_connected(if why.is_empty() { "it has not answered yet" } else { &why }));
             }
         }
+    }
+
+    fn not_connected(&self, why: &str) -> TrackerError {
+        TrackerError::NotConnected { place: self.place(), why: why.to_owned() }
     }
 
     /// How the connection is, now and whenever that changes.

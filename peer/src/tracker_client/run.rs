@@ -13,7 +13,7 @@ use super::{LastWelcome, Shared, TrackerError, TrackerState};
 use crate::notice::Notice;
 
 /// Pause before the next try, at least and at most; where in between is chance, so that the peers of a tracker that
-/// restarts do not all come at once.
+/// restarts do not all come at once. Those of whom a user wants something come first.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
@@ -53,7 +53,12 @@ async fn keep_connected(shared: &Shared) {
         told.missed = true;
         tracing::debug!(why, "no connection to the tracker");
         shared.state.send_replace(TrackerState::Connecting { why });
-        sleep(pause()).await;
+        sleep(SHORTEST_PAUSE).await;
+        tokio::select! {
+            () = sleep(pause()) => {}
+            // Somebody has a question.
+            () = shared.wanted.notified() => {}
+        }
     }
 }
 
@@ -111,7 +116,12 @@ async fn on_network(shared: &Shared, joined: Joined, told: &mut Told) -> String 
         tell(shared, Notice::TrackerBack);
     }
     told.error = None;
-    let why = serve(joined, line, &shared.announcements, |event| on_event(shared, event)).await;
+    let on_refused = |refusal: Refusal| {
+        tracing::warn!(%refusal, code = ?refusal.code, "an announcement was refused");
+        let text = format!("Others do not hear of all that is shared here: {refusal}");
+        tell(shared, Notice::Warning { text });
+    };
+    let why = serve(joined, line, &shared.announcements, |event| on_event(shared, event), on_refused).await;
     *shared.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     tell(shared, Notice::TrackerLost { why: why.clone() });
     why
@@ -144,12 +154,13 @@ fn tell(shared: &Shared, notice: Notice) {
     drop(shared.notices.send(notice));
 }
 
+/// What comes on top of [`SHORTEST_PAUSE`].
 fn pause() -> Duration {
     let mut random = [0; 4];
     // Without randomness everybody waits for the longest pause, which does no harm.
     if aws_lc_rs::rand::fill(&mut random).is_err() {
-        return LONGEST_PAUSE;
+        return LONGEST_PAUSE - SHORTEST_PAUSE;
     }
     let share = f64::from(u32::from_be_bytes(random)) / f64::from(u32::MAX);
-    SHORTEST_PAUSE + (LONGEST_PAUSE - SHORTEST_PAUSE).mul_f64(share)
+    (LONGEST_PAUSE - SHORTEST_PAUSE).mul_f64(share)
 }
