@@ -103,6 +103,7 @@ async fn take_what_is_here(
     let item =
         Item { network, file, path: path.clone(), entries: BTreeSet::from([entry.clone()]), stamp: shared.stamp };
     parts.share(item, shared).await;
+    parts.save_library().await;
     let elapsed_ms = milliseconds(begin.elapsed());
     Downloaded { entry: entry.to_string(), file, path, already, fetched_bytes: 0, elapsed_ms, shares: Vec::new() }
 }
@@ -147,9 +148,11 @@ async fn carry_out(parts: &Arc<Parts>, network: NetworkId, running: &Running, sp
         }
     };
     parts.downloads.end(&file, &carrier, end);
+    // After a large file the disk takes its time, for which nobody needs to wait.
+    parts.save_library().await;
 }
 
-/// The file is complete and served: it is remembered, and the tracker told.
+/// The file is complete and served: the library takes it, and the tracker is told.
 async fn complete(parts: &Arc<Parts>, network: NetworkId, running: &Running, done: Done) -> Downloaded {
     let Done { shared, fetched_bytes, elapsed, shares } = done;
     let (file, path, entry) = (shared.file, shared.path.clone(), running.entry.to_string());

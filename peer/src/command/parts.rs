@@ -76,26 +76,23 @@ impl Parts {
     pub(crate) async fn save_library(&self) {
         if let Err(error) = self.with_library(Library::save).await {
             let path = self.dir.library();
-            let text = format!("What is shared could not be written to {}: {error}", path.display());
+            let text = format!(
+                "What is shared could not be written to {}, and will not all be shared again after a restart: {error}",
+                path.display()
+            );
             self.tell(Notice::Warning { text });
         }
     }
 
-    /// Shares a complete file now and after a restart. What else was at its path before is shared no more.
+    /// Shares a complete file now, and after a restart once the library is saved. What else was at its path before is
+    /// shared no more.
     pub(super) async fn share(&self, item: Item, shared: Shared) {
         let hashes = Arc::clone(&shared.hashes);
-        let path = item.path.clone();
-        let added = self.with_library(move |library| library.add(item, &hashes)).await;
-        match added {
-            Ok(Some(replaced)) => self.unshare(&BTreeSet::from([replaced])).await,
-            Ok(None) => {}
-            Err(error) => {
-                let text = format!("{} will not be shared again after a restart: {error}", path.display());
-                self.tell(Notice::Warning { text });
-            }
+        let replaced = self.library.add(item, hashes);
+        if let Some(replaced) = replaced {
+            self.unshare(&BTreeSet::from([replaced])).await;
         }
         self.serve(shared).await;
-        self.save_library().await;
     }
 
     /// Has the engine serve a file; it opens it, so this is off the reactor.

@@ -65,6 +65,7 @@ async fn enter(parts: &Parts, name: EntryName, shared: Shared) -> Result<Outcome
     let full = own_entry(&entry, &name)?;
     let entries = BTreeSet::from([full.clone()]);
     parts.share(Item { network, file, path: path.clone(), entries, stamp: shared.stamp }, shared).await;
+    parts.save_library().await;
     Ok(Outcome::Registered { entry: full.to_string(), name: name.to_string(), file, path, already })
 }
 

@@ -49,8 +49,8 @@ pub(crate) struct Dropped {
     pub(crate) why: String,
 }
 
-/// All items, and the downloads that are not to go on by themselves. Methods may be called from anywhere; changes last
-/// after [`Self::save`].
+/// All items, and the downloads that are not to go on by themselves. Methods may be called from anywhere; changes are in
+/// memory at once, and last after [`Self::save`].
 #[derive(Debug)]
 pub(crate) struct Library {
     path: PathBuf,
@@ -64,6 +64,8 @@ pub(crate) struct Library {
 struct State {
     items: BTreeMap<(NetworkId, PathBuf), Item>,
     cancelled: BTreeSet<FileId>,
+    /// Chunk hashes that are not on the disk yet.
+    unsaved: BTreeMap<FileId, Arc<ChunkHashes>>,
     /// Goes up with every change.
     changes: u64,
 }
@@ -134,16 +136,23 @@ impl Library {
     /// Whether an item is what it was: what the engine needs to serve it, or a sentence.
     pub(crate) fn check(&self, item: &Item) -> Result<Shared, String> {
         check_stamp(&item.path, &item.stamp)?;
-        let hashes = self.layers.load(&item.file).map_err(|error| format!("its chunk hashes are lost ({error})"))?;
-        Ok(Shared { file: item.file, path: item.path.clone(), stamp: item.stamp, hashes: Arc::new(hashes) })
+        let unsaved = self.state().unsaved.get(&item.file).cloned();
+        let hashes = match unsaved {
+            Some(hashes) => hashes,
+            None => match self.layers.load(&item.file) {
+                Ok(hashes) => Arc::new(hashes),
+                Err(error) => return Err(format!("its chunk hashes are lost ({error})")),
+            },
+        };
+        Ok(Shared { file: item.file, path: item.path.clone(), stamp: item.stamp, hashes })
     }
 
     /// Adds an item; one at the same path in the same network is replaced, or gets the new names where it is the same.
     /// The file that it was before is returned when no item names it any more.
-    pub(crate) fn add(&self, mut item: Item, hashes: &ChunkHashes) -> io::Result<Option<FileId>> {
-        self.layers.save(&item.file, hashes)?;
+    pub(crate) fn add(&self, mut item: Item, hashes: Arc<ChunkHashes>) -> Option<FileId> {
         let mut state = self.state();
         state.changes += 1;
+        state.unsaved.insert(item.file, hashes);
         state.cancelled.remove(&item.file);
         let (network, key) = (item.network, (item.network, item.path.clone()));
         let before = state.items.remove(&key).map(|before| {
@@ -153,7 +162,7 @@ impl Library {
             before.file
         });
         state.items.insert(key, item);
-        Ok(before.filter(|file| !state.names(network, file)))
+        before.filter(|file| !state.names(network, file))
     }
 
     /// Takes a name away from the items that have it; those without any name left are dropped. Gives the files that no
@@ -216,13 +225,19 @@ impl Library {
             return Ok(());
         }
         // The second lock is held for the copy only, and whoever holds it never asks for the first.
-        let (changes, stored) = {
+        let (changes, stored, layers) = {
             let state = self.state();
             let items = state.items.values().cloned().collect();
-            (state.changes, Stored { items, cancelled: state.cancelled.clone() })
+            (state.changes, Stored { items, cancelled: state.cancelled.clone() }, state.unsaved.clone())
         };
+        for (file, hashes) in &layers {
+            self.layers.save(file, hashes)?;
+        }
         stored.save(&self.path)?;
         *saved = changes;
+        // What was dropped and added again meanwhile is not saved.
+        let is_saved = |file, hashes| layers.get(file).is_some_and(|saved| Arc::ptr_eq(saved, hashes));
+        self.state().unsaved.retain(|file, hashes| !is_saved(file, hashes));
         Ok(())
     }
 
@@ -231,7 +246,11 @@ impl Library {
             let mut state = self.state();
             state.changes += 1;
             state.items.remove(&(item.network, item.path.clone()));
-            !state.items.values().any(|other| other.file == item.file)
+            let last = !state.items.values().any(|other| other.file == item.file);
+            if last {
+                state.unsaved.remove(&item.file);
+            }
+            last
         };
         if last {
             self.layers.remove(&item.file);

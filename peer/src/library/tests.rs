@@ -56,7 +56,7 @@ fn item(network: NetworkId, path: &Path, name: &str) -> (Item, ChunkHashes) {
 fn add(library: &Library, network: NetworkId, path: &Path, name: &str) -> FileId {
     let (item, hashes) = item(network, path, name);
     let file = item.file;
-    library.add(item, &hashes).unwrap();
+    library.add(item, Arc::new(hashes));
     library.save().unwrap();
     file
 }
@@ -178,9 +178,11 @@ fn unsaved_changes_are_written_once_by_all_who_wait() {
     let path = setup.write("a", b"a");
     let library = setup.load();
     let (item, hashes) = item(HERE, &path, "ann/a");
-    library.add(item, &hashes).unwrap();
+    library.add(item, Arc::new(hashes));
+    assert_eq!(library.restore(HERE).0.len(), 1, "in memory it is there at once");
     assert!(setup.load().items(HERE).is_empty());
     library.save().unwrap();
+    assert_eq!(library.restore(HERE).0.len(), 1);
     let written = std::fs::metadata(setup.dir.library()).unwrap();
     library.save().unwrap();
     assert_eq!(Stamp::of(&std::fs::metadata(setup.dir.library()).unwrap()), Stamp::of(&written), "nothing new");
@@ -212,7 +214,7 @@ fn a_new_file_at_an_old_path_replaces_the_old_one() {
     let old = add(&library, HERE, &path, "ann/a");
     std::fs::write(&path, "newer").unwrap();
     let (item, hashes) = item(HERE, &path, "ann/b");
-    assert_eq!(library.add(item, &hashes).unwrap(), Some(old));
+    assert_eq!(library.add(item, Arc::new(hashes)), Some(old));
     assert_eq!(library.items(HERE).len(), 1);
     assert_eq!(library.items(HERE)[0].entries, BTreeSet::from([entry("ann/b")]));
 }
