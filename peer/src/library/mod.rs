@@ -236,8 +236,7 @@ impl Library {
         stored.save(&self.path)?;
         *saved = changes;
         // What was dropped and added again meanwhile is not saved.
-        let is_saved = |file, hashes| layers.get(file).is_some_and(|saved| Arc::ptr_eq(saved, hashes));
-        self.state().unsaved.retain(|file, hashes| !is_saved(file, hashes));
+        self.state().unsaved.retain(|file, hashes| !layers.get(file).is_some_and(|saved| Arc::ptr_eq(saved, hashes)));
         Ok(())
     }
 

@@ -274,6 +274,17 @@ impl Peer {
         Running::start(&self.spec.socket(), command, COMMAND_LIMIT).expect("the peer takes a command")
     }
 
+    /// Starts a download and hangs up when it goes: it goes on alone.
+    ///
+    /// # Panics
+    /// When it does not begin.
+    #[track_caller]
+    pub fn start_download_alone(&self, entry: &str, output: Option<&Path>) {
+        let mut running = self.start(&download(entry, output));
+        let update = running.next_update().expect("the peer answers");
+        assert!(update.is_some(), "the download of {entry} ended before it began");
+    }
+
     /// Runs a command through its local API.
     ///
     /// # Panics

@@ -82,7 +82,7 @@ fn a_download_goes_on_when_its_asker_hangs_up_and_when_its_peer_starts_again() {
     let content = Content::random(3, 8 * MIB);
     let seeder = slow_seeder(&cluster, content);
     let mut downloader = cluster.peer("ben").serve();
-    drop(downloader.start(&download("film.bin", None)));
+    downloader.start_download_alone("film.bin", None);
     wait_until(SOON, "half of it to come", || seeder.status().uploaded_bytes > content.length() / 2);
     let spec = downloader.spec().clone();
     downloader.kill();

@@ -59,7 +59,7 @@ fn the_words_of_earlier_systems_do_too() {
     let cluster = Cluster::start();
     let seeder = cluster.peer("ann").serve();
     let path = cluster.file("film.bin", Content::random(3, MIB));
-    let input = format!("OP_R {}\nOP_LST\nL\nOP_LOC film.bin\nS film\nOP_Q\n", path.display());
+    let input = format!("OP_R {}\nOP_LST\nls\nOP_LOC film.bin\nS film\nOP_Q\n", path.display());
     let ran = seeder.spec().run_pipe(&input).succeeded();
     assert!(ran.stdout.matches("film.bin").count() >= 4, "{}", ran.stdout);
     assert!(seeder.status().connected, "the shell of a running peer ends alone");

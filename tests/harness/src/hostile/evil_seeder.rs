@@ -183,7 +183,6 @@ fn serve(tcp: TcpStream, shared: &Shared) -> io::Result<()> {
                 *before += 1;
                 answer(&mut peer, shared, conversation, chunk, *before)?;
             }
-            Message::Ping { token } => peer.send(&Message::Pong { token })?,
             Message::Bye { .. } => return Ok(()),
             _ => {}
         }

@@ -30,7 +30,7 @@ impl RawPeer {
     /// Says hello and hears it.
     pub fn greet(&mut self, network: NetworkId, port: u16) -> io::Result<()> {
         self.send(&Message::Hello { version: VERSION, network, port })?;
-        match self.receive()? {
+        match self.next()? {
             Message::Hello { .. } => Ok(()),
             other => Err(io::Error::other(format!("{other:?} instead of hello"))),
         }
@@ -48,8 +48,18 @@ impl RawPeer {
         self.secure.send_raw(&frame)
     }
 
-    /// The next message; the bytes after a [`Message::Piece`] are for [`Secure::receive_raw`].
+    /// The next message but for pings, which are answered; the bytes after a [`Message::Piece`] are for
+    /// [`Secure::receive_raw`].
     pub fn receive(&mut self) -> io::Result<Message> {
+        loop {
+            match self.next()? {
+                Message::Ping { token } => self.send(&Message::Pong { token })?,
+                message => return Ok(message),
+            }
+        }
+    }
+
+    fn next(&mut self) -> io::Result<Message> {
         let body = self.secure.receive_frame(MAX_PEER_FRAME)?;
         Message::decode(&body).map_err(io::Error::other)
     }

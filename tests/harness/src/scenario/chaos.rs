@@ -4,7 +4,7 @@ use super::kills::seeders;
 use super::{Findings, MIB, STEP_LIMIT, Scale};
 use crate::cluster::ClusterConfig;
 use crate::content::{Content, Dice};
-use crate::peer::{Peer, download};
+use crate::peer::Peer;
 use crate::wait::{holds_for, wait_until};
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ pub(super) fn chaos(scale: Scale) -> Findings {
     let mut seeders = seeders(&cluster, content, SEEDERS, Some((scale.size / 20).max(MIB)));
     let mut downloader = cluster.peer("downloader").serve();
     let output = cluster.out(ENTRY);
-    // Hangs up at once: the download goes on without us, and after each restart by itself.
-    drop(downloader.start(&download(ENTRY, Some(&output))));
+    // It goes on without us, and after each restart by itself.
+    downloader.start_download_alone(ENTRY, Some(&output));
     wait_until(STEP_LIMIT, "the download to begin", || downloader.status().downloaded_bytes > 0);
     let mut dice = Dice::new(scale.size);
     let mut kills = [0_f64; 3];

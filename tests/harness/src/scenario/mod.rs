@@ -24,8 +24,8 @@ pub use sizes::send_sizes;
 pub const MIB: u64 = 1 << 20;
 /// No process may have more resident at any size of file.
 pub const MEMORY_LIMIT: u64 = 100 * MIB;
-/// How long any one step may take on a busy machine, a large transfer included.
-pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(600);
+/// How long any one step may take on a busy machine.
+pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(100);
 
 /// How much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
