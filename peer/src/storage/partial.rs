@@ -20,6 +20,9 @@ use super::{SEGMENT, sync_parent};
 
 /// The schema of `meta.json`.
 const SCHEMA: u32 = 1;
+/// Bytes written at once. Writes of 1 MiB in random order took 1.3 to 8 times as long (ext4, Linux 6.18, 1 GiB: 0.60 to
+/// 2.7 s where these took 0.25 to 0.56 s): the page cache then looks for a folio of that size for each.
+const WRITE: usize = 256 << 10;
 /// The most that is read of a `meta.json`.
 const MAX_META: u64 = 64 << 10;
 
@@ -124,7 +127,10 @@ impl Partial {
 
     /// Writes bytes of the file at their place.
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.data.write_all_at(bytes, offset)
+        for (number, part) in bytes.chunks(WRITE).enumerate() {
+            self.data.write_all_at(part, offset + (number * WRITE) as u64)?;
+        }
+        Ok(())
     }
 
     /// The file itself, for reading.
