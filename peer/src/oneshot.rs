@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use common::wire::tracker::Welcome;
 use tokio::sync::mpsc;
 
 use crate::api::ApiClient;
@@ -12,8 +13,9 @@ use crate::backend::{Backend, Names, Notices};
 use crate::command::{Command, Failure, FailureKind, Outcome, Update, hash_file};
 use crate::config::Config;
 use crate::host::{Host, Peer, StartFailure};
-use crate::shell::render::{self, Detail, Printed};
-use crate::shell::{Ended, Job, Printing, Sink as _, Stay, Streams, execute};
+use crate::notice::Notice;
+use crate::shell::render::{self, Format, Printed};
+use crate::shell::{Ended, Job, News, Printing, Sink as _, Stay, Streams, execute};
 use crate::signals::Signals;
 use crate::tasks::Tasks;
 
@@ -41,7 +43,7 @@ impl Run<'_> {
     /// Runs the commands to their end; gives the exit code.
     pub(crate) async fn job(&mut self, job: Job) -> io::Result<u8> {
         if job.commands.iter().all(|command| matches!(command, Command::Hash { .. })) {
-            return self.commands(&FilesOnly, &job.commands).await.map(|(code, _any)| code);
+            return self.commands(&FilesOnly, None, &job.commands).await.map(|(code, _any)| code);
         }
         if let Some(failure) = self.needs_running_peer(&job.commands).await {
             return self.fail(&failure);
@@ -51,7 +53,7 @@ impl Run<'_> {
                 if let Err(failure) = self.check_running(&client).await {
                     return self.fail(&failure);
                 }
-                self.commands(&client, &job.commands).await.map(|(code, _any)| code)
+                self.commands(&client, None, &job.commands).await.map(|(code, _any)| code)
             }
             Ok(Peer::Here(host)) => {
                 let code = self.as_host(&host, &job).await;
@@ -63,29 +65,65 @@ impl Run<'_> {
     }
 
     async fn as_host(&mut self, host: &Host, job: &Job) -> io::Result<u8> {
-        let connected = tokio::select! {
-            connected = host.app.wait_connected(TRACKER_PATIENCE) => connected,
-            _ = self.signals.next() => return Ok(FailureKind::Cancelled.exit_code()),
+        let mut notices = Notices::Here(host.app.notices());
+        let Some(connected) = self.connect(host, &mut notices, TRACKER_PATIENCE).await? else {
+            return Ok(FailureKind::Cancelled.exit_code());
         };
         if let Err(failure) = connected
             && job.commands.iter().any(|command| !matches!(command, Command::Status))
         {
             return self.fail(&failure);
         }
-        let (code, any_done) = self.commands(&host.app, &job.commands).await?;
+        let (code, any_done) = self.commands(&host.app, Some(&mut notices), &job.commands).await?;
         if job.stay == Stay::Seed && any_done {
-            self.seed(&host.app).await?;
+            self.streams.print(&[Printed::Talk("Seeding until Ctrl-C.".to_owned())])?;
+            self.stay(host, &mut notices).await?;
         }
         Ok(code)
     }
 
+    /// Waits until a peer of this process is on the network, and prints its notices meanwhile; `None` when a signal came
+    /// before.
+    pub(crate) async fn connect(
+        &mut self,
+        host: &Host,
+        notices: &mut Notices,
+        patience: Duration,
+    ) -> io::Result<Option<Result<Welcome, Failure>>> {
+        let mut connecting = std::pin::pin!(host.app.wait_connected(patience));
+        let connected = loop {
+            tokio::select! {
+                biased;
+                Some(notice) = notices.next() => self.notice(&notice)?,
+                connected = &mut connecting => break connected,
+                _ = self.signals.next() => return Ok(None),
+            }
+        };
+        // What led to it was told before, and is there already.
+        while let Ok(Some(notice)) = tokio::time::timeout(Duration::ZERO, notices.next()).await {
+            self.notice(&notice)?;
+        }
+        Ok(Some(connected))
+    }
+
     /// One after the other, until a signal says to stop. Gives the exit code, and whether any of them went well.
-    async fn commands<B: Backend>(&mut self, backend: &B, commands: &[Command]) -> io::Result<(u8, bool)> {
-        let (mut code, mut any_done) = (0, false);
+    /// The notices are those of a peer that runs for this alone.
+    async fn commands<B: Backend>(
+        &mut self,
+        backend: &B,
+        notices: Option<&mut Notices>,
+        commands: &[Command],
+    ) -> io::Result<(u8, bool)> {
+        let (mut code, mut any_done, mut notices) = (0, false, notices);
         for command in commands {
-            match self.command(backend, command).await? {
+            let news = match &mut notices {
+                Some(notices) => News::All(notices),
+                None => News::of(backend, command).await,
+            };
+            match self.command(backend, command, news).await? {
                 Some(Ok(_)) => any_done = true,
                 Some(Err(failure)) if failure.kind == FailureKind::Cancelled => {
+                    self.streams.print(&[Printed::Hint("the same command goes on with it".to_owned())])?;
                     return Ok((failure.kind.exit_code(), false));
                 }
                 Some(Err(failure)) if code == 0 => code = failure.kind.exit_code(),
@@ -97,8 +135,13 @@ impl Run<'_> {
     }
 
     /// `None` when a signal ended it before its end.
-    async fn command<B: Backend>(&mut self, backend: &B, command: &Command) -> io::Result<Option<Ended>> {
-        let mut running = std::pin::pin!(execute(backend, command.clone(), &mut self.streams, self.printing));
+    async fn command<B: Backend>(
+        &mut self,
+        backend: &B,
+        command: &Command,
+        news: News<'_>,
+    ) -> io::Result<Option<Ended>> {
+        let mut running = std::pin::pin!(execute(backend, command.clone(), news, &mut self.streams, self.printing));
         tokio::select! {
             ended = &mut running => return ended.map(Some),
             _ = self.signals.next() => {}
@@ -121,20 +164,23 @@ impl Run<'_> {
         }
     }
 
-    /// Stays until a signal comes or `peer stop` is called.
-    async fn seed(&mut self, app: &App) -> io::Result<()> {
-        let mut notices = Backend::notices(app).await.map_err(|failure| io::Error::other(failure.text))?;
-        self.streams.print(&[Printed::Talk("Seeding until Ctrl-C.".to_owned())])?;
+    /// Prints notices until a signal comes or `peer stop` is called.
+    async fn stay(&mut self, host: &Host, notices: &mut Notices) -> io::Result<()> {
         loop {
             tokio::select! {
                 _ = self.signals.next() => return Ok(()),
-                () = app.stop_requested() => return Ok(()),
+                () = host.app.stop_requested() => return Ok(()),
                 notice = notices.next() => match notice {
-                    Some(notice) => self.streams.print(&render::notice(&notice, self.notice_detail()))?,
+                    Some(notice) => self.notice(&notice)?,
                     None => return Ok(()),
                 },
             }
         }
+    }
+
+    fn notice(&mut self, notice: &Notice) -> io::Result<()> {
+        // Each chunk of what others download through this peer is a detail, terminal or not.
+        self.streams.print(&render::notice(notice, self.config.detail))
     }
 
     /// Seeds, and answers the other commands of the DIR, until a signal comes or `peer stop` is called.
@@ -151,38 +197,27 @@ impl Run<'_> {
     }
 
     async fn serve_as(&mut self, host: &Host) -> io::Result<u8> {
-        let mut notices = Backend::notices(&host.app).await.map_err(|failure| io::Error::other(failure.text))?;
-        let connected = tokio::select! {
-            connected = host.app.wait_connected(TRACKER_PATIENCE) => connected,
-            _ = self.signals.next() => return Ok(0),
-        };
-        match connected {
-            Ok(_) => {}
+        let mut notices = Notices::Here(host.app.notices());
+        match self.connect(host, &mut notices, TRACKER_PATIENCE).await? {
+            Some(Ok(_)) => {}
             // It may come yet; the notices say when.
-            Err(failure) if failure.kind == FailureKind::NoTracker => {
-                self.streams.print(&render::failure(&failure, render::Format::Text))?;
+            Some(Err(failure)) if failure.kind == FailureKind::NoTracker => {
+                self.streams.print(&render::failure(&failure, Format::Text))?;
             }
-            Err(failure) => return self.fail(&failure),
+            Some(Err(failure)) => return self.fail(&failure),
+            None => return Ok(0),
         }
         self.streams.print(&[Printed::Data(self.ready_line(&host.app))])?;
-        loop {
-            tokio::select! {
-                _ = self.signals.next() => return Ok(0),
-                () = host.app.stop_requested() => return Ok(0),
-                notice = notices.next() => match notice {
-                    Some(notice) => self.streams.print(&render::notice(&notice, self.notice_detail()))?,
-                    None => return Ok(0),
-                },
-            }
-        }
+        self.stay(host, &mut notices).await?;
+        Ok(0)
     }
 
     fn ready_line(&self, app: &App) -> String {
         let (name, listen, tracker) = (app.name(), app.local_addr(), app.tracker());
         let dir = app.dir().root().display();
         match self.printing.format {
-            render::Format::Text => format!("Ready: {name} listens at {listen}, tracker {tracker}, directory {dir}"),
-            render::Format::Json => {
+            Format::Text => format!("Ready: {name} listens at {listen}, tracker {tracker}, directory {dir}"),
+            Format::Json => {
                 let ready = serde_json::json!({
                     "name": name,
                     "listen": listen,
@@ -192,14 +227,6 @@ impl Run<'_> {
                 });
                 serde_json::json!({ "ready": ready }).to_string()
             }
-        }
-    }
-
-    /// Each chunk of what others download through this peer is a detail, terminal or not.
-    const fn notice_detail(&self) -> Detail {
-        match self.config.detail {
-            Detail::Full => Detail::Full,
-            Detail::Brief | Detail::Chunks => Detail::Brief,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::io::BufReader;
 
 use crate::api::ApiClient;
 use crate::app::Unfinished;
-use crate::backend::Backend;
+use crate::backend::{Backend, Notices};
 use crate::cli::{self, Cli, CliVerb, DEFAULT_WAIT_SECS, Environment, NotACommand};
 use crate::command::{Failure, FailureKind};
 use crate::config::{Colours, Config};
@@ -17,7 +17,7 @@ use crate::demo;
 use crate::host::{Host, Peer};
 use crate::logging::Log;
 use crate::oneshot::{Run, TRACKER_PATIENCE};
-use crate::shell::interactive::{self, Afterwards, Left, Setup};
+use crate::shell::interactive::{self, Afterwards, Left, Setup, Shell};
 use crate::shell::render::{self, Detail, Format, Printed};
 use crate::shell::{Printing, Sink as _, Streams, Surroundings, job, pipe};
 use crate::signals::Signals;
@@ -108,7 +108,7 @@ async fn shell(run: &mut Run<'_>, log: &Log) -> io::Result<u8> {
             if let Err(failure) = run.check_running(&client).await {
                 return run.fail(&failure);
             }
-            if interactive { prompt_there(run, client, log).await } else { pipe(run, &client).await }
+            if interactive { prompt_there(run, client, log).await } else { pipe(run, &client, None).await }
         }
         Peer::Here(host) => {
             let code = if interactive { prompt_here(run, &host, log).await } else { pipe_here(run, &host).await };
@@ -119,40 +119,33 @@ async fn shell(run: &mut Run<'_>, log: &Log) -> io::Result<u8> {
 }
 
 async fn pipe_here(run: &mut Run<'_>, host: &Host) -> io::Result<u8> {
-    let connected = tokio::select! {
-        connected = host.app.wait_connected(TRACKER_PATIENCE) => connected,
-        _ = run.signals.next() => return Ok(FailureKind::Cancelled.exit_code()),
-    };
-    match connected {
-        Ok(_) => pipe(run, &host.app).await,
-        Err(failure) => run.fail(&failure),
+    let mut notices = Notices::Here(host.app.notices());
+    match run.connect(host, &mut notices, TRACKER_PATIENCE).await? {
+        Some(Ok(_)) => pipe(run, &host.app, Some(&mut notices)).await,
+        Some(Err(failure)) => run.fail(&failure),
+        None => Ok(FailureKind::Cancelled.exit_code()),
     }
 }
 
-async fn pipe<B: Backend>(run: &mut Run<'_>, backend: &B) -> io::Result<u8> {
+async fn pipe<B: Backend>(run: &mut Run<'_>, backend: &B, notices: Option<&mut Notices>) -> io::Result<u8> {
     let surroundings = Surroundings { wait: Some(DEFAULT_WAIT_SECS), home: run.config.home.clone() };
     let input = BufReader::new(tokio::io::stdin());
     let code = tokio::select! {
-        code = pipe::run(input, backend, &surroundings, run.printing, &mut run.streams) => Some(code),
+        code = pipe::run(input, backend, notices, &surroundings, run.printing, &mut run.streams) => Some(code),
         _ = run.signals.next() => None,
         () = backend.ended() => None,
     };
-    match code {
-        Some(code) => code,
-        None => {
-            run.streams.end_progress();
-            Ok(FailureKind::Cancelled.exit_code())
-        }
+    if let Some(code) = code {
+        return code;
     }
+    run.streams.end_progress();
+    run.fail(&Failure::new(FailureKind::Cancelled, "interrupted; what has come of a download is kept"))
 }
 
 async fn prompt_here(run: &mut Run<'_>, host: &Host, log: &Log) -> io::Result<u8> {
-    let connected = tokio::select! {
-        connected = host.app.wait_connected(GREETING_PATIENCE) => connected,
-        _ = run.signals.next() => return Ok(FailureKind::Cancelled.exit_code()),
-    };
-    let greeting = match connected {
-        Ok(welcome) => {
+    let mut notices = Notices::Here(host.app.notices());
+    let greeting = match run.connect(host, &mut notices, GREETING_PATIENCE).await? {
+        Some(Ok(welcome)) => {
             let others = match welcome.peers {
                 0 | 1 => "nobody else is online".to_owned(),
                 2 => "1 other peer is online".to_owned(),
@@ -160,22 +153,24 @@ async fn prompt_here(run: &mut Run<'_>, host: &Host, log: &Log) -> io::Result<u8
             };
             vec![Printed::Talk(format!("You are {} on {}; {others}.", welcome.name, host.app.tracker()))]
         }
-        Err(failure) if failure.kind == FailureKind::NoTracker => {
+        Some(Err(failure)) if failure.kind == FailureKind::NoTracker => {
             let mut lines = render::failure(&failure, Format::Text);
             lines.push(Printed::Talk("It is tried again and again; what needs no tracker works meanwhile.".to_owned()));
             lines
         }
-        Err(failure) => return run.fail(&failure),
+        Some(Err(failure)) => return run.fail(&failure),
+        None => return Ok(FailureKind::Cancelled.exit_code()),
     };
     let setup = setup(run, greeting, &host.app.name(), Afterwards::Kept);
-    let left = interactive::run(host.app.clone(), setup, &mut run.signals, log, &run.tasks).await?;
+    let shell = Shell { backend: host.app.clone(), notices, setup };
+    let left = interactive::run(shell, &mut run.signals, log, &run.tasks).await?;
     Ok(exit_code(left))
 }
 
 async fn prompt_there(run: &mut Run<'_>, client: ApiClient, log: &Log) -> io::Result<u8> {
-    let status = match client.status().await {
-        Ok(status) => status,
-        Err(failure) => return run.fail(&failure),
+    let (status, notices) = match tokio::join!(client.status(), client.notices()) {
+        (Ok(status), Ok(notices)) => (status, notices),
+        (Err(failure), _) | (_, Err(failure)) => return run.fail(&failure),
     };
     let greeting = vec![Printed::Talk(format!(
         "This is another shell on the peer that runs on {}: {} on {}.",
@@ -184,7 +179,8 @@ async fn prompt_there(run: &mut Run<'_>, client: ApiClient, log: &Log) -> io::Re
         status.tracker
     ))];
     let setup = setup(run, greeting, &status.name, Afterwards::GoOn);
-    let left = interactive::run(client, setup, &mut run.signals, log, &run.tasks).await?;
+    let shell = Shell { backend: client, notices, setup };
+    let left = interactive::run(shell, &mut run.signals, log, &run.tasks).await?;
     Ok(exit_code(left))
 }
 

@@ -6,16 +6,17 @@ mod report;
 mod scratch;
 mod stage;
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use self::report::Report;
+use self::report::{Paint, Report};
 use self::scratch::Scratch;
 use self::stage::Stage;
 use crate::cli::DemoArgs;
 use crate::command::{Command, Downloaded, Failure, FailureKind, Outcome, Progress, Update, hash_file};
+use crate::config::Colours;
 use crate::oneshot::Run;
 use crate::shell::render::{self, Format, Printed};
 use crate::shell::{Sink as _, Streams};
@@ -40,7 +41,9 @@ pub(crate) async fn run(arguments: DemoArgs, run: &mut Run<'_>) -> io::Result<u8
     let mut stage = Stage::new(scratch);
     let ended = {
         let (streams, signals) = (&mut run.streams, &mut run.signals);
-        let mut lines = Lines { streams, format: run.printing.format };
+        let coloured = io::stdout().is_terminal() && run.config.colours == Colours::OnTerminal;
+        let paint = if coloured { Paint::Coloured } else { Paint::Plain };
+        let mut lines = Lines { streams, format: run.printing.format, paint };
         tokio::select! {
             ended = Box::pin(play(arguments, &mut stage, &mut lines)) => ended,
             _ = signals.next() => Err(Failure::new(FailureKind::Cancelled, "the demo was cancelled").into()),
@@ -78,6 +81,7 @@ impl From<io::Error> for Stopped {
 struct Lines<'a> {
     streams: &'a mut Streams,
     format: Format,
+    paint: Paint,
 }
 
 impl Lines<'_> {
@@ -87,34 +91,37 @@ impl Lines<'_> {
             Format::Json => Ok(()),
         }
     }
+
+    fn tell(&mut self, label: &str, text: impl std::fmt::Display) -> io::Result<()> {
+        self.say(format!("  {} {text}", report::label(label, self.paint)))
+    }
 }
 
 async fn play(arguments: DemoArgs, stage: &mut Stage, lines: &mut Lines<'_>) -> Result<(), Stopped> {
     let size = render::bytes(arguments.size);
     let seeders = if arguments.seeders == 1 { "1 seeder".to_owned() } else { format!("{} seeders", arguments.seeders) };
-    lines.say(format!("A file of {size}, {seeders} and a downloader, all on this machine, over real sockets."))?;
+    lines.say(format!("A tracker, {seeders} and a downloader on this machine, over real sockets."))?;
     lines.say("")?;
 
     let made = Instant::now();
     let source = stage.path(NAME);
     file::make(&source, arguments.size).await?;
-    lines.say(format!("  {:<10} {NAME}, random bytes, made in {}", "file", seconds(made)))?;
+    lines.tell("file", format_args!("{NAME}, {size} of random bytes, made in {}", seconds(made)))?;
 
     let tracker = stage.start_tracker().await?;
-    lines.say(format!("  {:<10} {}, key {}", "tracker", tracker.address, tracker.fingerprint))?;
+    lines.tell("tracker", format_args!("{}, key {}", tracker.address, tracker.fingerprint))?;
 
     let registered = Instant::now();
     for seeder in stage.start_seeders(usize::from(arguments.seeders), &source, NAME).await? {
-        lines.say(format!("  {:<10} at {}, registered {NAME}", seeder.name, seeder.address))?;
+        lines.tell(&seeder.name, format_args!("{}, registered {NAME}", seeder.address))?;
     }
-    lines.say(format!("  {:<10} {NAME} by {seeders} in {}", "hashed", seconds(registered)))?;
-    lines.say("")?;
+    lines.tell("", format_args!("all of them hashed it first, in {}", seconds(registered)))?;
 
     let download = download(stage, lines).await?;
     let (source, result) = tokio::join!(check(&source), check(&download.path));
     let report = Report::new(stage.names(), &download, source?, result?);
     match lines.format {
-        Format::Text => report.lines().into_iter().try_for_each(|line| lines.say(line))?,
+        Format::Text => report.lines(lines.paint).into_iter().try_for_each(|line| lines.say(line))?,
         Format::Json => lines.streams.print(&[Printed::Data(report.json())])?,
     }
     report.verdict().map_err(Stopped::Failed)
@@ -122,6 +129,8 @@ async fn play(arguments: DemoArgs, stage: &mut Stage, lines: &mut Lines<'_>) -> 
 
 async fn download(stage: &mut Stage, lines: &mut Lines<'_>) -> Result<Downloaded, Stopped> {
     let downloader = stage.start_downloader().await?;
+    lines.tell(&downloader.name(), format_args!("{}, download it from all at once", downloader.local_addr()))?;
+    lines.say("")?;
     let (updates, mut incoming) = mpsc::channel(QUEUE);
     let command = Command::Download { entry: NAME.to_owned(), output: None, wait_secs: Some(WAIT_SECS) };
     let mut running = std::pin::pin!(downloader.run(command, updates));
@@ -137,6 +146,9 @@ async fn download(stage: &mut Stage, lines: &mut Lines<'_>) -> Result<Downloaded
         }
     };
     lines.streams.end_progress();
+    if told > 0 {
+        lines.say("")?;
+    }
     match ended? {
         Outcome::Downloaded(download) => Ok(download),
         other => unreachable!("a download ended in {other:?}"),
@@ -152,7 +164,7 @@ fn show(progress: &Progress, told: &mut u64, lines: &mut Lines<'_>) -> io::Resul
     let step = (progress.bytes * 100).checked_div(progress.bytes_total).unwrap_or(0) / LINE_EVERY;
     if step > *told {
         *told = step;
-        lines.say(format!("  {}", render::progress_details(progress)))?;
+        lines.say(format!("  {:<9} {}", "", render::progress_details(progress)))?;
     }
     Ok(())
 }

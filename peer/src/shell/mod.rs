@@ -7,6 +7,6 @@ pub(crate) mod pipe;
 pub(crate) mod render;
 mod streams;
 
-pub(crate) use self::execute::{Ended, Printing, Sink, execute};
+pub(crate) use self::execute::{Ended, News, Printing, Sink, execute};
 pub(crate) use self::parse::{Job, Stay, Surroundings, job};
 pub(crate) use self::streams::Streams;

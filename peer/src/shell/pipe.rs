@@ -5,10 +5,10 @@ use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 
-use super::execute::{Printing, Sink, execute};
+use super::execute::{News, Printing, Sink, execute};
 use super::parse::{Asked, Surroundings, parse_line};
 use super::render::{self, Format, Printed};
-use crate::backend::Backend;
+use crate::backend::{Backend, Notices};
 use crate::command::{Failure, FailureKind, Outcome};
 
 /// Most bytes of a line.
@@ -17,16 +17,17 @@ const MAX_LINE: usize = 64 << 10;
 const MIXED: u8 = 1;
 
 /// Runs the commands that `input` brings until it ends or one says to leave. Gives the exit code: 0 where all went well,
-/// that of the failures where they were all of one kind, else 1. An error means that input cannot be read, or that nobody
-/// reads what is printed.
+/// that of the failures where they were all of one kind, else 1. The notices are those of a peer that runs for this
+/// alone. An error means that input cannot be read, or that nobody reads what is printed.
 pub(crate) async fn run<B: Backend>(
     input: impl AsyncBufRead + Unpin,
     backend: &B,
+    notices: Option<&mut Notices>,
     surroundings: &Surroundings,
     printing: Printing,
     sink: &mut impl Sink,
 ) -> io::Result<u8> {
-    let mut input = input;
+    let (mut input, mut notices) = (input, notices);
     let mut codes = BTreeSet::new();
     loop {
         let asked = match read_line(&mut input).await? {
@@ -50,7 +51,11 @@ pub(crate) async fn run<B: Backend>(
             Ok(Asked::Run(job)) => {
                 let format = if job.json { Format::Json } else { printing.format };
                 for command in job.commands {
-                    match execute(backend, command, sink, Printing { format, ..printing }).await? {
+                    let news = match &mut notices {
+                        Some(notices) => News::All(notices),
+                        None => News::of(backend, &command).await,
+                    };
+                    match execute(backend, command, news, sink, Printing { format, ..printing }).await? {
                         Ok(Outcome::Stopping) => return Ok(exit_code(&codes)),
                         Ok(_) => {}
                         Err(failure) => drop(codes.insert(failure.kind.exit_code())),
@@ -152,7 +157,7 @@ mod tests {
         let mut streams = Streams::plain(data.clone(), talk.clone());
         let surroundings = Surroundings { wait: Some(30), home: None };
         let printing = Printing { format: Format::Text, detail: Detail::Chunks };
-        let code = run(input.as_ref(), &fake, &surroundings, printing, &mut streams).await.unwrap();
+        let code = run(input.as_ref(), &fake, None, &surroundings, printing, &mut streams).await.unwrap();
         Ran { code, data: data.text(), talk: talk.text(), seen: fake.seen() }
     }
 

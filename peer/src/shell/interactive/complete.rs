@@ -1,5 +1,6 @@
 //! Completion: what may stand where the cursor is.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +11,7 @@ use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
 use super::super::render::visible;
+use super::screen::{Epoch, Search};
 use crate::backend::Names;
 use crate::cli;
 
@@ -25,14 +27,23 @@ pub(super) enum LineKind {
     Entry,
 }
 
+/// Most candidates that are shown; the line editor cannot take more than 65,535.
+const MAX_CANDIDATES: usize = 1000;
+
 /// What is completed, and what was seen of the line; shared with the line editor.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Completion {
     known: Arc<Mutex<(LineKind, Names)>>,
     line_is_empty: Arc<AtomicBool>,
+    epoch: Epoch,
 }
 
 impl Completion {
+    /// Nothing is known yet.
+    pub(super) fn new(epoch: Epoch) -> Self {
+        Self { epoch, ..Self::default() }
+    }
+
     /// What the next line is, and what there is.
     pub(super) fn prepare(&self, kind: LineKind, names: Names) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (kind, names);
@@ -152,7 +163,13 @@ impl Completer for Completion {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, position: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        self.candidates(line, position)
+        let (start, mut candidates) = self.candidates(line, position)?;
+        candidates.truncate(MAX_CANDIDATES);
+        if candidates.len() > 1 {
+            // They are about to be listed, between the progress and the prompt.
+            self.epoch.scrolled();
+        }
+        Ok((start, candidates))
     }
 }
 
@@ -166,7 +183,13 @@ impl Hinter for Completion {
     }
 }
 
-impl Highlighter for Completion {}
+impl Highlighter for Completion {
+    /// Changes nothing; it tells when a search in the history begins and ends, during which nothing is printed.
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, default: bool) -> Cow<'b, str> {
+        self.epoch.search(if default { Search::Over } else { Search::On });
+        Cow::Borrowed(prompt)
+    }
+}
 impl Validator for Completion {}
 impl Helper for Completion {}
 

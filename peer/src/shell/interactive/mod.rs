@@ -4,7 +4,7 @@ mod complete;
 mod prompt;
 mod screen;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use self::complete::LineKind;
 use self::prompt::{Answer, Prompt, Question};
 use self::screen::Screen;
-use super::execute::{Ended, Printing, execute};
+use super::execute::{Ended, News, Printing, bare_name, execute};
 use super::parse::{Asked, Bare, Surroundings, absolute, parse_line};
 use super::render::{self, Format, Printed};
-use crate::backend::Backend;
+use crate::backend::{Backend, Notices};
 use crate::command::{Command, Failure, FailureKind, Outcome};
 use crate::config::Colours;
 use crate::logging::Log;
@@ -32,6 +32,10 @@ use crate::tasks::Tasks;
 const MAX_DOWNLOADS: usize = 256;
 /// How long the prompt waits for a download: most small files are there before.
 const GRACE: Duration = Duration::from_millis(300);
+
+/// Downloads of an earlier run begin when the tracker has answered: how often, and how many times, to look for them.
+const RESUME_LOOK: Duration = Duration::from_millis(250);
+const RESUME_LOOKS: u32 = 40;
 
 /// What a shell is made from.
 #[derive(Debug)]
@@ -72,19 +76,30 @@ pub(crate) enum Left {
     PeerEnded,
 }
 
+/// A shell that can run.
+#[derive(Debug)]
+pub(crate) struct Shell<B> {
+    /// What it acts through.
+    pub(crate) backend: B,
+    /// What that tells by itself.
+    pub(crate) notices: Notices,
+    /// The rest.
+    pub(crate) setup: Setup,
+}
+
 /// Reads and runs commands at the terminal until the user leaves, a signal comes or the peer ends.
 pub(crate) async fn run<B: Backend>(
-    backend: B,
-    setup: Setup,
+    shell: Shell<B>,
     signals: &mut Signals,
     log: &Log,
     tasks: &Tasks,
 ) -> io::Result<Left> {
+    let Shell { backend, notices, setup } = shell;
     let (prompt, screen) = Prompt::start(&setup.history, setup.colours)?;
     let for_log = screen.clone();
     log.send_to(move |line| for_log.log(line));
     let tasks = tasks.child();
-    let mut shell = Shell {
+    let mut shell = Running {
         prompt,
         screen,
         setup,
@@ -94,7 +109,7 @@ pub(crate) async fn run<B: Backend>(
         own: Own::default(),
         last_list: Vec::new(),
     };
-    let left = shell.run(signals).await;
+    let left = shell.run(notices, signals).await;
     shell.say_what_goes_on().await;
     shell.screen.flush().await;
     log.send_to_stderr();
@@ -103,7 +118,7 @@ pub(crate) async fn run<B: Backend>(
     Ok(left)
 }
 
-struct Shell<B> {
+struct Running<B> {
     prompt: Prompt,
     screen: Screen,
     setup: Setup,
@@ -121,11 +136,14 @@ enum Next {
     Leave(Left),
 }
 
-impl<B: Backend> Shell<B> {
-    async fn run(&mut self, signals: &mut Signals) -> Left {
+impl<B: Backend> Running<B> {
+    async fn run(&mut self, notices: Notices, signals: &mut Signals) -> Left {
         self.screen.print(self.setup.greeting.clone());
-        let peer_ended = self.watch_notices().await;
+        let peer_ended = self.watch(notices);
         self.learn_names();
+        if self.setup.afterwards == Afterwards::Kept {
+            self.follow_resumed();
+        }
         let mut interrupted = false;
         loop {
             let prompt = self.setup.prompt.clone();
@@ -289,16 +307,8 @@ impl<B: Backend> Shell<B> {
     }
 
     /// Prints notices as they come. What is given ends when the peer has.
-    async fn watch_notices(&self) -> CancellationToken {
-        let token = CancellationToken::new();
-        let mut notices = match self.backend.notices().await {
-            Ok(notices) => notices,
-            Err(failure) => {
-                self.screen.print(render::failure(&failure, Format::Text));
-                token.cancel();
-                return token;
-            }
-        };
+    fn watch(&self, notices: Notices) -> CancellationToken {
+        let (token, mut notices) = (CancellationToken::new(), notices);
         let (screen, own, detail) = (self.screen.clone(), self.own.clone(), self.setup.printing.detail);
         let (backend, ended) = (self.backend.clone(), token.clone());
         self.tasks.spawn("shell notices", async move {
@@ -328,6 +338,32 @@ impl<B: Backend> Shell<B> {
         });
     }
 
+    /// Shows the progress and the end of what goes on from an earlier run.
+    fn follow_resumed(&self) {
+        let (backend, screen, own, tasks) =
+            (self.backend.clone(), self.screen.clone(), self.own.clone(), self.tasks.clone());
+        let printing = self.setup.printing;
+        self.tasks.spawn("follow resumed downloads", async move {
+            let mut followed = BTreeSet::new();
+            for _ in 0..RESUME_LOOKS {
+                for name in backend.names().await.downloads {
+                    if own.is_begun(bare_name(&name)) || !followed.insert(name.clone()) {
+                        continue;
+                    }
+                    screen.print(vec![Printed::Talk(format!("Going on with {}.", render::visible(&name)))]);
+                    own.begun(bare_name(&name));
+                    // A download that is under way is watched, not begun again.
+                    let command = Command::Download { entry: name, output: None, wait_secs: None };
+                    let (backend, screen) = (backend.clone(), screen.clone());
+                    tasks.spawn("resumed download", async move {
+                        let _printed = to_screen(&backend, command, &screen, printing).await;
+                    });
+                }
+                tokio::time::sleep(RESUME_LOOK).await;
+            }
+        });
+    }
+
     fn peer_ended(&self) -> Left {
         self.screen.print(vec![Printed::Talk("The peer that ran on this DIR has ended.".to_owned())]);
         Left::PeerEnded
@@ -352,7 +388,7 @@ impl<B: Backend> Shell<B> {
 
 /// Runs a command and prints how it ended.
 async fn to_screen<B: Backend>(backend: &B, command: Command, screen: &Screen, printing: Printing) -> Ended {
-    let ended = execute(backend, command, &mut screen.sink(), printing).await;
+    let ended = execute(backend, command, News::Elsewhere, &mut screen.sink(), printing).await;
     ended.expect("the screen takes whatever is printed")
 }
 
@@ -363,6 +399,10 @@ struct Own(Arc<Mutex<HashMap<String, u32>>>);
 impl Own {
     fn begun(&self, name: &str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default() += 1;
+    }
+
+    fn is_begun(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).is_some_and(|count| *count > 0)
     }
 
     /// Whether this is the notice of a download that was begun here; each counts once.
@@ -377,8 +417,4 @@ impl Own {
             _ => false,
         }
     }
-}
-
-fn bare_name(entry: &str) -> &str {
-    entry.rsplit_once('/').map_or(entry, |(_owner, name)| name)
 }

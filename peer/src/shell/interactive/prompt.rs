@@ -9,7 +9,7 @@ use std::sync::mpsc as std_mpsc;
 use rustix::termios::{OptionalActions, Termios};
 use rustyline::error::ReadlineError;
 use rustyline::history::{FileHistory, History as _};
-use rustyline::{Config, Editor};
+use rustyline::{CompletionType, Config, Editor};
 use tokio::sync::mpsc;
 
 use super::complete::{Completion, LineKind};
@@ -63,16 +63,19 @@ impl Prompt {
     /// Starts the thread and the screen above it.
     pub(super) fn start(history: &Path, colours: Colours) -> io::Result<(Self, Screen)> {
         let original = rustix::termios::tcgetattr(io::stdin()).ok();
+        // Lists all there is at the first Tab: to wait for a second one would hold up what is printed above the prompt.
         let config = Config::builder()
+            .completion_type(CompletionType::List)
+            .completion_show_all_if_ambiguous(true)
             .max_history_size(MAX_HISTORY)
             .and_then(|builder| builder.history_ignore_dups(true))
             .map_err(io::Error::other)?
             .build();
         let mut editor = Editor::<Completion, FileHistory>::with_config(config).map_err(io::Error::other)?;
-        let completion = Completion::default();
+        let epoch = Epoch::default();
+        let completion = Completion::new(epoch.clone());
         editor.set_helper(Some(completion.clone()));
         let history = open_history(history, &mut editor);
-        let epoch = Epoch::default();
         let screen = Screen::start(editor.create_external_printer().ok(), epoch.clone(), colours)?;
         // One question at a time; the one who asks waits for the answer.
         let (questions, asked) = std_mpsc::sync_channel(1);

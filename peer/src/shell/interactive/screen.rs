@@ -7,23 +7,24 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustyline::ExternalPrinter;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::execute::Sink;
-use super::super::render::{Detail, Printed, progress_line};
+use super::super::render::{Printed, progress_line};
 use super::super::streams::coloured;
 use crate::command::Progress;
 use crate::config::Colours;
-use crate::notice::Notice;
 
 /// Messages on the way to the screen; what finds no room is dropped (the terminal stands still).
 const QUEUE: usize = 1024;
 /// Progress is drawn at most this often.
 const REDRAW: Duration = Duration::from_millis(150);
+/// While there is no prompt, progress is drawn only after so long: most commands are done before.
+const SETTLE: Duration = Duration::from_millis(600);
 /// Most progress lines at once.
 const MAX_ROWS: usize = 8;
 /// Columns where the terminal does not tell.
@@ -33,16 +34,47 @@ const FLUSH_DEADLINE: Duration = Duration::from_millis(300);
 
 /// Counts how often the prompt came and went; raised by whoever shows it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Epoch(Arc<AtomicU64>);
+pub(super) struct Epoch {
+    count: Arc<AtomicU64>,
+    searching: Arc<AtomicBool>,
+}
+
+/// Whether the user searches in the history. What is printed meanwhile is held back by the line editor, and stands
+/// somewhere else than expected when it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Search {
+    On,
+    Over,
+}
 
 impl Epoch {
     /// To be called right before and right after a line is read.
     pub(super) fn advance(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.search(Search::Over);
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// To be called when something else was printed above the same prompt.
+    pub(super) fn scrolled(&self) {
+        self.count.fetch_add(2, Ordering::SeqCst);
+    }
+
+    /// To be called whenever it may have begun or ended.
+    pub(super) fn search(&self, search: Search) {
+        self.searching.store(search == Search::On, Ordering::SeqCst);
+    }
+
+    fn is_searching(&self) -> bool {
+        self.searching.load(Ordering::SeqCst)
     }
 
     fn now(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// It begins without one.
+    const fn has_prompt(epoch: u64) -> bool {
+        !epoch.is_multiple_of(2)
     }
 }
 
@@ -68,7 +100,7 @@ impl Screen {
         P: ExternalPrinter + Send + 'static,
     {
         let (messages, incoming) = mpsc::channel(QUEUE);
-        let drawing = Drawing { epoch, drawn_in: 0, rows: 0, drawn_at: None, shown: Vec::new(), colours };
+        let drawing = Drawing::new(epoch, colours);
         std::thread::Builder::new().name("screen".to_owned()).spawn(move || run(incoming, printer, drawing))?;
         Ok(Self { messages })
     }
@@ -128,11 +160,6 @@ impl Sink for ScreenSink {
             self.screen.send(Message::EndProgress(name));
         }
     }
-
-    /// Nothing: the shell prints all notices of the peer, these among them.
-    fn notice(&mut self, _: &Notice, _: Detail) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Drop for ScreenSink {
@@ -142,14 +169,12 @@ impl Drop for ScreenSink {
 }
 
 fn run<P: ExternalPrinter>(mut incoming: mpsc::Receiver<Message>, mut printer: Option<P>, mut drawing: Drawing) {
-    let mut out = |text: String| match &mut printer {
-        Some(printer) => printer.print(text).is_ok(),
-        None => io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_ok(),
-    };
     while let Some(message) = incoming.blocking_recv() {
         let text = match message {
             Message::Print(lines) => drawing.print(&lines, columns()),
-            Message::Log(line) => drawing.compose(&[line.trim_end().to_owned()], columns()),
+            Message::Log(line) => drawing.compose(&[line.trim_end().to_owned()], Rows::AsTheyAre, columns()),
+            // What cannot be overwritten is not drawn.
+            Message::Progress(_) | Message::EndProgress(_) if printer.is_none() => None,
             Message::Progress(progress) => drawing.progress(progress, Instant::now(), columns()),
             Message::EndProgress(name) => drawing.end_progress(&name, columns()),
             Message::Flush(done) => {
@@ -157,7 +182,12 @@ fn run<P: ExternalPrinter>(mut incoming: mpsc::Receiver<Message>, mut printer: O
                 None
             }
         };
-        if text.is_some_and(|text| !out(text)) {
+        let Some(text) = text else { continue };
+        let written = match &mut printer {
+            Some(printer) => printer.print(text).is_ok(),
+            None => io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_ok(),
+        };
+        if !written {
             return;
         }
     }
@@ -174,8 +204,9 @@ fn columns() -> usize {
 #[derive(Debug)]
 struct Drawing {
     epoch: Epoch,
-    /// The epoch in which the rows were drawn.
-    drawn_in: u64,
+    /// The last epoch that was looked at, and when it was first.
+    seen: u64,
+    seen_at: Option<Instant>,
     /// How many rows above the cursor are progress.
     rows: usize,
     drawn_at: Option<Instant>,
@@ -184,9 +215,13 @@ struct Drawing {
 }
 
 impl Drawing {
+    const fn new(epoch: Epoch, colours: Colours) -> Self {
+        Self { epoch, seen: 0, seen_at: None, rows: 0, drawn_at: None, shown: Vec::new(), colours }
+    }
+
     fn print(&mut self, lines: &[Printed], columns: usize) -> Option<String> {
         let lines: Vec<String> = lines.iter().map(|line| coloured(line, self.colours)).collect();
-        self.compose(&lines, columns)
+        self.compose(&lines, Rows::AsTheyAre, columns)
     }
 
     fn progress(&mut self, progress: Progress, now: Instant, columns: usize) -> Option<String> {
@@ -194,40 +229,69 @@ impl Drawing {
             Some(shown) => *shown = progress,
             None => self.shown.push(progress),
         }
-        if self.drawn_at.is_some_and(|at| now.duration_since(at) < REDRAW) {
+        let since = |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.duration_since(at));
+        if self.epoch.is_searching() {
+            return None;
+        }
+        let epoch = self.look();
+        let seen_for = since(Some(*self.seen_at.get_or_insert(now)));
+        let too_early = !Epoch::has_prompt(epoch) && seen_for < SETTLE;
+        if too_early || since(self.drawn_at) < REDRAW {
             return None;
         }
         self.drawn_at = Some(now);
-        self.compose(&[], columns)
+        self.compose(&[], Rows::Drawn, columns)
+    }
+
+    /// The epoch. When it is a new one, the rows of the old one are part of what was.
+    fn look(&mut self) -> u64 {
+        let now = self.epoch.now();
+        if self.seen != now {
+            (self.seen, self.seen_at, self.rows) = (now, None, 0);
+        }
+        now
     }
 
     fn end_progress(&mut self, name: &str, columns: usize) -> Option<String> {
         self.shown.retain(|shown| shown.name != name);
-        if self.rows == 0 { None } else { self.compose(&[], columns) }
+        self.look();
+        if self.rows == 0 { None } else { self.compose(&[], Rows::AsTheyAre, columns) }
     }
 
     /// What to write so that `lines` stand above the progress rows, and these are new.
-    fn compose(&mut self, lines: &[String], columns: usize) -> Option<String> {
+    fn compose(&mut self, lines: &[String], rows: Rows, columns: usize) -> Option<String> {
+        if self.epoch.is_searching() {
+            self.epoch.scrolled();
+        }
+        let epoch = self.look();
         let mut text = String::new();
-        let now = self.epoch.now();
-        if self.drawn_in == now && self.rows > 0 {
+        if self.rows > 0 {
             let _infallible = write!(text, "\x1b[{}A\r\x1b[J", self.rows);
         }
         for line in lines {
             text.push_str(line);
             text.push('\n');
         }
-        // The last column stays free: a terminal that wraps early would add a row.
-        let width = columns.saturating_sub(1);
-        let rows: Vec<String> = self.shown.iter().take(MAX_ROWS).map(|shown| progress_line(shown, width)).collect();
-        for row in &rows {
-            text.push_str(row);
-            text.push('\n');
+        if rows == Rows::Drawn || self.rows > 0 || Epoch::has_prompt(epoch) {
+            // The last column stays free: a terminal that wraps early would add a row.
+            let width = columns.saturating_sub(1);
+            self.rows = self.shown.len().min(MAX_ROWS);
+            for row in self.shown.iter().take(MAX_ROWS) {
+                text.push_str(&progress_line(row, width));
+                text.push('\n');
+            }
         }
-        (self.rows, self.drawn_in) = (rows.len(), now);
         // An empty message would still make the prompt move down a row.
         (!text.is_empty()).then(|| if text.ends_with('\n') { text } else { text + "\x1b[A\n" })
     }
+}
+
+/// Whether progress rows are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    Drawn,
+    /// Only where there are some already, or a prompt.
+    AsTheyAre,
 }
 
 #[cfg(test)]
@@ -248,15 +312,11 @@ mod tests {
         }
     }
 
+    /// With a prompt.
     fn drawing() -> Drawing {
-        Drawing {
-            epoch: Epoch::default(),
-            drawn_in: 0,
-            rows: 0,
-            drawn_at: None,
-            shown: Vec::new(),
-            colours: Colours::Never,
-        }
+        let drawing = Drawing::new(Epoch::default(), Colours::Never);
+        drawing.epoch.advance();
+        drawing
     }
 
     fn talk(text: &str) -> Vec<Printed> {
@@ -279,7 +339,20 @@ mod tests {
         let mut drawing = drawing();
         drawing.progress(progress("a", 1), Instant::now(), 4);
         drawing.epoch.advance();
+        assert_eq!(drawing.print(&talk("news"), 4).unwrap(), "news\n");
+        drawing.epoch.advance();
         assert_eq!(drawing.print(&talk("news"), 4).unwrap(), "news\na …\n");
+    }
+
+    #[test]
+    fn without_a_prompt_only_what_takes_long_shows_progress() {
+        let mut drawing = drawing();
+        drawing.epoch.advance();
+        let start = Instant::now();
+        assert_eq!(drawing.progress(progress("a", 1), start, 80), None);
+        assert_eq!(drawing.progress(progress("a", 2), start + SETTLE / 2, 80), None);
+        assert!(drawing.progress(progress("a", 3), start + SETTLE, 80).is_some());
+        assert_eq!(drawing.end_progress("a", 80).unwrap(), "\x1b[1A\r\x1b[J\x1b[A\n");
     }
 
     #[test]

@@ -85,7 +85,12 @@ pub(crate) fn notice(notice: &Notice, detail: Detail) -> Vec<Printed> {
     if detail < wanted_from {
         return Vec::new();
     }
-    made_visible(vec![Printed::Talk(notice.to_string())])
+    let text = match notice {
+        // The wording of earlier systems of this family, to the letter.
+        Notice::ChunkReceived { chunk, from, .. } => format!("Received chunk {} from {from}", chunk + 1),
+        other => other.to_string(),
+    };
+    made_visible(vec![Printed::Talk(text)])
 }
 
 /// Whatever came from the network, a file system or a user, nothing in it reaches the terminal as a command.

@@ -6,25 +6,25 @@ use super::visible;
 use crate::command::{Activity, Progress};
 
 /// Columns of a bar.
-const BAR_WIDTH: usize = 20;
+const BAR_WIDTH: usize = 16;
 /// Columns of a name before it is cut: room for the rest on 120 columns.
-const NAME_WIDTH: usize = 24;
+const MAX_NAME_WIDTH: usize = 24;
 const SECS_PER_MINUTE: u64 = 60;
 const SECS_PER_HOUR: u64 = 3600;
 const SECS_PER_DAY: u64 = 86_400;
 
-/// A line of at most `width` columns with name, bar and details.
+/// A line of at most `width` columns with name, details and, where there is room, a bar.
 pub(crate) fn progress_line(progress: &Progress, width: usize) -> String {
-    let name = cut(&visible(&progress.name), NAME_WIDTH);
-    let pad = " ".repeat(NAME_WIDTH.saturating_sub(name.width()));
-    let line = format!("{name}{pad} [{}] {}", bar(progress), progress_details(progress));
-    cut(&line, width)
+    let name = cut(&visible(&progress.name), MAX_NAME_WIDTH);
+    let details = progress_details(progress);
+    let with_bar = format!("{name} [{}] {details}", bar(progress));
+    if with_bar.width() <= width { with_bar } else { cut(&format!("{name} {details}"), width) }
 }
 
 /// Chunks, bytes, speed, time left, seeders: what fits the activity.
 pub(crate) fn progress_details(progress: &Progress) -> String {
     let percent = percent(progress.bytes, progress.bytes_total);
-    let amount = format!("{percent:>3} %  {} of {}", bytes(progress.bytes), bytes(progress.bytes_total));
+    let amount = format!("{percent:>3} %  {}", amount(progress.bytes, progress.bytes_total));
     let chunks = format!("{}/{} chunks", progress.chunks, progress.chunks_total);
     let rate = format!("{}/s", bytes(progress.bytes_per_sec));
     match progress.activity {
@@ -41,6 +41,15 @@ pub(crate) fn progress_details(progress: &Progress) -> String {
 /// Bytes for people: `104.8 KiB`.
 pub(crate) fn bytes(count: u64) -> String {
     bytesize::ByteSize::b(count).display().iec().to_string()
+}
+
+/// `1.5 of 3.0 MiB`, `512.0 KiB of 3.0 MiB`.
+fn amount(part: u64, whole: u64) -> String {
+    let (part, whole) = (bytes(part), bytes(whole));
+    match (part.split_once(' '), whole.split_once(' ')) {
+        (Some((number, unit)), Some((_, same))) if unit == same => format!("{number} of {whole}"),
+        _ => format!("{part} of {whole}"),
+    }
 }
 
 /// Seconds for people, in the two largest units: `2 min 5 s`.
@@ -60,7 +69,7 @@ pub(super) fn counted(count: u32, noun: &str) -> String {
 }
 
 /// Whole percent, 100 only when all is there.
-pub(super) fn percent(part: u64, whole: u64) -> u64 {
+fn percent(part: u64, whole: u64) -> u64 {
     if whole == 0 {
         return 100;
     }
@@ -69,9 +78,10 @@ pub(super) fn percent(part: u64, whole: u64) -> u64 {
 }
 
 fn time_left(progress: &Progress) -> String {
-    match progress.bytes_total.saturating_sub(progress.bytes).checked_div(progress.bytes_per_sec) {
-        Some(secs) => format!("  {} left", duration(secs + 1)),
-        None => String::new(),
+    let left = progress.bytes_total.saturating_sub(progress.bytes);
+    match left.checked_div(progress.bytes_per_sec) {
+        Some(secs) if left > 0 => format!("  {} left", duration(secs + 1)),
+        _ => String::new(),
     }
 }
 
@@ -122,8 +132,11 @@ mod tests {
     fn a_line_has_everything_on_a_wide_terminal() {
         assert_eq!(
             progress_line(&half(), 200),
-            "big.bin                  [##########----------]  50 %  128.0 MiB of 256.0 MiB  512/1024 chunks  \
-             32.0 MiB/s  5 s left  3 seeders"
+            "big.bin [########--------]  50 %  128.0 of 256.0 MiB  512/1024 chunks  32.0 MiB/s  5 s left  3 seeders"
+        );
+        assert_eq!(
+            progress_line(&half(), 90),
+            "big.bin  50 %  128.0 of 256.0 MiB  512/1024 chunks  32.0 MiB/s  5 s left  3 seeders"
         );
     }
 
@@ -147,7 +160,7 @@ mod tests {
     #[test]
     fn details_fit_the_activity() {
         let with = |activity| progress_details(&Progress { activity, ..half() });
-        assert_eq!(with(Activity::Hashing), " 50 %  128.0 MiB of 256.0 MiB  hashing at 32.0 MiB/s  5 s left");
+        assert_eq!(with(Activity::Hashing), " 50 %  128.0 of 256.0 MiB  hashing at 32.0 MiB/s  5 s left");
         assert!(with(Activity::Waiting).ends_with("512/1024 chunks  waiting for somebody who has the rest"));
         let still = Progress { bytes_per_sec: 0, ..half() };
         assert!(!progress_details(&still).contains("left"));

@@ -4,7 +4,7 @@
 use common::id::FileId;
 use common::wire::tracker::{Entry, Have, Holder, User};
 
-use super::progress::{bytes, counted, duration, percent, progress_details};
+use super::progress::{bytes, counted, duration, progress_details};
 use super::{Detail, Printed};
 use crate::command::{Downloaded, Failure, Outcome, Share, Status};
 
@@ -164,7 +164,8 @@ fn downloaded(download: &Downloaded, detail: Detail) -> Vec<Printed> {
 
 fn part(share: &Share, whole: u64) -> String {
     let who = if share.user.is_empty() { share.address.to_string() } else { share.user.clone() };
-    format!("{who} {} %", percent(share.bytes, whole))
+    let percent = (u128::from(share.bytes) * 100 + u128::from(whole / 2)) / u128::from(whole.max(1));
+    format!("{who} {percent} %")
 }
 
 fn users(list: &[User], now_ms: u64) -> Vec<Printed> {
