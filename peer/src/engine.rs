@@ -244,19 +244,7 @@ impl Engine {
     /// Serves a complete file and announces it. Again with the same file: nothing changes.
     pub fn share(&self, shared: Shared) {
         let Shared { file, path, stamp, hashes } = shared;
-        let swarm = match Swarm::complete(hashes, path.clone(), stamp) {
-            Ok(swarm) => swarm,
-            Err(error) => {
-                self.context.notice(Notice::Withdrawn {
-                    path,
-                    file,
-                    why: format!("it can no longer be read ({error})"),
-                });
-                // The library drops it at the next start where this cannot be told.
-                let _ = self.context.events.try_send(EngineEvent::Withdrawn { file });
-                return;
-            }
-        };
+        let swarm = Swarm::complete(hashes, path, stamp);
         let (_, new) = self.context.swarms.add(swarm);
         if new {
             self.context.tracker().announce(file, Have::All);

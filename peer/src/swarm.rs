@@ -4,7 +4,7 @@
 //! unverified is ever served or told of.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ enum Source {
     /// A file in the making, or one that was withdrawn.
     Making(Option<Arc<File>>),
     /// A complete file, which its owner may change at any time.
-    Complete { file: Arc<File>, path: PathBuf, stamp: Stamp },
+    Complete { path: PathBuf, stamp: Stamp },
 }
 
 /// A conversation whose other side wants to hear of new chunks.
@@ -70,17 +70,11 @@ pub(crate) enum ReadFailure {
 }
 
 impl Swarm {
-    /// A file that is complete.
-    pub(crate) fn complete(hashes: Arc<ChunkHashes>, path: PathBuf, stamp: Stamp) -> io::Result<Self> {
-        let file = Arc::new(File::open(&path)?);
+    /// A file that is complete. It is opened for each reading, so that any number may be shared.
+    pub(crate) fn complete(hashes: Arc<ChunkHashes>, path: PathBuf, stamp: Stamp) -> Self {
         let layout = hashes.layout();
-        Ok(Self::new(
-            hashes.file_id(),
-            layout,
-            Bitmap::full(layout.count()),
-            Source::Complete { file, path, stamp },
-            Some(hashes),
-        ))
+        let have = Bitmap::full(layout.count());
+        Self::new(hashes.file_id(), layout, have, Source::Complete { path, stamp }, Some(hashes))
     }
 
     /// A file that is to be downloaded.
@@ -162,12 +156,10 @@ impl Swarm {
     }
 
     /// The download is done: from now on the file is served from its final place.
-    pub(crate) fn finish(&self, path: PathBuf, stamp: Stamp) -> io::Result<()> {
-        let file = Arc::new(File::open(&path)?);
+    pub(crate) fn finish(&self, path: PathBuf, stamp: Stamp) {
         let mut state = self.lock();
-        state.source = Source::Complete { file, path, stamp };
+        state.source = Source::Complete { path, stamp };
         state.job = None;
-        Ok(())
     }
 
     /// Adds a conversation that wants to hear of new chunks; gives the chunks that are here at this moment.
@@ -240,13 +232,12 @@ impl Swarm {
         };
         let at = self.layout.offset(index) + u64::from(offset);
         match source {
-            Source::Making(Some(file)) => file.read_exact_at(buffer, at).map_err(|error| changed(&error)),
+            Source::Making(Some(file)) => file.read_exact_at(buffer, at).map_err(|error| unreadable(&error)),
             Source::Making(None) => Err(ReadFailure::NotHere),
-            Source::Complete { file, path, stamp } => {
-                check(&path, &stamp)?;
-                file.read_exact_at(buffer, at).map_err(|error| changed(&error))?;
-                let after = file.metadata().map_err(|error| changed(&error))?;
-                if Stamp::of(&after) == stamp { Ok(()) } else { Err(ReadFailure::Changed(CHANGED.to_owned())) }
+            Source::Complete { path, stamp } => {
+                let file = open_unchanged(&path, &stamp)?;
+                file.read_exact_at(buffer, at).map_err(|error| unreadable(&error))?;
+                compare(file.metadata(), &stamp)
             }
         }
     }
@@ -255,7 +246,7 @@ impl Swarm {
     pub(crate) fn check(&self) -> Result<(), ReadFailure> {
         let source = self.lock().source.clone();
         match source {
-            Source::Complete { path, stamp, .. } => check(&path, &stamp),
+            Source::Complete { path, stamp } => compare(std::fs::metadata(path), &stamp),
             Source::Making(_) => Ok(()),
         }
     }
@@ -266,29 +257,44 @@ impl Swarm {
             let state = self.lock();
             (state.source.clone(), state.hashes.clone())
         };
-        let (Source::Complete { file, .. }, Some(hashes)) = (source, hashes) else { return Ok(()) };
-        match crate::storage::verify_chunk(&file, &hashes, chunk) {
+        let (Source::Complete { path, stamp }, Some(hashes)) = (source, hashes) else { return Ok(()) };
+        match crate::storage::verify_chunk(&open_unchanged(&path, &stamp)?, &hashes, chunk) {
             Ok(true) => Ok(()),
             Ok(false) => Err(ReadFailure::Changed(CHANGED.to_owned())),
-            Err(error) => Err(changed(&error)),
+            Err(error) => Err(unreadable(&error)),
         }
     }
 }
 
 const CHANGED: &str = "it was changed after it was registered; register it again to share what it is now";
 
-fn changed(error: &io::Error) -> ReadFailure {
-    ReadFailure::Changed(format!("it can no longer be read ({error})"))
+fn open_unchanged(path: &Path, stamp: &Stamp) -> Result<File, ReadFailure> {
+    let file = File::open(path).map_err(|error| unreadable(&error))?;
+    compare(file.metadata(), stamp)?;
+    Ok(file)
 }
 
-fn check(path: &Path, stamp: &Stamp) -> Result<(), ReadFailure> {
-    match std::fs::metadata(path) {
+fn compare(metadata: io::Result<Metadata>, stamp: &Stamp) -> Result<(), ReadFailure> {
+    match metadata {
         Ok(metadata) if Stamp::of(&metadata) == *stamp => Ok(()),
         Ok(_) => Err(ReadFailure::Changed(CHANGED.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(ReadFailure::Changed("it was deleted or moved".to_owned()))
+        Err(error) => Err(unreadable(&error)),
+    }
+}
+
+/// What an error of the file system says of a file: gone for good, or not to be had at the moment.
+fn unreadable(error: &io::Error) -> ReadFailure {
+    match error.kind() {
+        io::ErrorKind::NotFound => ReadFailure::Changed("it was deleted or moved".to_owned()),
+        io::ErrorKind::UnexpectedEof => ReadFailure::Changed(CHANGED.to_owned()),
+        io::ErrorKind::PermissionDenied => {
+            ReadFailure::Changed("it may no longer be read (permission denied)".to_owned())
         }
-        Err(error) => Err(changed(&error)),
+        _ => {
+            // Too many open files, a disk that is away: it may be there again in a moment.
+            tracing::warn!(%error, "a shared file could not be read");
+            ReadFailure::NotHere
+        }
     }
 }
 

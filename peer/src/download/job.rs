@@ -33,7 +33,7 @@ use crate::link::{Link, LinkId};
 use crate::notice::Notice;
 use crate::storage::{Partial, Stamp};
 use crate::swarm::Swarm;
-use crate::tracker_client::TrackerError;
+use crate::tracker_client::{TrackerError, TrackerState};
 
 /// Events that may wait for the job; links wait when it is full, so that nothing gathers.
 const EVENTS: usize = 1024;
@@ -76,6 +76,7 @@ pub(crate) struct Job {
     ticket: Option<Vec<u8>>,
     planning: bool,
     planned: Option<Instant>,
+    tracker_state: watch::Receiver<TrackerState>,
     fed: Instant,
     told_starved: bool,
     synced: Instant,
@@ -136,7 +137,10 @@ impl Job {
         if let Some(hashes) = &hashes {
             swarm.set_hashes(Arc::clone(hashes));
         }
+        let mut tracker_state = tools.context.tracker().state();
+        tracker_state.mark_unchanged();
         Self {
+            tracker_state,
             layer: Layer::new(spec.file, began),
             picker: Picker::new(swarm.layout(), done, seed),
             contacts: Contacts::default(),
@@ -341,6 +345,11 @@ impl Job {
     }
 
     fn plan_if_due(&mut self, now: Instant) {
+        if self.tracker_state.has_changed().unwrap_or(false) {
+            // A tracker that was away has forgotten that we want to hear of new holders.
+            self.tracker_state.mark_unchanged();
+            self.planned = None;
+        }
         let interval =
             if self.told_starved || self.sessions.is_empty() { STARVED_PLAN_INTERVAL } else { PLAN_INTERVAL };
         let due = self.planned.is_none_or(|planned| now.duration_since(planned) >= interval);
@@ -442,7 +451,7 @@ impl Job {
         let placed = placing.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         let elapsed = self.began.elapsed();
         let (path, stamp) = placed.map_err(|source| disk_error(&self.partial, source))?;
-        self.swarm.finish(path.clone(), stamp).map_err(|source| disk_error(&self.partial, source))?;
+        self.swarm.finish(path.clone(), stamp);
         guard.done = true;
         self.context().tracker().announce(self.spec.file, Have::All);
         self.settle();
