@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::api::{ApiClient, ApiServer};
 use crate::app::{App, StartError, Unfinished};
 use crate::command::{Failure, FailureKind};
@@ -31,8 +33,24 @@ pub(crate) enum Peer {
 }
 
 impl Host {
-    /// Starts a peer on the DIR and its local API.
-    pub(crate) async fn start(config: &Config, unfinished: Unfinished) -> Result<Self, StartFailure> {
+    /// Starts a peer on the DIR and its local API. Where a peer is about to end there, waits for that a little.
+    pub(crate) async fn start(config: &Config, unfinished: Unfinished, tasks: &Tasks) -> Result<Self, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Self::try_start(config, unfinished).await {
+                Ok(host) => return Ok(host),
+                Err(StartFailure::InUse(failure)) => {
+                    if Instant::now() > deadline || ApiClient::find(&config.places, tasks).await.is_some() {
+                        return Err(failure);
+                    }
+                }
+                Err(StartFailure::Failed(failure)) => return Err(failure),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn try_start(config: &Config, unfinished: Unfinished) -> Result<Self, StartFailure> {
         let mut app_config = config.app.clone();
         app_config.unfinished = unfinished;
         let app = match Box::pin(App::start(app_config)).await {
@@ -54,6 +72,11 @@ impl Host {
         }
     }
 
+    /// Ends when nobody else on the DIR has a command under way through this peer.
+    pub(crate) async fn idle(&self) {
+        self.api.idle().await;
+    }
+
     /// Leaves the network and gives the DIR back.
     pub(crate) async fn shutdown(&self) {
         // The socket goes before the lock: whoever takes the DIR next makes one of the same name.
@@ -65,7 +88,7 @@ impl Host {
 
 /// Why a peer did not start.
 #[derive(Debug)]
-pub(crate) enum StartFailure {
+enum StartFailure {
     /// Another process has the DIR.
     InUse(Failure),
     /// Something else.
@@ -75,14 +98,15 @@ pub(crate) enum StartFailure {
 impl Peer {
     /// The peer that runs on the DIR, or else a new one in this process.
     pub(crate) async fn find_or_start(config: &Config, unfinished: Unfinished, tasks: &Tasks) -> Result<Self, Failure> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(client) = ApiClient::find(&config.places, tasks).await {
                 return Ok(Self::There(client));
             }
-            match Host::start(config, unfinished).await {
+            match Host::try_start(config, unfinished).await {
                 Ok(host) => return Ok(Self::Here(host)),
-                Err(StartFailure::InUse(_)) if tokio::time::Instant::now() < deadline => {}
+                // It is starting or ending.
+                Err(StartFailure::InUse(_)) if Instant::now() < deadline => {}
                 Err(StartFailure::InUse(failure)) => {
                     let text = format!("{failure}, but does not answer");
                     return Err(Failure { text, ..failure });

@@ -12,7 +12,7 @@ use crate::app::{App, NameChoice, TrackerAddress, Unfinished};
 use crate::backend::{Backend, Names, Notices};
 use crate::command::{Command, Failure, FailureKind, Outcome, Update, hash_file};
 use crate::config::Config;
-use crate::host::{Host, Peer, StartFailure};
+use crate::host::{Host, Peer};
 use crate::notice::Notice;
 use crate::shell::render::{self, Format, Printed};
 use crate::shell::{Ended, Job, News, Printing, Sink as _, Stay, Streams, execute};
@@ -78,8 +78,29 @@ impl Run<'_> {
         if job.stay == Stay::Seed && any_done {
             self.streams.print(&[Printed::Talk("Seeding until Ctrl-C.".to_owned())])?;
             self.stay(host, &mut notices).await?;
+        } else {
+            self.linger(host, code).await?;
         }
         Ok(code)
+    }
+
+    /// Waits for commands of others on the DIR that act through this peer, unless the own one was cancelled (which the
+    /// exit code says), and until a signal comes.
+    pub(crate) async fn linger(&mut self, host: &Host, code: u8) -> io::Result<()> {
+        if code == FailureKind::Cancelled.exit_code() {
+            return Ok(());
+        }
+        let mut idle = std::pin::pin!(host.idle());
+        if tokio::time::timeout(Duration::ZERO, &mut idle).await.is_ok() {
+            return Ok(());
+        }
+        let text = "Other commands act through this one; waiting for them.".to_owned();
+        self.streams.print(&[Printed::Talk(text)])?;
+        tokio::select! {
+            () = idle => Ok(()),
+            _ = self.signals.next() => Ok(()),
+            () = host.app.stop_requested() => Ok(()),
+        }
     }
 
     /// Waits until a peer of this process is on the network, and prints its notices meanwhile; `None` when a signal came
@@ -185,11 +206,9 @@ impl Run<'_> {
 
     /// Seeds, and answers the other commands of the DIR, until a signal comes or `peer stop` is called.
     pub(crate) async fn serve(&mut self) -> io::Result<u8> {
-        let host = match Host::start(self.config, Unfinished::Resume).await {
+        let host = match Host::start(self.config, Unfinished::Resume, &self.tasks).await {
             Ok(host) => host,
-            Err(StartFailure::InUse(failure) | StartFailure::Failed(failure)) => {
-                return self.fail(&failure);
-            }
+            Err(failure) => return self.fail(&failure),
         };
         let code = self.serve_as(&host).await;
         host.shutdown().await;

@@ -121,7 +121,11 @@ async fn shell(run: &mut Run<'_>, log: &Log) -> io::Result<u8> {
 async fn pipe_here(run: &mut Run<'_>, host: &Host) -> io::Result<u8> {
     let mut notices = Notices::Here(host.app.notices());
     match run.connect(host, &mut notices, TRACKER_PATIENCE).await? {
-        Some(Ok(_)) => pipe(run, &host.app, Some(&mut notices)).await,
+        Some(Ok(_)) => {
+            let code = pipe(run, &host.app, Some(&mut notices)).await?;
+            run.linger(host, code).await?;
+            Ok(code)
+        }
         Some(Err(failure)) => run.fail(&failure),
         None => Ok(FailureKind::Cancelled.exit_code()),
     }

@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream, unix};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::lines::{Line, LinesBody, to_line};
@@ -40,6 +40,8 @@ pub(crate) struct ApiServer {
     stop: CancellationToken,
     /// Ended when the last answer is out.
     drained: CancellationToken,
+    /// Commands under way.
+    busy: watch::Sender<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -47,6 +49,23 @@ struct Shared<B> {
     backend: B,
     tasks: Tasks,
     stop: CancellationToken,
+    busy: watch::Sender<usize>,
+}
+
+/// Counts a command for as long as it is under way.
+struct Busy(watch::Sender<usize>);
+
+impl Busy {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|busy| *busy += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|busy| *busy -= 1);
+    }
 }
 
 impl ApiServer {
@@ -59,7 +78,8 @@ impl ApiServer {
         let listener = UnixListener::bind(socket)?;
         fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
         let (tasks, stop, drained) = (Tasks::new(), CancellationToken::new(), CancellationToken::new());
-        let shared = Shared { backend, tasks: tasks.clone(), stop: stop.clone() };
+        let busy = watch::Sender::new(0);
+        let shared = Shared { backend, tasks: tasks.clone(), stop: stop.clone(), busy: busy.clone() };
         let router = Router::new()
             .route("/command", post(command::<B>))
             .route("/notices", get(notices::<B>))
@@ -76,7 +96,13 @@ impl ApiServer {
                 tracing::error!(%error, "the local API ended");
             }
         });
-        Ok(Self { socket: socket.to_path_buf(), tasks, stop, drained })
+        Ok(Self { socket: socket.to_path_buf(), tasks, stop, drained, busy })
+    }
+
+    /// Ends when no command is under way.
+    pub(crate) async fn idle(&self) {
+        let idle = self.busy.subscribe().wait_for(|busy| *busy == 0).await.map(drop);
+        idle.expect("this server has a sender of its own");
     }
 
     /// Accepts nobody any more and takes the socket away; commands under way go on.
@@ -103,8 +129,9 @@ impl ApiServer {
 async fn command<B: Backend>(State(shared): State<Shared<B>>, Json(command): Json<Command>) -> Response {
     tracing::debug!(?command, "asked through the local API");
     let (lines, body) = mpsc::channel(QUEUE);
-    let backend = shared.backend.clone();
+    let (backend, busy) = (shared.backend.clone(), Busy::new(&shared.busy));
     shared.tasks.spawn("local api command", async move {
+        let _busy = busy;
         let gone = lines.clone();
         tokio::select! {
             () = gone.closed() => {}

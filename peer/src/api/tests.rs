@@ -100,6 +100,23 @@ async fn who_hangs_up_lets_the_command_go() {
 }
 
 #[tokio::test]
+async fn it_is_idle_when_no_command_is_under_way() {
+    let both = both().await;
+    in_time(both.server.idle()).await;
+    let (updates, mut incoming) = mpsc::channel(16);
+    let client = both.client.clone();
+    let mut running = Box::pin(async move { client.run(download("stuck"), updates).await });
+    tokio::select! {
+        _ = &mut running => panic!("it is stuck"),
+        update = incoming.recv() => assert!(update.is_some()),
+    }
+    assert!(tokio::time::timeout(Duration::from_millis(20), both.server.idle()).await.is_err());
+    drop(running);
+    in_time(both.server.idle()).await;
+    both.end().await;
+}
+
+#[tokio::test]
 async fn notices_status_and_names_can_be_had() {
     let both = both().await;
     let mut notices = in_time(both.client.notices()).await.unwrap();

@@ -49,12 +49,12 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
-  peer demo                              see it work, on this machine alone
-  peer --tracker lab.example.org         a prompt; `r doug.png` registers a file, `d doug.png` downloads one
-  peer r doug.png                        register a file and seed it until Ctrl-C
-  peer d doug.png -o pictures/           download it
-  peer lst --json | jq -r '.[].name'     what there is, for programs
-  printf 'r a.csv\\nr b.csv\\n' | peer     commands from a pipe
+  peer demo                            see it work, on this machine alone
+  peer --tracker lab.example.org       a prompt: `r doug.png` registers, `d doug.png` downloads
+  peer r doug.png                      register a file and seed it until Ctrl-C
+  peer d doug.png -o pictures/         download it
+  peer lst --json | jq '.entries'      what there is, for programs
+  printf 'r a.csv\\nr b.csv\\n' | peer   commands from a pipe
 
 Exit codes:
   0 done, 1 failed, 2 not a command, 3 nobody has what is missing, 4 no tracker, 130 cancelled";
@@ -101,7 +101,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, help_heading = "Output")]
     pub(crate) json: bool,
 
-    /// Say more: each chunk as it comes; twice: what the program decides, too [default: warnings only]
+    /// Say more: each chunk as it comes; twice: what the program decides, too [default: results and news]
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
 }

@@ -114,7 +114,7 @@ pub(crate) fn parts(progress: &Progress) -> u64 {
 }
 
 fn style() -> ProgressStyle {
-    let template = "{prefix} [{bar:24}] {msg}";
+    let template = "{prefix} [{bar:16}] {msg}";
     ProgressStyle::with_template(template).expect("the template is fixed").progress_chars("=> ")
 }
 
