@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::api::{ApiClient, ApiServer};
-use crate::app::{App, StartError, Unfinished};
+use crate::app::{App, NameChoice, StartError, Unfinished};
 use crate::command::{Failure, FailureKind};
 use crate::config::Config;
 use crate::tasks::Tasks;
@@ -21,6 +21,14 @@ pub(crate) struct Host {
     /// The peer.
     pub(crate) app: App,
     api: ApiServer,
+    dir: DirWas,
+}
+
+/// What DIR was before the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DirWas {
+    New,
+    Used,
 }
 
 /// The peer of a DIR.
@@ -51,6 +59,7 @@ impl Host {
     }
 
     async fn try_start(config: &Config, unfinished: Unfinished) -> Result<Self, StartFailure> {
+        let dir = if config.app.dir.state().exists() { DirWas::Used } else { DirWas::New };
         let mut app_config = config.app.clone();
         app_config.unfinished = unfinished;
         let app = match Box::pin(App::start(app_config)).await {
@@ -64,11 +73,21 @@ impl Host {
             Err(error) => Err(error.to_string()),
         };
         match bound {
-            Ok(api) => Ok(Self { app, api }),
+            Ok(api) => Ok(Self { app, api, dir }),
             Err(text) => {
                 app.shutdown().await;
                 Err(StartFailure::Failed(Failure::new(FailureKind::Failed, text)))
             }
+        }
+    }
+
+    /// What to say, the first time, of a default name that was taken; the tracker has given another.
+    pub(crate) fn name_news(&self, wished: &NameChoice, given: &str) -> Option<String> {
+        match wished {
+            NameChoice::Default(name) if self.dir == DirWas::New && name.as_str() != given => {
+                Some(format!("The name {name} is another peer's here; this one is called {given} (see --name)."))
+            }
+            _ => None,
         }
     }
 

@@ -124,6 +124,11 @@ impl Run<'_> {
         while let Ok(Some(notice)) = tokio::time::timeout(Duration::ZERO, notices.next()).await {
             self.notice(&notice)?;
         }
+        if let Ok(welcome) = &connected
+            && let Some(text) = host.name_news(&self.config.app.name, &welcome.name)
+        {
+            self.streams.print(&[Printed::Talk(text)])?;
+        }
         Ok(Some(connected))
     }
 

@@ -1,4 +1,5 @@
-//! The command line: raw arguments and the environment, which nobody else reads, into a checked [`Config`] and what to do.
+//! The command line: raw arguments and the environment, which nobody else reads, for
+//! [`Config`](crate::config::Config), and what to do.
 
 mod environment;
 mod explain;
@@ -78,7 +79,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "DIR", help_heading = "Network")]
     pub(crate) dir: Option<PathBuf>,
 
-    /// Where to accept other peers; a port alone means all addresses [default: [::]:0, all addresses, a free port]
+    /// Where to accept other peers; a port alone means all addresses [default: all addresses, a free port]
     #[arg(long, global = true, value_name = "ADDR:PORT", value_parser = parse_listen, help_heading = "Network")]
     pub(crate) listen: Option<SocketAddr>,
 

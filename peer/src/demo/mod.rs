@@ -193,3 +193,56 @@ fn check_room(scratch: &Scratch, size: u64) -> Result<(), Failure> {
 fn seconds(since: Instant) -> String {
     format!("{:.1} s", since.elapsed().as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Environment, parse_arguments};
+    use crate::config::Config;
+    use crate::shell::Printing;
+    use crate::shell::render::Detail;
+    use crate::signals::Signals;
+    use crate::tasks::Tasks;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    async fn played(arguments: DemoArgs) -> String {
+        let environment = Environment { data_home: Some("/nowhere".into()), ..Environment::default() };
+        let config = Config::check(&parse_arguments(["peer".into()]).unwrap().options, &environment).unwrap();
+        let said = Kept::default();
+        let mut run = Run {
+            config: &config,
+            streams: Streams::plain(said.clone(), said.clone()),
+            printing: Printing { format: Format::Text, detail: Detail::Brief },
+            signals: Signals::listen().unwrap(),
+            tasks: Tasks::new(),
+        };
+        let code = Box::pin(super::run(arguments, &mut run)).await.unwrap();
+        let said = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(code, 0, "{said}");
+        said
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sizes_and_seeders_at_the_edges_come_to_a_good_end() {
+        for (size, seeders) in [(0, 1), (1, 3), (16_385, 16), (3 << 20, 2)] {
+            let said = played(DemoArgs { size, seeders }).await;
+            for part in ["tracker ", "ann ", "you ", " verified\n", " the same as the source's\n", " MB/s: "] {
+                assert!(said.contains(part), "{part:?} with {size} bytes of {seeders}: {said}");
+            }
+            assert_eq!(said.matches("registered demo.bin").count(), usize::from(seeders), "{said}");
+        }
+    }
+}

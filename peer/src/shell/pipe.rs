@@ -30,11 +30,13 @@ pub(crate) async fn run<B: Backend>(
     let (mut input, mut notices) = (input, notices);
     let mut codes = BTreeSet::new();
     loop {
-        let asked = match read_line(&mut input).await? {
-            None => break,
-            Some(Ok(line)) => parse_line(&line, surroundings),
-            Some(Err(failure)) => Err(failure),
-        };
+        let read = read_line(&mut input).await;
+        let asked =
+            match read.map_err(|error| io::Error::new(error.kind(), format!("could not read commands: {error}")))? {
+                None => break,
+                Some(Ok(line)) => parse_line(&line, surroundings),
+                Some(Err(failure)) => Err(failure),
+            };
         match asked {
             Ok(Asked::Nothing) => {}
             Ok(Asked::Quit) => break,

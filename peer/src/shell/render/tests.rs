@@ -174,6 +174,13 @@ fn failures_list_candidates_and_a_hint() {
 }
 
 #[test]
+fn a_hint_that_the_sentence_has_already_is_not_said_again() {
+    let twice = Failure::new(FailureKind::Failed, "there is no entry x: `lst` shows what there is");
+    let twice = twice.with_hint("\"lst\" shows what there is");
+    assert_eq!(plain(&failure(&twice, Format::Text)), ["err: error: there is no entry x: `lst` shows what there is"]);
+}
+
+#[test]
 fn nothing_from_the_network_controls_the_terminal() {
     let evil = "\x1b[2J\u{202e}\n";
     let mut entry = fake::entry(evil, 1);

@@ -57,7 +57,10 @@ pub(super) fn failure(failure: &Failure) -> Vec<Printed> {
         let owner = entry.owners.first().map_or("?", String::as_str);
         lines.push(talk(format!("  {owner}/{}  {} bytes  {root}", entry.name, entry.file.length())));
     }
-    lines.extend(failure.hint.clone().map(Printed::Hint));
+    // A refusal of the tracker often says itself what to do.
+    let words = |text: &str| text.replace(['`', '"'], "");
+    let is_new = |hint: &&String| !words(&failure.text).contains(&words(hint));
+    lines.extend(failure.hint.as_ref().filter(is_new).cloned().map(Printed::Hint));
     lines
 }
 
