@@ -85,6 +85,9 @@ pub(crate) fn parse_line(line: &str, surroundings: &Surroundings) -> Result<Aske
     match (first, &words[1.min(words.len())..]) {
         ("", []) => Ok(Asked::Nothing),
         ("q" | "Q" | "exit" | "quit" | "OP_Q", []) => Ok(Asked::Quit),
+        ("q" | "Q" | "exit" | "quit" | "OP_Q", [word, ..]) => {
+            Err(Failure::new(FailureKind::Usage, format!("`{word}` is one word too many: `{first}` leaves")))
+        }
         ("help" | "?", []) => Ok(Asked::Show(help())),
         ("help" | "?", [word, ..]) => help_of(word).map(Asked::Show),
         ("serve" | "demo", _) => {
@@ -291,7 +294,7 @@ mod tests {
             ("d 'a", "a quote or a backslash at the end of the line has no end", ""),
             ("serve", "`serve` is for the command line: peer serve", "`help` lists the commands of the prompt"),
             ("help nothing", "there is no command `nothing`", "`help` lists the commands"),
-            ("q now", "there is no command `q`", ""),
+            ("q now", "`now` is one word too many: `q` leaves", ""),
         ] {
             let failure = parse(line).unwrap_err();
             assert_eq!((failure.kind, failure.text.as_str()), (FailureKind::Usage, text), "{line}");

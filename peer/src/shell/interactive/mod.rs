@@ -7,7 +7,7 @@ mod screen;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::wire::tracker::Entry;
@@ -293,12 +293,15 @@ impl<B: Backend> Running<B> {
             let failure = Failure::new(FailureKind::Failed, text).with_hint("wait for one, or `cancel` one");
             return self.screen.print(render::failure(&failure, format));
         };
-        self.own.begun(bare_name(entry));
+        let Some(own) = self.own.begin(entry) else {
+            let text = format!("{} is under way already.", render::visible(entry));
+            return self.screen.print(vec![Printed::Talk(text)]);
+        };
         let (backend, screen) = (self.backend.clone(), self.screen.clone());
         let printing = Printing { format, ..self.setup.printing };
         let (done, ended) = oneshot::channel();
         self.tasks.spawn("download", async move {
-            let _slot = slot;
+            let _held = (slot, own);
             // How it ended stands on the screen.
             let _printed = to_screen(&backend, command, &screen, printing).await;
             let _nobody_waits = done.send(());
@@ -347,15 +350,16 @@ impl<B: Backend> Running<B> {
             let mut followed = BTreeSet::new();
             for _ in 0..RESUME_LOOKS {
                 for name in backend.names().await.downloads {
-                    if own.is_begun(bare_name(&name)) || !followed.insert(name.clone()) {
+                    if !followed.insert(name.clone()) {
                         continue;
                     }
+                    let Some(own) = own.begin(&name) else { continue };
                     screen.print(vec![Printed::Talk(format!("Going on with {}.", render::visible(&name)))]);
-                    own.begun(bare_name(&name));
                     // A download that is under way is watched, not begun again.
                     let command = Command::Download { entry: name, output: None, wait_secs: None };
                     let (backend, screen) = (backend.clone(), screen.clone());
                     tasks.spawn("resumed download", async move {
+                        let _own = own;
                         let _printed = to_screen(&backend, command, &screen, printing).await;
                     });
                 }
@@ -394,27 +398,79 @@ async fn to_screen<B: Backend>(backend: &B, command: Command, screen: &Screen, p
 
 /// Downloads of this shell, whose ends it prints itself: the notices of these would say it twice.
 #[derive(Debug, Clone, Default)]
-struct Own(Arc<Mutex<HashMap<String, u32>>>);
+struct Own(Arc<Mutex<OwnState>>);
+
+#[derive(Debug, Default)]
+struct OwnState {
+    /// As they were asked for.
+    active: BTreeSet<String>,
+    /// Bare names, and how many notices of their ends are to come (or, where there is none for a failure, are not).
+    expected: HashMap<String, u32>,
+}
+
+/// A download of this shell, as long as it is under way.
+#[derive(Debug)]
+struct OwnDownload {
+    own: Own,
+    entry: String,
+}
 
 impl Own {
-    fn begun(&self, name: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default() += 1;
+    /// Says that this one is under way now; `None` where it was before.
+    fn begin(&self, entry: &str) -> Option<OwnDownload> {
+        let mut state = self.state();
+        let same = |other: &String| {
+            let one_is_bare = !other.contains('/') || !entry.contains('/');
+            other == entry || one_is_bare && bare_name(other) == bare_name(entry)
+        };
+        if state.active.iter().any(same) {
+            return None;
+        }
+        state.active.insert(entry.to_owned());
+        *state.expected.entry(bare_name(entry).to_owned()).or_default() += 1;
+        Some(OwnDownload { own: self.clone(), entry: entry.to_owned() })
     }
 
-    fn is_begun(&self, name: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).is_some_and(|count| *count > 0)
-    }
-
-    /// Whether this is the notice of a download that was begun here; each counts once.
+    /// Whether this is the notice of the end of a download that was begun here; each counts once.
     fn is_told_already(&self, notice: &Notice) -> bool {
         let (Notice::Downloaded { name, .. } | Notice::DownloadFailed { name, .. }) = notice else { return false };
-        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match own.get_mut(bare_name(name)) {
+        match self.state().expected.get_mut(bare_name(name)) {
             Some(count) if *count > 0 => {
                 *count -= 1;
                 true
             }
             _ => false,
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, OwnState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for OwnDownload {
+    fn drop(&mut self) {
+        self.own.state().active.remove(&self.entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_download_is_begun_once_and_its_end_is_told_once() {
+        let own = Own::default();
+        let ended = |name: &str| Notice::Downloaded { name: name.to_owned(), path: "/x".into() };
+        let one = own.begin("ann/x").unwrap();
+        assert!(own.begin("ann/x").is_none() && own.begin("x").is_none());
+        let other = own.begin("bob/x").unwrap();
+        assert!(!own.is_told_already(&ended("y")));
+        assert!(!own.is_told_already(&Notice::TrackerBack));
+        drop((one, other));
+        // The notice may come after the end.
+        assert!(own.is_told_already(&ended("x")) && own.is_told_already(&ended("x")));
+        assert!(!own.is_told_already(&ended("x")));
+        assert!(own.begin("x").is_some());
     }
 }
