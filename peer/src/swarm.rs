@@ -108,11 +108,6 @@ impl Swarm {
         self.lock().hashes.clone()
     }
 
-    /// Which chunks are here.
-    pub(crate) fn have(&self) -> Bitmap {
-        self.lock().have.clone()
-    }
-
     /// Whether all is here and it may be served as a whole.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.lock().source, Source::Complete { .. })

@@ -61,11 +61,6 @@ impl Layer {
         self.from.is_none() || now.duration_since(self.heard) >= PATIENCE
     }
 
-    /// Whom it is asked of.
-    pub(super) const fn from(&self) -> Option<LinkId> {
-        self.from
-    }
-
     /// Begins to ask this link; gives the first part to ask for.
     pub(super) fn begin(&mut self, link: LinkId, now: Instant) -> (u32, u32) {
         self.from = Some(link);

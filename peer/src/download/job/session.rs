@@ -25,6 +25,10 @@ pub(super) struct Session {
     pub(super) conversation: ConversationId,
     pub(super) meter: Arc<Meter>,
     pub(super) opened: bool,
+    /// Whether it said that it has every chunk.
+    complete: bool,
+    /// How often it was asked for the chunk hashes.
+    asked_hashes: u32,
     fetching: Arc<Fetching>,
 }
 
@@ -62,7 +66,16 @@ impl Job {
         };
         self.meters.push(Arc::clone(&meter));
         self.picker.join(link.id(), now);
-        let session = Session { link: Arc::clone(link), peer, conversation, meter, opened: false, fetching };
+        let session = Session {
+            link: Arc::clone(link),
+            peer,
+            conversation,
+            meter,
+            opened: false,
+            complete: false,
+            asked_hashes: 0,
+            fetching,
+        };
         self.sessions.insert(link.id(), session);
         let (watched, events) = (Arc::clone(link), self.events.clone());
         self.context().tasks.spawn("watch link", async move {
@@ -78,6 +91,7 @@ impl Job {
     pub(super) fn on_opened(&mut self, link: LinkId, complete: bool) {
         let Some(session) = self.sessions.get_mut(&link) else { return };
         session.opened = true;
+        session.complete = complete;
         if complete {
             (0..self.swarm.layout().count()).for_each(|chunk| self.picker.on_have(link, chunk));
         }
@@ -126,10 +140,12 @@ impl Job {
         if self.hashes.is_some() || !self.layer.is_free(now) {
             return;
         }
-        let last = self.layer.from();
-        let open = self.sessions.iter().filter(|(_, session)| session.opened).map(|(id, _)| *id);
-        // Somebody else than the one who did not answer, where there is one.
-        let Some(link) = open.min_by_key(|id| (Some(*id) == last, *id)) else { return };
+        // Those who have all of the file have its hashes; who did not answer, or had none, comes last.
+        let open = self.sessions.iter_mut().filter(|(_, session)| session.opened);
+        let likeliest = open.min_by_key(|(id, session)| (session.asked_hashes, !session.complete, **id));
+        let Some((link, session)) = likeliest else { return };
+        session.asked_hashes += 1;
+        let link = *link;
         let (first, count) = self.layer.begin(link, now);
         self.ask_hashes(link, first, count);
     }
