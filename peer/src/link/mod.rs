@@ -73,8 +73,15 @@ pub(crate) struct Link {
     /// Milliseconds after `began` when something came last.
     heard_ms: AtomicU64,
     round_trip_us: AtomicU64,
-    pings: Mutex<HashMap<u64, (Instant, Option<oneshot::Sender<Duration>>)>>,
+    pings: Mutex<HashMap<u64, Asked>>,
     next_ping: AtomicU64,
+}
+
+/// A ping that is not answered yet.
+#[derive(Debug)]
+struct Asked {
+    at: Instant,
+    answer: Option<oneshot::Sender<Duration>>,
 }
 
 impl Link {
@@ -226,14 +233,14 @@ impl Link {
             if pings.len() >= MOST_PINGS {
                 pings.clear();
             }
-            pings.insert(token, (Instant::now(), answer));
+            pings.insert(token, Asked { at: Instant::now(), answer });
         }
         self.outbox.send(Message::Ping { token });
     }
 
     fn on_pong(&self, token: u64) {
-        let Some((sent, answer)) = lock(&self.pings).remove(&token) else { return };
-        let took = sent.elapsed();
+        let Some(Asked { at, answer }) = lock(&self.pings).remove(&token) else { return };
+        let took = at.elapsed();
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         self.round_trip_us.store(micros, Ordering::Relaxed);
         if let Some(answer) = answer {

@@ -1,7 +1,7 @@
 //! Storage: files on disk, complete and in the making. Everything here blocks and belongs on the blocking pool.
 //!
 //! - [`Partial`]: a file in the making, with its [`journal`], in a folder of its own under `downloading/`
-//! - [`place`]: how a complete file gets its final name
+//! - [`place()`]: how a complete file gets its final name
 //! - [`Stamp`]: how a change of a complete file is noticed
 
 mod journal;

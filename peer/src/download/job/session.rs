@@ -40,10 +40,11 @@ impl Job {
             let (context, events) = (Arc::clone(self.context()), self.events.clone());
             self.context().tasks.spawn("dial", async move {
                 let mut result = links::connect(&context, peer, &addresses).await;
-                if result.is_err() && context.tracker().request(Request::DialMe { peer }).await.is_ok() {
-                    if let Some(link) = context.links.wait_for(&peer, DIAL_BACK).await {
-                        result = Ok(link);
-                    }
+                if result.is_err()
+                    && context.tracker().request(Request::DialMe { peer }).await.is_ok()
+                    && let Some(link) = context.links.wait_for(&peer, DIAL_BACK).await
+                {
+                    result = Ok(link);
                 }
                 let _ = events.send(JobEvent::Connected(peer, result)).await;
             });

@@ -126,8 +126,17 @@ struct Sim {
     frozen: bool,
     queue: VecDeque<u32>,
     sent_of_front: f64,
-    bytes: u64,
+    bytes: f64,
     heard: Instant,
+}
+
+fn number(link: LinkId) -> usize {
+    usize::try_from(link.0).unwrap()
+}
+
+/// Whole bytes of a count that has fractions.
+fn whole(bytes: f64) -> u64 {
+    Duration::from_secs_f64(bytes).as_secs()
 }
 
 proptest! {
@@ -144,7 +153,7 @@ proptest! {
         let mut picker = joined(chunks, &ids, start);
         picker.random = seed | 1;
         let mut sims: Vec<Sim> = rates.iter().map(|rate| Sim {
-            rate: *rate, frozen: false, queue: VecDeque::new(), sent_of_front: 0.0, bytes: 0, heard: start,
+            rate: *rate, frozen: false, queue: VecDeque::new(), sent_of_front: 0.0, bytes: 0.0, heard: start,
         }).collect();
         let tick = Duration::from_millis(10);
         let mut now = start;
@@ -155,9 +164,9 @@ proptest! {
             if freeze && step == 20 && sims.len() > 1 { sims[0].frozen = true; }
             for order in orders(&mut picker, now) {
                 match order {
-                    Order::Request(link, chunk) => sims[link.0 as usize].queue.push_back(chunk),
+                    Order::Request(link, chunk) => sims[number(link)].queue.push_back(chunk),
                     Order::Cancel(link, chunk) => {
-                        let sim = &mut sims[link.0 as usize];
+                        let sim = &mut sims[number(link)];
                         if sim.queue.front() == Some(&chunk) { sim.sent_of_front = 0.0; }
                         sim.queue.retain(|waiting| *waiting != chunk);
                     }
@@ -178,7 +187,7 @@ proptest! {
                     budget -= part;
                     moved += part;
                     sim.sent_of_front += part;
-                    sim.bytes += part as u64;
+                    sim.bytes += part;
                     sim.heard = now;
                     if sim.sent_of_front < CHUNK as f64 - 0.5 { break; }
                     sim.queue.pop_front();
@@ -188,7 +197,7 @@ proptest! {
             }
             if step % 10 == 0 {
                 for (number, sim) in sims.iter().enumerate() {
-                    picker.observe(LinkId(number as u64), sim.bytes, sim.heard, Duration::from_millis(20), now);
+                    picker.observe(LinkId(number as u64), whole(sim.bytes), sim.heard, Duration::from_millis(20), now);
                 }
             }
         }
