@@ -1,6 +1,6 @@
 //! Swarms: what is here of each file, complete or in the making, for all who serve, fetch or announce it.
 //!
-//! Invariant: a chunk is in [`Swarm::have`] only when it was verified (or the whole file was hashed), so that nothing
+//! Invariant: a swarm has a chunk only when it was verified (or the whole file was hashed), so that nothing
 //! unverified is ever served or told of.
 
 use std::collections::HashMap;
