@@ -46,6 +46,28 @@ impl Journal {
         Ok((Self { file, records }, replayed))
     }
 
+    /// Puts a journal in this one's place that says just this. What a run before this one marked, and what is no longer
+    /// true of it, would otherwise be believed with the next [`Self::synced`], and fill the journal start by start.
+    pub(super) fn replace(&mut self, path: &Path, synced: &Bitmap, written: &Bitmap) -> io::Result<()> {
+        let fresh = path.with_extension("new");
+        let file = OpenOptions::new().append(true).create(true).open(&fresh)?;
+        file.set_len(0)?;
+        let mut next = Self { file, records: 0 };
+        let mut bytes = Vec::new();
+        let mut note = |kind, number| {
+            bytes.extend(record(next.records, kind, number));
+            next.records += 1;
+        };
+        synced.iter().for_each(|chunk| note(WRITTEN, chunk));
+        note(SYNCED, synced.count());
+        written.iter().filter(|chunk| !synced.contains(*chunk)).for_each(|chunk| note(WRITTEN, chunk));
+        next.file.write_all(&bytes)?;
+        next.file.sync_data()?;
+        std::fs::rename(&fresh, path)?;
+        *self = next;
+        Ok(())
+    }
+
     /// Notes that a chunk was verified and written.
     pub(super) fn written(&mut self, chunk: u32) -> io::Result<()> {
         self.append(WRITTEN, chunk)
@@ -132,6 +154,34 @@ mod tests {
         journal.written(10).unwrap(); // beyond the file: nothing
         let (_, replayed) = Journal::open(&path, 10).unwrap();
         assert_eq!(set(&replayed), (vec![3], vec![4, 9]));
+    }
+
+    #[test]
+    fn a_replaced_journal_says_what_is_true_and_no_more_than_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        for _ in 0..100 {
+            let (mut journal, replayed) = Journal::open(&path, 10).unwrap();
+            let mut right = replayed.written;
+            right.remove(5);
+            journal.replace(&path, &replayed.synced, &right).unwrap();
+            for chunk in [1, 2, 5] {
+                journal.written(chunk).unwrap();
+            }
+        }
+        let (mut journal, replayed) = Journal::open(&path, 10).unwrap();
+        assert_eq!(set(&replayed), (vec![], vec![1, 2, 5]));
+        assert!(journal.records() <= 6, "{} records", journal.records());
+        // 5 was not what it should be: a sync must not make it so.
+        let mut right = replayed.written;
+        right.remove(5);
+        journal.replace(&path, &replayed.synced, &right).unwrap();
+        journal.synced(journal.records()).unwrap();
+        let (mut journal, replayed) = Journal::open(&path, 10).unwrap();
+        assert_eq!(set(&replayed), (vec![1, 2], vec![]));
+        journal.replace(&path, &replayed.synced, &replayed.written).unwrap();
+        journal.written(7).unwrap();
+        assert_eq!(set(&Journal::open(&path, 10).unwrap().1), (vec![1, 2], vec![7]));
     }
 
     #[test]

@@ -148,6 +148,11 @@ impl Partial {
         lock(&self.stored).data.clone()
     }
 
+    /// Forgets all marks but these: what was found at the start.
+    pub(crate) fn mark_found(&self, synced: &Bitmap, written: &Bitmap) -> io::Result<()> {
+        lock(&self.journal).replace(&self.folder.join("journal"), synced, written)
+    }
+
     /// Notes that a chunk was verified and written.
     pub(crate) fn mark_written(&self, chunk: u32) -> io::Result<()> {
         lock(&self.journal).written(chunk)

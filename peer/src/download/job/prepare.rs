@@ -38,6 +38,10 @@ pub(super) async fn prepare(spec: &DownloadSpec, tools: &JobTools) -> Result<Pre
         check(opened, &progress, &|| cancel.is_cancelled())
     });
     let prepared = opening.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+    // Not all was looked at, perhaps: nothing may be built on it.
+    if tools.cancel.is_cancelled() {
+        return Err(DownloadError::Cancelled);
+    }
     prepared.map_err(|source| DownloadError::Disk { path: spec.target.clone(), source })
 }
 
@@ -47,6 +51,7 @@ fn check(
     cancelled: &dyn Fn() -> bool,
 ) -> io::Result<Prepared> {
     let Opened { partial, synced: mut done, written, hashes } = opened;
+    let mut right = Bitmap::empty(written.length());
     let meta = partial.meta();
     if let Some(hashes) = &hashes {
         let (file, layout) = (partial.reader()?, hashes.layout());
@@ -62,8 +67,7 @@ fn check(
         };
         for chunk in written.iter().take_while(|_| !cancelled()) {
             if verify_chunk(&file, hashes, chunk)? {
-                done.insert(chunk);
-                partial.mark_written(chunk)?;
+                right.insert(chunk);
             }
             shown.chunks += 1;
             shown.bytes += layout.chunk_size();
@@ -72,6 +76,12 @@ fn check(
     } else {
         // Without hashes nothing is to be believed: the file may be another one's.
         done = Bitmap::empty(done.length());
+    }
+    if !cancelled() {
+        partial.mark_found(&done, &right)?;
+    }
+    for chunk in right.iter() {
+        done.insert(chunk);
     }
     let mut seed = [0; 8];
     aws_lc_rs::rand::fill(&mut seed).map_err(io::Error::other)?;
