@@ -92,6 +92,18 @@ impl Host {
         host
     }
 
+    /// Drops every connection that somebody else begins to this host, as a home router or a firewall does.
+    ///
+    /// # Panics
+    /// When `nft` is missing or refuses.
+    pub fn close_to_others(&self) {
+        let rules = "add table inet wall; \
+                     add chain inet wall input { type filter hook input priority 0; policy accept; }; \
+                     add rule inet wall input iifname eth0 tcp flags & (syn | ack) == syn drop";
+        let done = run("ip", &["netns", "exec", &self.namespace.name, "nft", rules]);
+        done.unwrap_or_else(|error| panic!("{error}"));
+    }
+
     fn port(&self) -> String {
         format!("port{}", self.number)
     }

@@ -122,3 +122,18 @@ fn a_host_whose_wire_is_pulled_is_gone_in_time_and_comes_back() {
     scene.net.set_wire(1, Wire::Plugged);
     wait_until(SOON, "ben to be back", || told().contains(&"ben".to_owned()));
 }
+
+#[test]
+fn a_seeder_that_cannot_be_reached_dials_the_downloader() {
+    if !privilege::met("a_seeder_that_cannot_be_reached_dials_the_downloader", netns::possible()) {
+        return;
+    }
+    let scene = Scene::new(Family::V4, 3);
+    let content = Content::random(3, MIB);
+    let seeder = scene.peer("ben", 1).serve();
+    seeder.register(&scene.cluster.file(ENTRY, content));
+    scene.net.host(1).close_to_others();
+    let downloaded = scene.peer("dora", 2).serve().download(ENTRY, None).unwrap();
+    assert_eq!(content.compare(&downloaded.path).unwrap(), Ok(()));
+    assert_eq!(downloaded.shares.len(), 1);
+}
