@@ -79,7 +79,7 @@ impl Spread {
     /// What to tell each downloader now, where there is anything to tell: chunks, or none for 'ask for what you like'.
     pub(crate) fn suggest(&mut self) -> Vec<(PeerId, Vec<u32>)> {
         if self.downloaders.len() < CROWD {
-            return Vec::new();
+            return self.set_free();
         }
         let mut told = Vec::new();
         // Those with the fewest open suggestions come first, one at a time, so that all get the same share.
@@ -99,6 +99,22 @@ impl Spread {
                     downloader.told = Told::Free;
                     told.push((*peer, Vec::new()));
                 }
+            }
+        }
+        told
+    }
+
+    /// Nobody is left to spread to: whoever was told what to ask for may ask for anything.
+    fn set_free(&mut self) -> Vec<(PeerId, Vec<u32>)> {
+        let mut told = Vec::new();
+        for (peer, downloader) in &mut self.downloaders {
+            if downloader.told == Told::Suggestions {
+                downloader.told = Told::Free;
+                for chunk in std::mem::take(&mut downloader.open) {
+                    self.given.remove(chunk);
+                    self.returned.push_back(chunk);
+                }
+                told.push((*peer, Vec::new()));
             }
         }
         told
@@ -180,10 +196,12 @@ mod tests {
         assert_eq!(told, [(peer(1), vec![0, 2, 4]), (peer(2), vec![1, 3, 5])]);
         spread.on_sent(peer(1), 0);
         spread.leave(peer(1));
+        assert_eq!(spread.suggest(), [(peer(2), vec![])], "alone again, it may ask for anything");
+        assert!(spread.suggest().is_empty(), "and is told once");
         spread.join(peer(3));
         let told: BTreeMap<_, _> = spread.suggest().into_iter().collect();
-        assert_eq!(told.get(&peer(3)), Some(&vec![2, 4]));
-        assert!(spread.is_open(peer(3), 2) && spread.is_open(peer(2), 5));
+        assert_eq!((told.get(&peer(2)), told.get(&peer(3))), (Some(&vec![2, 1, 5]), Some(&vec![4, 3])));
+        assert!(spread.is_open(peer(3), 4) && spread.is_open(peer(2), 5));
     }
 
     #[test]
