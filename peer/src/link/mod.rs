@@ -116,6 +116,7 @@ impl Link {
             let writing = async { (Half::Writing, writer.run().await) };
             tokio::select! {
                 () = closed.cancelled() => {}
+                () = running.outbox.hung_up() => tracing::debug!(peer = %running.peer(), "hung up"),
                 () = running.watch() => {}
                 (half, result) = async {
                     tokio::select! {

@@ -7,11 +7,15 @@ use std::time::Duration;
 use common::wire::peer::{ConversationId, MAX_CONVERSATIONS, MAX_REQUESTS, Message, Opener, Reason, have};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::CLOSE_DEADLINE;
 use crate::swarm::Swarm;
 
 /// More messages than this waiting mean that the other side does not read.
 const MAX_WAITING: usize = 8192;
+/// More bytes than these waiting mean the same: room for the longest maps (64 KiB) of 64 conversations.
+const MAX_WAITING_BYTES: usize = 4 << 20;
 /// Control bytes written at once, about.
 const BATCH: usize = 256 << 10;
 /// How often those who wait for chunks are told that they do (DESIGN section 4).
@@ -22,11 +26,15 @@ pub(super) const QUEUED_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) struct Outbox {
     state: Mutex<State>,
     wake: Notify,
+    closing: CancellationToken,
+    overflowed: CancellationToken,
 }
 
 #[derive(Debug, Default)]
 struct State {
     messages: VecDeque<Message>,
+    /// Of `messages`, about.
+    waiting_bytes: usize,
     haves: HashMap<(ConversationId, Opener), Vec<u32>>,
     serving: Vec<Serving>,
     /// Whose turn was last, so that conversations of one link take turns.
@@ -34,7 +42,6 @@ struct State {
     /// Chunks that are being read or sent.
     active: Vec<(ConversationId, u32)>,
     closing: bool,
-    overflow: bool,
 }
 
 /// A conversation that the other side opened.
@@ -53,8 +60,6 @@ pub(super) enum Next {
     Control(Vec<u8>),
     /// Hang up: nothing is left.
     Close,
-    /// Hang up at once: the other side does not read.
-    Overflow,
     /// Nothing but uploads.
     Uploads,
 }
@@ -79,8 +84,12 @@ impl Outbox {
         if state.closing {
             return;
         }
-        state.overflow |= state.messages.len() >= MAX_WAITING;
-        state.messages.push_back(message);
+        if state.messages.len() >= MAX_WAITING || state.waiting_bytes >= MAX_WAITING_BYTES {
+            drop(state);
+            self.overflowed.cancel();
+            return;
+        }
+        state.push(message);
         drop(state);
         self.wake.notify_one();
     }
@@ -102,6 +111,20 @@ impl Outbox {
         self.send(Message::Bye { reason, text: text.to_owned() });
         self.lock().closing = true;
         self.wake.notify_one();
+        self.closing.cancel();
+    }
+
+    /// Ends when the link is to end whatever the writer does, which may be stuck because the other side does not read:
+    /// too much waits, or the last words take too long.
+    pub(super) async fn hung_up(&self) {
+        let closing = async {
+            self.closing.cancelled().await;
+            tokio::time::sleep(CLOSE_DEADLINE).await;
+        };
+        tokio::select! {
+            () = self.overflowed.cancelled() => {}
+            () = closing => {}
+        }
     }
 
     /// The other side opened a conversation.
@@ -163,13 +186,10 @@ impl Outbox {
     /// What the writer is to do next. Tells those who have waited for too long that they wait.
     pub(super) fn next(&self, now: Instant) -> Next {
         let mut state = self.lock();
-        if state.overflow {
-            return Next::Overflow;
-        }
         state.tell_queued(now);
         let mut bytes = Vec::new();
         while bytes.len() < BATCH {
-            let Some(message) = state.messages.pop_front() else { break };
+            let Some(message) = state.pop() else { break };
             message.encode(&mut bytes);
         }
         for ((conversation, opener), chunks) in state.haves.drain() {
@@ -220,6 +240,17 @@ impl Outbox {
 }
 
 impl State {
+    fn push(&mut self, message: Message) {
+        self.waiting_bytes += weight(&message);
+        self.messages.push_back(message);
+    }
+
+    fn pop(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        self.waiting_bytes -= weight(&message);
+        Some(message)
+    }
+
     fn find(&mut self, conversation: ConversationId) -> Option<&mut Serving> {
         self.serving.iter_mut().find(|serving| serving.conversation == conversation)
     }
@@ -230,8 +261,70 @@ impl State {
             let waits = active || !serving.requests.is_empty();
             if waits && now.saturating_duration_since(serving.told) >= QUEUED_INTERVAL {
                 serving.told = now;
+                // At most one for each conversation and turn of the writer.
                 self.messages.push_back(Message::Queued { conversation: serving.conversation });
             }
         }
+    }
+}
+
+/// Bytes that a message holds outside itself.
+const fn weight(message: &Message) -> usize {
+    match message {
+        Message::Open { ticket, .. } => ticket.len(),
+        Message::Refused { text, .. } | Message::Bye { text, .. } => text.len(),
+        Message::Map { bits, .. } => bits.len(),
+        Message::Have { chunks, .. } | Message::Suggest { chunks, .. } => size_of_val(chunks.as_slice()),
+        Message::Hashes { hashes, .. } => size_of_val(hashes.as_slice()),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::id::Hash;
+
+    fn hung_up(outbox: &Outbox) -> bool {
+        outbox.overflowed.is_cancelled()
+    }
+
+    #[test]
+    fn what_waits_for_one_who_does_not_read_is_bounded() {
+        let outbox = Outbox::default();
+        for token in 0..MAX_WAITING as u64 {
+            outbox.send(Message::Ping { token });
+        }
+        assert!(!hung_up(&outbox));
+        for token in 0..10 {
+            outbox.send(Message::Ping { token });
+        }
+        assert!(hung_up(&outbox));
+        assert_eq!(outbox.lock().messages.len(), MAX_WAITING);
+    }
+
+    #[test]
+    fn few_large_messages_are_too_much_as_well() {
+        let outbox = Outbox::default();
+        let hashes = || Message::Hashes { conversation: 1, first: 0, hashes: vec![Hash([0; 32]); 2000] };
+        for _ in 0..400 {
+            outbox.send(hashes());
+            assert!(matches!(outbox.next(Instant::now()), Next::Control(_)));
+        }
+        assert!(!hung_up(&outbox), "what was taken out does not count");
+        for _ in 0..1000 {
+            outbox.send(hashes());
+        }
+        assert!(hung_up(&outbox));
+        assert!(outbox.lock().messages.len() < 600);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_words_have_a_deadline() {
+        let outbox = Outbox::default();
+        let begin = Instant::now();
+        outbox.close(Reason::Duplicate, "another connection is kept");
+        outbox.hung_up().await;
+        assert_eq!(begin.elapsed(), CLOSE_DEADLINE);
     }
 }

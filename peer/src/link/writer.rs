@@ -70,7 +70,6 @@ impl<W: AsyncWrite + Unpin + Send> Writer<W> {
                     self.stream.flush().await?;
                 }
                 Next::Close => return self.stream.shutdown().await,
-                Next::Overflow => return Err(io::Error::other("the other side does not read")),
                 Next::Uploads => self.upload().await?,
             }
         }
