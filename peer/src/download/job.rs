@@ -414,7 +414,12 @@ impl Job {
             let _ = syncing.await;
         }
         let partial = Arc::clone(&self.partial);
-        let _ = tokio::task::spawn_blocking(move || partial.sync()).await;
+        let ending = tokio::task::spawn_blocking(move || {
+            // What links still bring would be mixed with what the next run writes.
+            partial.end_writing();
+            partial.sync()
+        });
+        let _ = ending.await;
     }
 
     fn show_progress(&mut self, now: Instant) {

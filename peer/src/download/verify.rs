@@ -11,7 +11,7 @@ use common::merkle::{RunHasher, chunk_hash};
 use super::{Fetching, LinkEvent};
 use crate::context::{Buffer, Buffers, Context};
 use crate::link::Link;
-use crate::storage::{Partial, SEGMENT, join_segments};
+use crate::storage::{Draft, Partial, SEGMENT, join_segments};
 use crate::swarm::Swarm;
 
 /// A chunk that is coming in on one conversation.
@@ -29,6 +29,8 @@ pub(crate) struct Assembly {
 #[derive(Debug)]
 struct Runs {
     hashes: Mutex<Vec<Option<Hash>>>,
+    /// Where they are written.
+    draft: Mutex<Option<Arc<Draft>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,7 @@ impl Assembly {
     /// Nothing of this chunk yet.
     pub(crate) fn new(chunk: u32, size: u32) -> Self {
         let segments = (size as usize).div_ceil(SEGMENT);
-        let runs = Arc::new(Runs { hashes: Mutex::new(vec![None; segments]) });
+        let runs = Arc::new(Runs { hashes: Mutex::new(vec![None; segments]), draft: Mutex::default() });
         Self { chunk, size, received: 0, buffer: None, runs }
     }
 
@@ -128,31 +130,39 @@ impl Work {
         let (layout, hashes) = (swarm.layout(), swarm.hashes());
         let (Some(index), Some(hashes)) = (layout.chunk(self.chunk), hashes) else { return Ok(Verdict::Wrong) };
         let bytes = &self.buffer.bytes;
-        let at = layout.offset(index) + (self.segment * SEGMENT) as u64;
-        let right = if layout.size(index) as usize <= SEGMENT {
-            let right = chunk_hash(&layout, bytes) == hashes.of(index);
-            if right {
-                partial.write_at(bytes, at)?;
+        if layout.size(index) as usize <= SEGMENT {
+            if chunk_hash(&layout, bytes) != hashes.of(index) {
+                return Ok(Verdict::Wrong);
             }
-            right
-        } else {
-            partial.write_at(bytes, at)?;
-            let mut hasher = RunHasher::default();
-            hasher.update(bytes);
-            match self.runs.add(self.segment, hasher.finish(SEGMENT as u64)) {
-                None => return Ok(Verdict::Partway),
-                Some(runs) => join_segments(&layout, &runs) == Some(hashes.of(index)),
-            }
+            partial.write_chunk(self.chunk, bytes)?;
+            return Ok(Verdict::Right);
+        }
+        let draft = self.runs.draft(partial, self.chunk)?;
+        partial.write_draft(&draft, bytes, (self.segment * SEGMENT) as u64)?;
+        let mut hasher = RunHasher::default();
+        hasher.update(bytes);
+        let Some(runs) = self.runs.add(self.segment, hasher.finish(SEGMENT as u64)) else {
+            return Ok(Verdict::Partway);
         };
-        if !right {
+        if join_segments(&layout, &runs) != Some(hashes.of(index)) {
             return Ok(Verdict::Wrong);
         }
-        partial.mark_written(self.chunk)?;
+        partial.accept(&draft)?;
         Ok(Verdict::Right)
     }
 }
 
 impl Runs {
+    fn draft(&self, partial: &Partial, chunk: u32) -> io::Result<Arc<Draft>> {
+        let mut draft = self.draft.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(draft) = &*draft {
+            return Ok(Arc::clone(draft));
+        }
+        let begun = Arc::new(partial.draft(chunk)?);
+        *draft = Some(Arc::clone(&begun));
+        Ok(begun)
+    }
+
     /// Adds the hash of a segment; gives all when it was the last.
     fn add(&self, segment: usize, hash: Option<Hash>) -> Option<Vec<Hash>> {
         let mut hashes = self.hashes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

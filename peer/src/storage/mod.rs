@@ -1,14 +1,17 @@
 //! Storage: files on disk, complete and in the making. Everything here blocks and belongs on the blocking pool.
 //!
 //! - [`Partial`]: a file in the making, with its [`journal`], in a folder of its own under `downloading/`
+//! - `drafts`: chunks that come in parts, perhaps several of the same
 //! - [`place()`]: how a complete file gets its final name
 //! - [`Stamp`]: how a change of a complete file is noticed
 
+mod drafts;
 mod journal;
 mod partial;
 mod place;
 mod stamp;
 
+pub(crate) use drafts::Draft;
 pub(crate) use partial::{Opened, Partial, PartialMeta, PartialRecord, join_segments, verify_chunk};
 pub(crate) use place::{place, sync_parent};
 pub use stamp::Stamp;

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 
 use common::bitmap::Bitmap;
 use common::chunk::Layout;
@@ -15,6 +15,7 @@ use common::id::{FileId, Hash, NetworkId};
 use common::merkle::{ChunkHashes, RunHasher, join_runs};
 use serde::{Deserialize, Serialize};
 
+use super::drafts::{Draft, Places, To, lock};
 use super::journal::Journal;
 use super::{SEGMENT, sync_parent};
 
@@ -62,9 +63,11 @@ pub(crate) struct PartialRecord {
 #[derive(Debug)]
 pub(crate) struct Partial {
     folder: PathBuf,
+    layout: Layout,
     stored: Mutex<Stored>,
     data: File,
     journal: Mutex<Journal>,
+    places: Places,
 }
 
 /// A file in the making, and what is there of it.
@@ -97,7 +100,8 @@ impl Partial {
         write_stored(&folder, &stored)?;
         let layout = Layout::of(&stored.meta.file);
         let (journal, replayed) = Journal::open(&journal_path, layout.count())?;
-        let partial = Self { folder, stored: Mutex::new(stored), data, journal: Mutex::new(journal) };
+        let (stored, journal, places) = (Mutex::new(stored), Mutex::new(journal), Places::default());
+        let partial = Self { folder, layout, stored, data, journal, places };
         Ok(Opened { partial, synced: replayed.synced, written: replayed.written, hashes })
     }
 
@@ -125,12 +129,62 @@ impl Partial {
         write_atomically(&self.folder.join("hashes"), &bytes)
     }
 
-    /// Writes bytes of the file at their place.
-    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        for (number, part) in bytes.chunks(WRITE).enumerate() {
-            self.data.write_all_at(part, offset + (number * WRITE) as u64)?;
+    /// Writes a chunk that is right, and notes that; nothing happens where it is there already.
+    pub(crate) fn write_chunk(&self, chunk: u32, bytes: &[u8]) -> io::Result<()> {
+        self.places.settle(chunk, || {
+            write_at(&self.data, bytes, self.offset(chunk))?;
+            self.mark_written(chunk)
+        })
+    }
+
+    /// Begins a chunk that comes in parts, of which nobody knows yet whether they are right.
+    pub(crate) fn draft(&self, chunk: u32) -> io::Result<Draft> {
+        self.places.draft(chunk, &self.folder)
+    }
+
+    /// Writes a part of a draft, `offset` bytes from the beginning of its chunk.
+    pub(crate) fn write_draft(&self, draft: &Draft, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match &draft.to {
+            To::Place(pass) => {
+                let pass = lock(pass);
+                if *pass { write_at(&self.data, bytes, self.offset(draft.chunk) + offset) } else { Ok(()) }
+            }
+            To::Beside(file) => write_at(file, bytes, offset),
+            To::Nowhere => Ok(()),
+        }
+    }
+
+    /// All parts of a draft are written and right: notes that the chunk is there.
+    pub(crate) fn accept(&self, draft: &Draft) -> io::Result<()> {
+        self.places.settle(draft.chunk, || {
+            if let To::Beside(file) = &draft.to {
+                self.copy_to_place(file, draft.chunk)?;
+            }
+            self.mark_written(draft.chunk)
+        })
+    }
+
+    fn copy_to_place(&self, file: &File, chunk: u32) -> io::Result<()> {
+        let mut left = self.layout.chunk(chunk).map_or(0, |index| self.layout.size(index)) as usize;
+        let mut buffer = vec![0; left.min(SEGMENT)];
+        let mut at = 0;
+        while left > 0 {
+            let part = left.min(buffer.len());
+            file.read_exact_at(&mut buffer[..part], at)?;
+            write_at(&self.data, &buffer[..part], self.offset(chunk) + at)?;
+            at += part as u64;
+            left -= part;
         }
         Ok(())
+    }
+
+    /// From now on nothing is written, whoever is still about to: another run may begin.
+    pub(crate) fn end_writing(&self) {
+        self.places.end();
+    }
+
+    fn offset(&self, chunk: u32) -> u64 {
+        self.layout.chunk(chunk).map_or(0, |index| self.layout.offset(index))
     }
 
     /// The file itself, for reading.
@@ -154,7 +208,7 @@ impl Partial {
     }
 
     /// Notes that a chunk was verified and written.
-    pub(crate) fn mark_written(&self, chunk: u32) -> io::Result<()> {
+    fn mark_written(&self, chunk: u32) -> io::Result<()> {
         lock(&self.journal).written(chunk)
     }
 
@@ -192,6 +246,13 @@ impl Partial {
         }
         remove_folder(&self.folder)
     }
+}
+
+fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    for (number, part) in bytes.chunks(WRITE).enumerate() {
+        file.write_all_at(part, offset + (number * WRITE) as u64)?;
+    }
+    Ok(())
 }
 
 /// Whether the chunk in `file` is what it must be.
@@ -317,10 +378,6 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,7 +402,7 @@ mod tests {
         let opened = Partial::open(dir.path(), meta.clone()).unwrap();
         assert!(opened.synced.is_empty() && opened.written.is_empty() && opened.hashes.is_none());
         opened.partial.keep_hashes(&hashes).unwrap();
-        opened.partial.write_at(&bytes[..16384], 0).unwrap();
+        write_at(&opened.partial.data, &bytes[..16384], 0).unwrap();
         opened.partial.mark_written(0).unwrap();
         opened.partial.sync().unwrap();
         opened.partial.mark_written(1).unwrap(); // a lie: nothing was written
@@ -369,7 +426,7 @@ mod tests {
         let (downloading, target) = (dir.path().join("downloading"), dir.path().join("out/x"));
         let (bytes, hashes) = sample(50_000);
         let opened = Partial::open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
-        opened.partial.write_at(&bytes, 0).unwrap();
+        write_at(&opened.partial.data, &bytes, 0).unwrap();
         assert_eq!(opened.partial.place().unwrap(), target);
         opened.partial.settle().unwrap();
         assert_eq!(fs::read(target).unwrap(), bytes);
@@ -384,7 +441,7 @@ mod tests {
             let (bytes, hashes) = sample(50_000);
             let opened = Partial::open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
             opened.partial.keep_hashes(&hashes).unwrap();
-            opened.partial.write_at(&bytes, 0).unwrap();
+            write_at(&opened.partial.data, &bytes, 0).unwrap();
             for chunk in 0..4 {
                 opened.partial.mark_written(chunk).unwrap();
             }
@@ -398,6 +455,47 @@ mod tests {
             assert_eq!(left.is_empty(), right);
             assert_eq!(target.exists(), right);
         }
+    }
+
+    #[test]
+    fn a_lie_that_comes_beside_a_right_chunk_does_no_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bytes, hashes) = sample(3_000_000);
+        let opened = Partial::open(dir.path(), meta(hashes.file_id(), dir.path().join("x"))).unwrap();
+        let partial = opened.partial;
+        let size = usize::try_from(hashes.layout().chunk_size()).unwrap();
+        let (half, right) = (size / 2, |chunk: usize| &bytes[chunk * size..(chunk + 1) * size]);
+        let is_right = |chunk| verify_chunk(&partial.reader().unwrap(), &hashes, chunk).unwrap();
+        // The lie is there first, goes on, and comes late as well.
+        let (lie, truth) = (partial.draft(3).unwrap(), partial.draft(3).unwrap());
+        partial.write_draft(&lie, &vec![0; half], 0).unwrap();
+        partial.write_draft(&truth, &right(3)[..half], 0).unwrap();
+        partial.write_draft(&truth, &right(3)[half..], half as u64).unwrap();
+        partial.accept(&truth).unwrap();
+        partial.write_draft(&lie, &vec![0; half], half as u64).unwrap();
+        assert!(is_right(3));
+        let late = partial.draft(3).unwrap();
+        partial.write_draft(&late, &vec![0; size], 0).unwrap();
+        assert!(is_right(3));
+        // The truth is there first.
+        let (truth, lie) = (partial.draft(4).unwrap(), partial.draft(4).unwrap());
+        partial.write_draft(&truth, right(4), 0).unwrap();
+        partial.write_draft(&lie, &vec![0; size], 0).unwrap();
+        partial.accept(&truth).unwrap();
+        assert!(is_right(4));
+        // One that was given up leaves its place to the next.
+        drop(partial.draft(5).unwrap());
+        let next = partial.draft(5).unwrap();
+        assert!(matches!(next.to, To::Place(_)));
+        partial.write_draft(&next, right(5), 0).unwrap();
+        partial.end_writing();
+        partial.write_draft(&next, &vec![0; size], 0).unwrap();
+        partial.accept(&next).unwrap();
+        partial.write_chunk(6, right(6)).unwrap();
+        assert!(is_right(5) && !is_right(6));
+        assert_eq!(lock(&partial.journal).records(), 2);
+        let left = fs::read_dir(&partial.folder).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with("draft")));
     }
 
     #[test]
