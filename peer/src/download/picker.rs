@@ -8,7 +8,9 @@
 //!    what it suggests, unless it has been idle for a while;
 //! 2. a chunk that waits in the pipeline of a much slower link: taken away from there;
 //! 3. in the end game, a chunk that is on its way from a much slower or silent link: asked for here too, at most
-//!    [`MOST_COPIES`] at a time.
+//!    [`MOST_COPIES`] at a time, those not counted that make no progress.
+//!
+//! A link is not believed: whatever it sends and says, a request takes at least as long as it has taken already.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -19,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::link::LinkId;
 
-/// A chunk is asked of so many links at a time, at most.
+/// A chunk is asked of so many links at a time, at most, that make progress.
 const MOST_COPIES: usize = 3;
 /// Bytes asked for and not yet verified, in all, as long as each link has one request.
 const MOST_IN_FLIGHT: u64 = 64 << 20;
@@ -35,6 +37,8 @@ const FIRST_PIPELINE: u64 = 512 << 10;
 const ASSUMED_RATE: f64 = 4e6;
 /// So long without a word, though something was asked, means: ask elsewhere too.
 pub(super) const SILENCE: Duration = Duration::from_secs(1);
+/// A link that owes a chunk for so long does not keep others from being asked for it, whatever it says meanwhile.
+const STALL: Duration = Duration::from_secs(10);
 /// After so long without requests a link that makes suggestions is asked for anything.
 const SUGGESTION_PATIENCE: Duration = Duration::from_millis(300);
 /// Weight of the newest sample in a link's rate.
@@ -81,6 +85,8 @@ struct State {
     observed: Instant,
     heard: Instant,
     idle_since: Instant,
+    /// Since when the first chunk in the pipeline is the first.
+    front_since: Instant,
     /// `None`: it made no suggestions, or said to ask for anything.
     suggested: Option<VecDeque<u32>>,
 }
@@ -135,6 +141,7 @@ impl Picker {
             observed: now,
             heard: now,
             idle_since: now,
+            front_since: now,
             suggested: None,
         };
         self.links.insert(link, state);
@@ -264,6 +271,12 @@ impl Picker {
         self.links.get(&link).is_some_and(|state| state.is_silent(now))
     }
 
+    /// For how long this link has said nothing, though it was asked for something.
+    pub(super) fn silence(&self, link: LinkId, now: Instant) -> Duration {
+        let asked = self.links.get(&link).filter(|state| !state.pipeline.is_empty());
+        asked.map_or(Duration::ZERO, |state| now.duration_since(state.heard))
+    }
+
     /// How many of these links have every chunk.
     fn complete_links(&self) -> usize {
         self.links.values().filter(|state| state.have.is_full()).count()
@@ -353,7 +366,11 @@ impl Picker {
         let chunk_size = self.layout.chunk_size() as f64;
         let mut best: Option<(Duration, u32, Option<LinkId>)> = None;
         for (chunk, askers) in &self.asked {
-            if askers.contains(&link) || askers.len() >= MOST_COPIES || !here.have.contains(*chunk) {
+            if askers.contains(&link) || !here.have.contains(*chunk) {
+                continue;
+            }
+            let moving = askers.iter().filter_map(|asker| self.links.get(asker)).filter(|state| !state.is_stalled(now));
+            if moving.count() >= MOST_COPIES {
                 continue;
             }
             let there = askers.iter().filter_map(|asker| Some((*asker, self.links.get(asker)?)));
@@ -375,6 +392,7 @@ impl Picker {
             if state.pipeline.is_empty() {
                 // The silence before a request was nobody's fault.
                 state.heard = now;
+                state.front_since = now;
             }
             state.pipeline.push_back(Asked { chunk, at: now });
             state.total += 1;
@@ -384,6 +402,9 @@ impl Picker {
 
     fn end_request(&mut self, link: LinkId, chunk: u32, now: Instant) {
         if let Some(state) = self.links.get_mut(&link) {
+            if state.pipeline.front().is_some_and(|asked| asked.chunk == chunk) {
+                state.front_since = now;
+            }
             state.pipeline.retain(|asked| asked.chunk != chunk);
             if state.pipeline.is_empty() {
                 state.idle_since = now;
@@ -413,6 +434,10 @@ impl State {
         !self.pipeline.is_empty() && now.duration_since(self.heard) >= SILENCE
     }
 
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.is_silent(now) || (!self.pipeline.is_empty() && now.duration_since(self.front_since) >= STALL)
+    }
+
     fn pipeline_goal(&self, chunk_size: u64) -> usize {
         let bytes = match self.rate {
             Some(rate) => rate * (self.round_trip + PIPELINE_MARGIN).as_secs_f64(),
@@ -428,7 +453,8 @@ impl State {
         if self.is_silent(now) {
             return (Duration::MAX, place);
         }
-        (time_for(chunk_size * (place + 1) as f64, self.rate), place)
+        let so_far = now.duration_since(self.front_since);
+        (time_for(chunk_size * (place + 1) as f64, self.rate).max(so_far), place)
     }
 
     /// When one more chunk would be expected.
