@@ -95,7 +95,10 @@ impl Layer {
             self.from = None;
             return Part::Bad;
         }
-        self.heard = now;
+        // Who sends less than was asked for does not keep the others from being asked.
+        if hashes.len() == most as usize {
+            self.heard = now;
+        }
         self.hashes.extend(hashes);
         match self.next() {
             (_, 0) => {
@@ -145,6 +148,20 @@ mod tests {
         layer.begin(link, now);
         assert!(matches!(layer.on_part(link, 0, Vec::new(), now), Part::None));
         assert!(layer.is_free(now));
+    }
+
+    #[test]
+    fn one_who_gives_little_at_a_time_is_not_waited_for() {
+        let hashes = sample(3 << 20);
+        let (link, start) = (LinkId(1), Instant::now());
+        let mut layer = Layer::new(hashes.file_id(), start);
+        layer.begin(link, start);
+        for (number, hash) in (0..).zip(&hashes.as_slice()[..3]) {
+            let now = start + PATIENCE / 4 * number;
+            assert!(!layer.is_free(now));
+            assert!(matches!(layer.on_part(link, number, vec![*hash], now), Part::Next { .. }));
+        }
+        assert!(layer.is_free(start + PATIENCE));
     }
 
     #[test]
