@@ -65,8 +65,12 @@ impl Contacts {
         if busy >= MOST_LINKS {
             return None;
         }
-        let ready = |contact: &Contact| matches!(contact.state, State::Idle(at) if at <= now);
-        let (peer, contact) = self.peers.iter_mut().find(|(_, contact)| ready(contact))?;
+        // Who has waited the longest comes first, so that some who are of no use do not keep the others out.
+        let ready = self.peers.iter_mut().filter_map(|(peer, contact)| match contact.state {
+            State::Idle(at) if at <= now => Some((at, peer, contact)),
+            _ => None,
+        });
+        let (_, peer, contact) = ready.min_by_key(|(at, peer, _)| (*at, **peer))?;
         contact.state = State::Dialling;
         Some((*peer, contact.addresses.clone()))
     }
@@ -200,6 +204,26 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 9));
         assert!(!contacts.on_link(PeerId([1; 32]), LinkId(1), address, now));
         assert_eq!((contacts.banned(), contacts.any_usable()), (vec!["u1".to_owned()], false));
+    }
+
+    #[test]
+    fn all_get_their_turn() {
+        let mut now = Instant::now();
+        let mut contacts = Contacts::default();
+        (0..200).for_each(|number| contacts.on_holder(holder(number), now));
+        let mut dialled = std::collections::BTreeSet::new();
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        for round in 0..4 {
+            let peers: Vec<PeerId> = std::iter::from_fn(|| contacts.dial(now)).map(|(peer, _)| peer).collect();
+            for (number, peer) in (0..).zip(&peers) {
+                let link = LinkId(round * 100 + number);
+                assert!(contacts.on_link(*peer, link, address, now));
+                contacts.on_end(link, now);
+            }
+            dialled.extend(peers);
+            now += FIRST_WAIT * 2;
+        }
+        assert_eq!(dialled.len(), 200);
     }
 
     #[test]
