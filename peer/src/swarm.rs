@@ -121,12 +121,20 @@ impl Swarm {
         }
     }
 
-    /// The job that downloads it begins: it hears of those who come for its chunks.
+    /// The job that downloads it begins: it hears of those who come for its chunks. Those who came before hear what is
+    /// here.
     pub(crate) fn begin(&self, job: mpsc::Sender<JobEvent>, source: File, have: Bitmap) {
-        let mut state = self.lock();
-        state.job = Some(job);
-        state.source = Source::Making(Some(Arc::new(source)));
-        state.have = have;
+        let told: Vec<_> = {
+            let mut state = self.lock();
+            state.job = Some(job);
+            state.source = Source::Making(Some(Arc::new(source)));
+            state.have = have.clone();
+            let listeners = state.listeners.iter();
+            listeners.filter_map(|l| Some((l.outbox.upgrade()?, l.conversation, l.opener))).collect()
+        };
+        for (outbox, conversation, opener) in told {
+            common::wire::peer::maps(conversation, opener, &have).into_iter().for_each(|message| outbox.send(message));
+        }
     }
 
     /// The chunk hashes became known.
