@@ -47,6 +47,9 @@ const PLAN_INTERVAL: Duration = Duration::from_secs(30);
 const STARVED_PLAN_INTERVAL: Duration = Duration::from_secs(3);
 /// How long after the start a holder that is not connected yet keeps the others from taking more than their share.
 const FAIR_START: Duration = Duration::from_millis(250);
+/// A conversation without a word for so long, though something was asked, is begun anew: who serves says every 500 ms at
+/// least that requests wait.
+const DEAD: Duration = Duration::from_secs(20);
 /// How long nobody may have what is missing until the user is told.
 const STARVED_NOTICE: Duration = Duration::from_secs(2);
 
@@ -306,6 +309,7 @@ impl Job {
             let round_trip = session.link.round_trip().unwrap_or_default();
             self.picker.observe(*id, session.meter.bytes(), session.meter.heard(), round_trip, now);
         }
+        self.drop_dead(now);
         let opening = self.sessions.values().any(|session| !session.opened);
         let starting = now.duration_since(self.began) < FAIR_START && (opening || self.contacts.is_waiting());
         self.picker.set_expected(starting.then(|| self.contacts.expected()));

@@ -115,6 +115,23 @@ impl Job {
         self.contacts.on_end(link, Instant::now());
     }
 
+    /// Ends the conversations that have died, and makes room for others; these peers are tried again after a while.
+    pub(super) fn drop_dead(&mut self, now: Instant) {
+        let is_dead = |id: &LinkId, session: &Session| {
+            let unanswered = !session.opened && now.duration_since(session.meter.heard()) >= super::DEAD;
+            unanswered || self.picker.silence(*id, now) >= super::DEAD
+        };
+        let dead: Vec<LinkId> =
+            self.sessions.iter().filter(|(id, session)| is_dead(id, session)).map(|(id, _)| *id).collect();
+        for link in dead {
+            let Some(session) = self.sessions.remove(&link) else { continue };
+            tracing::debug!(peer = %session.peer, "a conversation has died");
+            session.link.close_conversation(session.conversation);
+            self.forget(link);
+            self.contacts.on_end(link, now);
+        }
+    }
+
     pub(super) fn on_closed(&mut self, link: LinkId) {
         let Some(session) = self.sessions.remove(&link) else { return };
         self.forget(link);
