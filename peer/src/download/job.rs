@@ -31,7 +31,7 @@ use crate::context::Context;
 use crate::engine::{Done, DownloadError, DownloadSpec, Shared};
 use crate::link::{Link, LinkId};
 use crate::notice::Notice;
-use crate::storage::{Partial, Stamp};
+use crate::storage::Partial;
 use crate::swarm::Swarm;
 use crate::tracker_client::{TrackerError, TrackerState};
 
@@ -454,8 +454,7 @@ impl Job {
         let partial = Arc::clone(&self.partial);
         let placing = tokio::task::spawn_blocking(move || {
             let path = partial.place()?;
-            let stamp = Stamp::of(&std::fs::metadata(&path)?);
-            Ok((path, stamp))
+            Ok((path, partial.stamp()?))
         });
         let placed = placing.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         let elapsed = self.began.elapsed();

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drafts::{Draft, Places, To, lock};
 use super::journal::Journal;
-use super::{SEGMENT, sync_parent};
+use super::{SEGMENT, Stamp, sync_parent};
 
 /// The schema of `meta.json`.
 const SCHEMA: u32 = 1;
@@ -190,6 +190,11 @@ impl Partial {
     /// The file itself, for reading.
     pub(crate) fn reader(&self) -> io::Result<File> {
         self.data.try_clone()
+    }
+
+    /// What the file system says of the file itself, whatever lies under its name.
+    pub(crate) fn stamp(&self) -> io::Result<Stamp> {
+        Ok(Stamp::of(&self.data.metadata()?))
     }
 
     /// What it is to become.
