@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -13,6 +13,7 @@ use common::bitmap::Bitmap;
 use common::chunk::Layout;
 use common::id::{FileId, Hash, NetworkId};
 use common::merkle::{ChunkHashes, RunHasher, join_runs};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::drafts::{Draft, Places, To, lock};
@@ -308,7 +309,12 @@ fn settle(folder: &Path, stored: &Stored, placed: &Path, inode: u64) -> io::Resu
 }
 
 fn open_data(folder: &Path, meta: &PartialMeta, earlier: Option<&Stored>) -> io::Result<(PathBuf, File)> {
-    let open = |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let open = |path: &Path| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        // Beside the target others may write: a link that lies there is not ours.
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+    };
     let wanted = data_path(folder, meta)?;
     match earlier {
         Some(earlier) if earlier.data != wanted && earlier.data.exists() => {
@@ -333,7 +339,7 @@ fn data_path(folder: &Path, meta: &PartialMeta) -> io::Result<PathBuf> {
     if fs::metadata(parent)?.dev() == fs::metadata(folder)?.dev() {
         return Ok(inside);
     }
-    Ok(parent.join(format!(".shoal-{}.part", meta.file.root())))
+    Ok(parent.join(format!(".shoal-{}.part", meta.file)))
 }
 
 fn read_stored(folder: &Path) -> Option<Stored> {
@@ -501,6 +507,19 @@ mod tests {
         assert_eq!(lock(&partial.journal).records(), 2);
         let left = fs::read_dir(&partial.folder).unwrap().map(|entry| entry.unwrap().file_name());
         assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with("draft")));
+    }
+
+    #[test]
+    fn a_link_where_the_data_go_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, hashes) = sample(50_000);
+        let meta = meta(hashes.file_id(), dir.path().join("x"));
+        let (folder, theirs) = (dir.path().join(meta.file.to_string()), dir.path().join("theirs"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(&theirs, "mine").unwrap();
+        std::os::unix::fs::symlink(&theirs, folder.join("data")).unwrap();
+        assert!(Partial::open(dir.path(), meta).is_err());
+        assert_eq!(fs::read(theirs).unwrap(), b"mine");
     }
 
     #[test]
