@@ -108,7 +108,8 @@ impl Job {
         let Some(session) = self.sessions.remove(&link) else { return };
         tracing::debug!(peer = %session.peer, ?reason, text, "a conversation was refused");
         if reason == Reason::Ticket {
-            self.planned = None;
+            // A new one, unless this one is as good as new: who refuses any is not to keep the tracker busy.
+            self.planned = self.planned.filter(|planned| planned.elapsed() < super::STARVED_PLAN_INTERVAL);
         }
         session.link.close_conversation(session.conversation);
         self.forget(link);
