@@ -75,6 +75,8 @@ pub(crate) struct Job {
     contacts: Contacts,
     sessions: BTreeMap<LinkId, Session>,
     meters: Vec<Arc<Meter>>,
+    /// Bytes of meters that are no more.
+    metered: u64,
     tally: Tally,
     ticket: Option<Vec<u8>>,
     planning: bool,
@@ -149,6 +151,7 @@ impl Job {
             contacts: Contacts::default(),
             sessions: BTreeMap::new(),
             meters: Vec::new(),
+            metered: 0,
             tally: Tally::default(),
             ticket: None,
             planning: false,
@@ -463,7 +466,7 @@ impl Job {
         guard.done = true;
         self.context().tracker().announce(self.spec.file, Have::All);
         self.settle();
-        let fetched_bytes = self.meters.iter().map(|meter| meter.bytes()).sum();
+        let fetched_bytes = self.metered + self.meters.iter().map(|meter| meter.bytes()).sum::<u64>();
         let shared = Shared { file: self.spec.file, path, stamp, hashes };
         Ok(Done { shared, fetched_bytes, elapsed, shares: self.tally.shares() })
     }

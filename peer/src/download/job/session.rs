@@ -7,6 +7,7 @@ use common::id::PeerId;
 use common::wire::peer::{ConversationId, Message, Reason};
 use common::wire::tracker::Request;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::picker::Order;
 use super::super::{Fetching, JobEvent, Meter};
@@ -30,6 +31,8 @@ pub(super) struct Session {
     /// How often it was asked for the chunk hashes.
     asked_hashes: u32,
     fetching: Arc<Fetching>,
+    /// Ends the task that watches the link: a link may outlive many sessions.
+    _watched: DropGuard,
 }
 
 impl Job {
@@ -65,8 +68,10 @@ impl Job {
             self.contacts.on_end(link.id(), now);
             return;
         };
+        self.count_ended_meters();
         self.meters.push(Arc::clone(&meter));
         self.picker.join(link.id(), now);
+        let over = CancellationToken::new();
         let session = Session {
             link: Arc::clone(link),
             peer,
@@ -76,6 +81,7 @@ impl Job {
             complete: false,
             asked_hashes: 0,
             fetching,
+            _watched: over.clone().drop_guard(),
         };
         self.sessions.insert(link.id(), session);
         let (watched, events) = (Arc::clone(link), self.events.clone());
@@ -85,8 +91,15 @@ impl Job {
                     let _ = events.send(JobEvent::Closed(watched.id())).await;
                 }
                 () = events.closed() => {}
+                () = over.cancelled() => {}
             }
         });
+    }
+
+    /// Keeps the sums of the meters to which nothing is added any more, and not the meters.
+    fn count_ended_meters(&mut self) {
+        let ended = self.meters.extract_if(.., |meter| Arc::strong_count(meter) == 1);
+        self.metered += ended.map(|meter| meter.bytes()).sum::<u64>();
     }
 
     pub(super) fn on_opened(&mut self, link: LinkId, complete: bool) {
