@@ -41,6 +41,8 @@ const PING_DEADLINE: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long to wait when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Peers that are dialled at the tracker's word at a time; what goes beyond is asked for again.
+const MOST_DIAL_BACKS: usize = 64;
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
 
@@ -408,6 +410,7 @@ async fn accept(context: Arc<Context>, listener: TcpListener) {
 
 /// Does what the tracker says.
 async fn follow(context: Arc<Context>, jobs: Arc<Jobs>, mut events: broadcast::Receiver<Event>) {
+    let dial_backs = Arc::new(Semaphore::new(MOST_DIAL_BACKS));
     loop {
         match events.recv().await {
             Ok(Event::Holder { file, holder }) => {
@@ -418,8 +421,14 @@ async fn follow(context: Arc<Context>, jobs: Arc<Jobs>, mut events: broadcast::R
                 }
             }
             Ok(Event::Dial { peer, addresses }) => {
+                // One who asks again and again gets one dial at a time.
+                if context.links.is_dialling(&peer) {
+                    continue;
+                }
+                let Ok(permit) = Arc::clone(&dial_backs).try_acquire_owned() else { continue };
                 let context = Arc::clone(&context);
                 context.clone().tasks.spawn("dial back", async move {
+                    let _permit = permit;
                     let reached = links::connect(&context, peer, &addresses).await.is_ok();
                     // The tracker may be gone; then nobody needs to know.
                     let _ = context.tracker().request(Request::Dialled { peer, reached }).await;

@@ -57,6 +57,11 @@ impl Links {
         self.lock().by_peer.get(peer).filter(|link| !link.is_closed()).cloned()
     }
 
+    /// Whether this peer is being dialled.
+    pub(crate) fn is_dialling(&self, peer: &PeerId) -> bool {
+        self.lock().dialling.contains(peer)
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.lock().by_peer.len()
