@@ -126,7 +126,7 @@ async fn copy(parts: &Parts, from: &Shared, target: &Path, updates: &mpsc::Sende
     };
     let target_path = target.to_owned();
     let (path, stamp) = off_reactor(move || {
-        let path = place(&guard.0, &target_path)?;
+        let path = place(&guard.0, &target_path, |_| Ok(()))?;
         sync_parent(&path)?;
         let stamp = Stamp::of(&std::fs::metadata(&path)?);
         Ok((path, stamp))

@@ -3,11 +3,12 @@
 //! The data lie there too, unless the target is on another file system: then in a hidden file beside the target, so that
 //! the final name is one rename away.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use common::bitmap::Bitmap;
 use common::chunk::Layout;
@@ -50,8 +51,46 @@ struct Stored {
     meta: PartialMeta,
     /// Where the data are.
     data: PathBuf,
-    /// Where the data go or went, once all is verified, and their inode: only that file is ever touched there.
-    placed: Option<(PathBuf, u64)>,
+    /// Where the data go or went, once all is verified.
+    placed: Option<Placed>,
+}
+
+/// A file under its final name, and how to know it again: a number of an inode alone may come back for another file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Placed {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    /// When it was made, nanoseconds since 1970; `None` where the file system does not say, and then it is never touched.
+    born_ns: Option<u64>,
+    /// When it was written last; later than this, somebody else has.
+    written_ns: Option<u64>,
+}
+
+impl Placed {
+    fn of(path: &Path, metadata: &Metadata) -> Self {
+        Self {
+            path: path.to_owned(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            born_ns: since_1970(metadata.created()),
+            written_ns: since_1970(metadata.modified()),
+        }
+    }
+
+    /// Whether the file there now is this one, and nobody has written to it since.
+    fn is_still(&self, metadata: &Metadata) -> bool {
+        let now = Self::of(&self.path, metadata);
+        // A crash may have lost the last time of writing, so an earlier one will do.
+        (now.device, now.inode, now.born_ns) == (self.device, self.inode, self.born_ns)
+            && now.born_ns.is_some()
+            && now.written_ns <= self.written_ns
+    }
+}
+
+fn since_1970(time: io::Result<SystemTime>) -> Option<u64> {
+    let since = time.ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
 }
 
 /// A file in the making that an earlier run left.
@@ -113,9 +152,9 @@ impl Partial {
         for folder in fs::read_dir(downloading)? {
             let folder = folder?.path();
             let Some(stored) = read_stored(&folder) else { continue };
-            if let Some((placed, inode)) = &stored.placed
+            if let Some(placed) = &stored.placed
                 && !stored.data.exists()
-                && settle(&folder, &stored, placed, *inode)?
+                && settle(&folder, &stored, placed)?
             {
                 continue;
             }
@@ -232,23 +271,20 @@ impl Partial {
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent)?;
         }
-        let inode = self.data.metadata()?.ino();
-        stored.placed = Some((target.clone(), inode));
-        write_stored(&self.folder, &stored)?;
-        let placed = super::place(&stored.data, &target)?;
-        if placed != target {
-            stored.placed = Some((placed.clone(), inode));
-            write_stored(&self.folder, &stored)?;
-        }
-        Ok(placed)
+        let metadata = self.data.metadata()?;
+        let data = stored.data.clone();
+        super::place(&data, &target, |candidate| {
+            stored.placed = Some(Placed::of(candidate, &metadata));
+            write_stored(&self.folder, &stored)
+        })
     }
 
     /// Puts the complete file and its name on the disk, then forgets the journal.
     pub(crate) fn settle(&self) -> io::Result<()> {
         self.data.sync_all()?;
         let placed = lock(&self.stored).placed.clone();
-        if let Some((placed, _)) = placed {
-            sync_parent(&placed)?;
+        if let Some(placed) = placed {
+            sync_parent(&placed.path)?;
         }
         remove_folder(&self.folder)
     }
@@ -283,10 +319,10 @@ pub(crate) fn join_segments(layout: &Layout, segments: &[Hash]) -> Option<Hash> 
 }
 
 /// Looks at a file that was placed by a run that did not live to sync it. Says whether it is settled now.
-fn settle(folder: &Path, stored: &Stored, placed: &Path, inode: u64) -> io::Result<bool> {
-    let ours = File::open(placed).and_then(|file| Ok((file.metadata()?.ino() == inode, file)));
+fn settle(folder: &Path, stored: &Stored, placed: &Placed) -> io::Result<bool> {
+    let ours = File::open(&placed.path).and_then(|file| Ok((placed.is_still(&file.metadata()?), file)));
     let Ok((true, file)) = ours else {
-        // Moved or deleted by its owner since: nothing is left to do.
+        // Moved, deleted or edited by its owner since: it is the owner's now.
         remove_folder(folder)?;
         return Ok(true);
     };
@@ -300,11 +336,11 @@ fn settle(folder: &Path, stored: &Stored, placed: &Path, inode: u64) -> io::Resu
         });
     if right {
         file.sync_all()?;
-        sync_parent(placed)?;
+        sync_parent(&placed.path)?;
         remove_folder(folder)?;
         return Ok(true);
     }
-    fs::rename(placed, &stored.data)?;
+    fs::rename(&placed.path, &stored.data)?;
     Ok(false)
 }
 
@@ -460,7 +496,10 @@ mod tests {
             drop(opened);
             if !right {
                 let file = OpenOptions::new().write(true).open(&target).unwrap();
+                let written = file.metadata().unwrap().modified().unwrap();
                 file.write_all_at(&[0; 9], 20_000).unwrap();
+                // As a crash that lost a page would leave it.
+                file.set_modified(written).unwrap();
             }
             let left = Partial::list(&downloading).unwrap();
             assert_eq!(left.is_empty(), right);

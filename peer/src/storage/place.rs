@@ -10,12 +10,21 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 /// So many `name (N).ext` are tried before giving up.
 const MOST_TRIES: u32 = 10_000;
 
-/// Moves `from` to `target`, or to `name (1).ext` and so on where that exists; says where it is now.
+/// Moves `from` to `target`, or to `name (1).ext` and so on where that exists; says where it is now. `before` hears of
+/// each name before it is tried.
 ///
 /// Both are on one file system, see [`super::Partial`].
-pub(crate) fn place(from: &Path, target: &Path) -> io::Result<PathBuf> {
+pub(crate) fn place(
+    from: &Path,
+    target: &Path,
+    mut before: impl FnMut(&Path) -> io::Result<()>,
+) -> io::Result<PathBuf> {
     for number in 0..MOST_TRIES {
         let candidate = numbered(target, number);
+        if candidate.symlink_metadata().is_ok() {
+            continue;
+        }
+        before(&candidate)?;
         match renameat_with(CWD, from, CWD, &candidate, RenameFlags::NOREPLACE) {
             Ok(()) => return Ok(candidate),
             Err(rustix::io::Errno::EXIST) => {}
@@ -66,7 +75,13 @@ mod tests {
         for (round, name) in ["a.tar.gz", "a.tar (1).gz", "a.tar (2).gz"].into_iter().enumerate() {
             let from = dir.path().join("from");
             fs::write(&from, round.to_string()).unwrap();
-            assert_eq!(place(&from, &target).unwrap(), dir.path().join(name));
+            let mut heard = Vec::new();
+            let before = |candidate: &Path| {
+                heard.push(candidate.to_owned());
+                Ok(())
+            };
+            assert_eq!(place(&from, &target, before).unwrap(), dir.path().join(name));
+            assert_eq!(heard, [dir.path().join(name)]);
             assert!(!from.exists());
         }
         assert_eq!(fs::read(target).unwrap(), b"0");
