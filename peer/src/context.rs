@@ -1,11 +1,14 @@
 //! What all links and downloads of one engine share.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use common::identity::Identity;
 use common::wire::tracker::Have;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio::time::timeout;
 
 use crate::engine::EngineEvent;
 use crate::limit::Limiter;
@@ -18,6 +21,8 @@ use crate::tracker_client::TrackerClient;
 
 /// Segments that may be in memory between the network and the disk, 1 MiB each.
 const BUFFERS: usize = 64;
+/// A link that waits longer for a buffer ends, and gives back those that it holds.
+const BUFFER_PATIENCE: Duration = Duration::from_secs(10);
 /// Buffers kept for the next segments.
 const SPARE_BUFFERS: usize = 8;
 
@@ -120,13 +125,15 @@ impl Buffers {
         Arc::new(Self { free: Arc::new(Semaphore::new(BUFFERS)), spare: Mutex::default() })
     }
 
-    /// An empty buffer with room for `bytes`, at most [`SEGMENT`]; waits until one is free.
-    pub(crate) async fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
-        let permit = Arc::clone(&self.free).acquire_owned().await.expect("the semaphore is never closed");
+    /// An empty buffer with room for `bytes`, at most [`SEGMENT`]; waits until one is free, and fails after
+    /// [`BUFFER_PATIENCE`]: who waits so long may itself hold what others wait for.
+    pub(crate) async fn take(self: &Arc<Self>, bytes: usize) -> io::Result<Buffer> {
+        let taking = Arc::clone(&self.free).acquire_owned();
+        let permit = timeout(BUFFER_PATIENCE, taking).await?.map_err(io::Error::other)?;
         let mut spare = self.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop().unwrap_or_default();
         spare.clear();
         spare.reserve_exact(bytes.min(SEGMENT));
-        Buffer { bytes: spare, owner: Arc::clone(self), _permit: permit }
+        Ok(Buffer { bytes: spare, owner: Arc::clone(self), _permit: permit })
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::id::{FileId, PeerId};
 use common::merkle::ChunkHashes;
-use common::wire::peer::{Message, Reason};
+use common::wire::peer::{Message, Reason, chunks_in_map};
 use common::wire::tracker::{Have, Plan, Reply, Request};
 use data_encoding::HEXLOWER;
 use tokio::sync::{mpsc, watch};
@@ -227,6 +227,10 @@ impl Job {
             LinkEvent::Opened { complete } => self.on_opened(link, complete),
             LinkEvent::Refused { reason, text } => self.on_refused(link, reason, &text),
             LinkEvent::Have(chunks) => chunks.iter().for_each(|chunk| self.picker.on_have(link, *chunk)),
+            LinkEvent::Map { first, bits } => {
+                let chunks = chunks_in_map(&self.swarm.layout(), first, &bits);
+                chunks.iter().for_each(|chunk| self.picker.on_have(link, *chunk));
+            }
             LinkEvent::Suggest(chunks) => self.picker.on_suggest(link, &chunks),
             LinkEvent::Unavailable { chunk } => self.picker.on_unavailable(link, chunk, now),
             LinkEvent::Hashes { first, hashes } => match self.layer.on_part(link, first, hashes, now) {

@@ -69,6 +69,13 @@ pub(crate) enum LinkEvent {
     },
     /// It has these chunks.
     Have(Vec<u32>),
+    /// It has these chunks, as a part of a bitmap from this chunk on.
+    Map {
+        /// The first chunk.
+        first: u32,
+        /// One bit a chunk.
+        bits: Vec<u8>,
+    },
     /// Chunk hashes.
     Hashes {
         /// From this chunk.

@@ -60,14 +60,14 @@ impl Assembly {
     }
 
     /// Where the next bytes go, and how many of them; waits until there is room in memory.
-    pub(crate) async fn buffer(&mut self, buffers: &Arc<Buffers>) -> (&mut Vec<u8>, usize) {
+    pub(crate) async fn buffer(&mut self, buffers: &Arc<Buffers>) -> io::Result<(&mut Vec<u8>, usize)> {
         let here = self.in_buffer();
         let whole = SEGMENT.min((self.size - self.received) as usize + here);
         if self.buffer.is_none() {
-            self.buffer = Some(buffers.take(whole).await);
+            self.buffer = Some(buffers.take(whole).await?);
         }
         let buffer = self.buffer.as_mut().expect("it was just put there");
-        (&mut buffer.bytes, whole - here)
+        Ok((&mut buffer.bytes, whole - here))
     }
 
     fn in_buffer(&self) -> usize {

@@ -81,16 +81,13 @@ impl<R: AsyncRead + Unpin + Send> Reader<R> {
         }
         let mut assembly = match fetching.take_half() {
             Some(half) if half.goes_on_with(piece.chunk, piece.offset) => half,
-            Some(half) if half.chunk() != piece.chunk => {
-                return Err(protocol_error("pieces of two chunks are mixed"));
-            }
+            // What is left of a request that was cancelled, and then made again, gives way.
             _ if piece.offset == 0 => Assembly::new(piece.chunk, size),
-            // What is left of a request that was cancelled, and then made again.
             _ => return self.discard(piece.length).await,
         };
         let mut left = piece.length as usize;
         while left > 0 {
-            let (buffer, room) = assembly.buffer(&self.half.context.buffers).await;
+            let (buffer, room) = assembly.buffer(&self.half.context.buffers).await?;
             let turn = self.half.context.down.turn(left.min(room));
             let taken = self.frames.raw(buffer, turn).await?;
             assembly.on_bytes(taken);
@@ -210,6 +207,10 @@ impl Receiving {
         let peer = self.link.peer();
         swarm.spread(|spread| spread.join(peer));
         swarm.on_newcomer(&self.link);
+        // What was withdrawn just now did not find this conversation among those to end.
+        if !self.context.swarms.find(&file).is_some_and(|there| Arc::ptr_eq(&there, &swarm)) {
+            swarm.refuse_all("this file is shared no more");
+        }
         Ok(())
     }
 
@@ -244,10 +245,7 @@ impl Receiving {
         let (conversation, event) = match message {
             Message::Opened { conversation, complete } => (conversation, LinkEvent::Opened { complete }),
             Message::Refused { conversation, reason, text } => (conversation, LinkEvent::Refused { reason, text }),
-            Message::Map { conversation, first, bits, .. } => {
-                let Some(fetching) = self.link.fetching(conversation) else { return };
-                (conversation, LinkEvent::Have(chunks_in_map(&fetching.swarm.layout(), first, &bits)))
-            }
+            Message::Map { conversation, first, bits, .. } => (conversation, LinkEvent::Map { first, bits }),
             Message::Have { conversation, chunks, .. } => (conversation, LinkEvent::Have(chunks)),
             Message::Hashes { conversation, first, hashes } => (conversation, LinkEvent::Hashes { first, hashes }),
             Message::Unavailable { conversation, chunk } => {
@@ -282,6 +280,8 @@ impl Receiving {
         self.context.on_downloaded(bytes as u64);
         if let Some(until) = self.context.down.book(bytes, Instant::now()) {
             tokio::time::sleep_until(until).await;
+            // That silence was ours.
+            self.link.on_heard();
         }
     }
 }
