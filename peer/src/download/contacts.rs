@@ -117,9 +117,10 @@ impl Contacts {
         }
     }
 
-    /// A peer sent wrong bytes: it is never asked again for this file.
-    pub(super) fn ban(&mut self, peer: PeerId, now: Instant) {
-        self.peers.entry(peer).or_insert_with(|| Contact::new(now)).state = State::Banned;
+    /// A peer sent wrong bytes: it is never asked again for this file. `false` when that was known already.
+    pub(super) fn ban(&mut self, peer: PeerId, now: Instant) -> bool {
+        let contact = self.peers.entry(peer).or_insert_with(|| Contact::new(now));
+        std::mem::replace(&mut contact.state, State::Banned) != State::Banned
     }
 
     /// What is known of a peer.

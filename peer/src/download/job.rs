@@ -25,7 +25,7 @@ use super::contacts::Contacts;
 use super::layer::{Layer, Part};
 use super::picker::Picker;
 use super::tally::Tally;
-use super::{JobEvent, LinkEvent, Meter};
+use super::{JobEvent, LinkEvent, Meter, Source};
 use crate::command::{Activity, Progress};
 use crate::context::Context;
 use crate::engine::{Done, DownloadError, DownloadSpec, Shared};
@@ -236,16 +236,19 @@ impl Job {
             LinkEvent::Hashes { first, hashes } => match self.layer.on_part(link, first, hashes, now) {
                 Part::Next { first, count } => self.ask_hashes(link, first, count),
                 Part::Whole(hashes) => self.on_hashes(hashes)?,
-                Part::Bad => return self.on_bad(link, 0),
+                Part::Bad => {
+                    let from = self.sessions.get(&link).map(|session| Source::of(&session.link));
+                    return from.map_or(Ok(()), |from| self.on_bad(link, 0, from));
+                }
                 Part::None | Part::Stray => {}
             },
-            LinkEvent::Verified { chunk } => self.on_verified(link, chunk),
-            LinkEvent::Bad { chunk } => return self.on_bad(link, chunk),
+            LinkEvent::Verified { chunk, from } => self.on_verified(link, chunk, from),
+            LinkEvent::Bad { chunk, from } => return self.on_bad(link, chunk, from),
         }
         Ok(())
     }
 
-    fn on_verified(&mut self, link: LinkId, chunk: u32) {
+    fn on_verified(&mut self, link: LinkId, chunk: u32, from: Source) {
         let now = Instant::now();
         let known = self.picker.done().contains(chunk);
         self.picker.on_verified(link, chunk, now);
@@ -256,24 +259,32 @@ impl Job {
         self.unsynced += 1;
         self.swarm.add(chunk);
         self.context().tracker().announce(self.spec.file, Have::Add(vec![chunk]));
-        let Some(session) = self.sessions.get(&link) else { return };
-        let (peer, from) = (session.peer, session.link.address());
+        let Source { peer, address } = from;
         let user = self.contacts.find(&peer).map(|contact| contact.user.clone()).unwrap_or_default();
         let size = self.swarm.layout().chunk(chunk).map_or(0, |index| self.swarm.layout().size(index));
-        self.tally.on_chunk(peer, &user, from, size);
+        self.tally.on_chunk(peer, &user, address, size);
         self.contacts.on_success(peer);
-        self.context().notice(Notice::ChunkReceived { name: self.spec.name.clone(), chunk, from });
+        self.context().notice(Notice::ChunkReceived { name: self.spec.name.clone(), chunk, from: address });
     }
 
-    /// A link gave wrong bytes: its peer is dropped, named, and never asked again.
-    fn on_bad(&mut self, link: LinkId, chunk: u32) -> Result<(), DownloadError> {
+    /// A link gave wrong bytes: its peer is dropped, named, and never asked again, though it may have hung up before.
+    fn on_bad(&mut self, link: LinkId, chunk: u32, from: Source) -> Result<(), DownloadError> {
         let now = Instant::now();
-        let Some(session) = self.sessions.remove(&link) else { return Ok(()) };
-        let (peer, address) = (session.peer, session.link.address());
-        session.link.outbox().send(Message::Bad { conversation: session.conversation, chunk });
-        session.link.close(Reason::Protocol, "wrong bytes");
-        self.forget(link);
-        self.contacts.ban(peer, now);
+        let Source { peer, address } = from;
+        if let Some(session) = self.sessions.get(&link) {
+            session.link.outbox().send(Message::Bad { conversation: session.conversation, chunk });
+        }
+        // It may have come back over another link.
+        let links: Vec<LinkId> = self.sessions.iter().filter(|(_, one)| one.peer == peer).map(|(id, _)| *id).collect();
+        for link in links {
+            if let Some(session) = self.sessions.remove(&link) {
+                session.link.close(Reason::Protocol, "wrong bytes");
+                self.forget(link);
+            }
+        }
+        if !self.contacts.ban(peer, now) {
+            return Ok(());
+        }
         let user = self.contacts.find(&peer).map(|contact| contact.user.clone()).unwrap_or_default();
         let user = if user.is_empty() { peer.to_string() } else { user };
         tracing::warn!(%peer, chunk, "wrong bytes");

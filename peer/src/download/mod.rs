@@ -16,6 +16,7 @@ mod verify;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -94,12 +95,30 @@ pub(crate) enum LinkEvent {
     Verified {
         /// Which.
         chunk: u32,
+        /// Whose link may have ended by now.
+        from: Source,
     },
     /// A chunk came and is wrong.
     Bad {
         /// Which.
         chunk: u32,
+        /// Whose link may have ended by now.
+        from: Source,
     },
+}
+
+/// Who sent a chunk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    pub(crate) peer: PeerId,
+    pub(crate) address: SocketAddr,
+}
+
+impl Source {
+    /// The other end of a link.
+    pub(crate) fn of(link: &Link) -> Self {
+        Self { peer: link.peer(), address: link.address() }
+    }
 }
 
 /// A conversation that was opened here, as its link sees it.

@@ -8,7 +8,7 @@ use common::chunk::BLOCK_SIZE;
 use common::id::Hash;
 use common::merkle::{RunHasher, chunk_hash};
 
-use super::{Fetching, LinkEvent};
+use super::{Fetching, LinkEvent, Source};
 use crate::context::{Buffer, Buffers, Context};
 use crate::link::Link;
 use crate::storage::{Draft, Partial, SEGMENT, join_segments};
@@ -94,7 +94,8 @@ impl Assembly {
         let Some(buffer) = self.buffer.take() else { return };
         let start = self.received as usize - buffer.bytes.len();
         let work = Work { chunk: self.chunk, segment: start / SEGMENT, buffer, runs: Arc::clone(&self.runs) };
-        let (fetching, link, workers) = (Arc::clone(fetching), link.id(), Arc::clone(&context.workers));
+        let (from, link) = (Source::of(link), link.id());
+        let (fetching, workers) = (Arc::clone(fetching), Arc::clone(&context.workers));
         context.tasks.spawn("verify", async move {
             let Ok(permit) = workers.acquire_owned().await else { return };
             let chunk = work.chunk;
@@ -106,8 +107,8 @@ impl Assembly {
             });
             match verdict.await {
                 Ok(Ok(Verdict::Partway)) => {}
-                Ok(Ok(Verdict::Right)) => fetching.tell(link, LinkEvent::Verified { chunk }).await,
-                Ok(Ok(Verdict::Wrong)) => fetching.tell(link, LinkEvent::Bad { chunk }).await,
+                Ok(Ok(Verdict::Right)) => fetching.tell(link, LinkEvent::Verified { chunk, from }).await,
+                Ok(Ok(Verdict::Wrong)) => fetching.tell(link, LinkEvent::Bad { chunk, from }).await,
                 Ok(Err(error)) => fetching.tell_disk(error).await,
                 Err(panicked) => tracing::error!(%panicked, "verifying a chunk"),
             }

@@ -42,11 +42,20 @@ fn a_file_arrives_whoever_is_killed() {
 
 #[test]
 fn a_seeder_of_wrong_bytes_is_dropped_and_named() {
+    wrong_bytes_are_found_out(Mischief::WrongBytes);
+}
+
+#[test]
+fn a_seeder_of_wrong_bytes_that_hangs_up_is_named_and_not_dialled_again() {
+    wrong_bytes_are_found_out(Mischief::WrongBytesAndGone);
+}
+
+fn wrong_bytes_are_found_out(mischief: Mischief) {
     let cluster = Cluster::start();
     let content = Content::random(1, 8 * MIB);
     let honest = cluster.peer("ann").args(["--limit-up", "4MiB"]).serve();
     let file = honest.register(&cluster.file("film.bin", content));
-    let evil = EvilSeeder::start(&cluster, "mallory", "film.bin", content, Mischief::WrongBytes);
+    let evil = EvilSeeder::start(&cluster, "mallory", "film.bin", content, mischief);
     assert_eq!(evil.file(), file);
     let downloader = cluster.peer("ben").serve();
     let mut notices = downloader.notices();
@@ -81,6 +90,7 @@ fn a_lone_seeder_of_wrong_bytes_brings_an_error_and_no_file() {
 fn a_file_arrives_through_every_mischief_at_once() {
     let all = [
         Mischief::WrongBytes,
+        Mischief::WrongBytesAndGone,
         Mischief::WrongHashes,
         Mischief::Silence,
         Mischief::HalfAChunk,

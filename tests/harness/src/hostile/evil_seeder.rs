@@ -27,6 +27,8 @@ pub enum Mischief {
     None,
     /// Wrong bytes in every chunk.
     WrongBytes,
+    /// The same, and hangs up before anybody can have looked at them.
+    WrongBytesAndGone,
     /// Chunk hashes that are not the file's.
     WrongHashes,
     /// Opens conversations, and answers no request.
@@ -206,6 +208,11 @@ fn answer(
         Mischief::WrongBytes => {
             bytes[0] ^= 1;
             send_pieces(peer, conversation, chunk, &bytes)
+        }
+        Mischief::WrongBytesAndGone => {
+            bytes[0] ^= 1;
+            send_pieces(peer, conversation, chunk, &bytes)?;
+            Err(io::Error::other("gone"))
         }
         Mischief::Silence | Mischief::Noise => Ok(()),
         Mischief::HalfAChunk if number > 1 => Ok(()),
