@@ -379,7 +379,7 @@ impl Picker {
             let there = askers.iter().filter_map(|asker| Some((*asker, self.links.get(asker)?)));
             let soonest = there.map(|(asker, state)| (state.expected(*chunk, chunk_size, now), asker)).min();
             let Some(((expected, place), asker)) = soonest else { continue };
-            let own = here.expected_next(chunk_size);
+            let own = here.expected_next(chunk_size, now);
             let waits = place > 0 && askers.len() == 1 && expected != Duration::MAX;
             let worth = if waits { expected > own * 3 / 2 + STEAL_MARGIN } else { expected > own * 2 + COPY_MARGIN };
             if worth && best.is_none_or(|(latest, _, _)| expected > latest) {
@@ -460,9 +460,11 @@ impl State {
         (time_for(chunk_size * (place + 1) as f64, self.rate).max(so_far), place)
     }
 
-    /// When one more chunk would be expected.
-    fn expected_next(&self, chunk_size: f64) -> Duration {
-        self.round_trip + time_for(chunk_size * (self.pipeline.len() + 1) as f64, self.rate)
+    /// When one more chunk would be expected: never sooner than one that waits here already, or two links would take it
+    /// from each other for ever.
+    fn expected_next(&self, chunk_size: f64, now: Instant) -> Duration {
+        let so_far = if self.pipeline.is_empty() { Duration::ZERO } else { now.duration_since(self.front_since) };
+        (self.round_trip + time_for(chunk_size * (self.pipeline.len() + 1) as f64, self.rate)).max(so_far)
     }
 }
 

@@ -145,6 +145,22 @@ fn what_a_gone_link_was_asked_for_is_asked_again() {
     assert_eq!(picker.nowhere(), 4);
 }
 
+#[test]
+fn two_links_that_are_late_do_not_take_chunks_from_each_other_for_ever() {
+    let start = Instant::now();
+    let mut picker = joined(6, &[1, 2], start);
+    assert_eq!(orders(&mut picker, start).len(), 6);
+    let later = start + Duration::from_secs(5);
+    for link in [LinkId(1), LinkId(2)] {
+        picker.links.get_mut(&link).unwrap().rate = Some(1e8);
+        picker.observe(link, 0, later, Duration::ZERO, later);
+        picker.links.get_mut(&link).unwrap().rate = Some(1e8);
+    }
+    let most = 1000;
+    let given = std::iter::from_fn(|| picker.next(later)).take(most).count();
+    assert!(given < most, "it goes on for ever");
+}
+
 /// A seeder in virtual time: sends what it is asked for, one after the other, at its rate.
 struct Sim {
     rate: f64,
@@ -183,9 +199,9 @@ proptest! {
         let tick = Duration::from_millis(10);
         let mut now = start;
         let mut moved = 0.0;
-        for step in 0..2_000_000_u64 {
+        for step in 0..100_000_u64 {
             if picker.is_done() { break; }
-            prop_assert!(step < 1_999_999, "it stalls");
+            prop_assert!(step < 99_999, "it stalls");
             if freeze && step == 20 && sims.len() > 1 { sims[0].frozen = true; }
             for order in orders(&mut picker, now) {
                 match order {
