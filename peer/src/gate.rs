@@ -9,13 +9,22 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections from one address (IPv6: one /64) that are not authenticated yet.
 const MOST_WAITING: usize = 64;
+/// Connections from all addresses together that are not authenticated yet.
+const MOST_IN_ALL: usize = 1024;
 /// Bits of an IPv6 address that belong to the network.
 const NETWORK_BITS: u32 = 64;
 
 /// Who waits at the door.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gate {
-    waiting: Arc<Mutex<HashMap<IpAddr, VecDeque<CancellationToken>>>>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    by_network: HashMap<IpAddr, VecDeque<CancellationToken>>,
+    /// All, the oldest first; those who have left are taken out when it is full.
+    in_all: VecDeque<CancellationToken>,
 }
 
 /// A place at the door; free again when it is dropped.
@@ -27,15 +36,24 @@ pub(crate) struct Pass {
 }
 
 impl Gate {
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, VecDeque<CancellationToken>>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Somebody comes; the oldest from the same address may have to go.
+    /// Somebody comes; the oldest from the same address, or the oldest of all, may have to go.
     pub(crate) fn enter(&self, address: IpAddr) -> Pass {
         let (network, token) = (network_of(address), CancellationToken::new());
         let mut waiting = self.lock();
-        let queue = waiting.entry(network).or_default();
+        if waiting.in_all.len() >= MOST_IN_ALL {
+            waiting.in_all.retain(|token| !token.is_cancelled());
+        }
+        if waiting.in_all.len() >= MOST_IN_ALL
+            && let Some(oldest) = waiting.in_all.pop_front()
+        {
+            oldest.cancel();
+        }
+        waiting.in_all.push_back(token.clone());
+        let queue = waiting.by_network.entry(network).or_default();
         if queue.len() >= MOST_WAITING
             && let Some(oldest) = queue.pop_front()
         {
@@ -59,10 +77,10 @@ impl Drop for Pass {
         // Marks this one, and takes out all that are marked.
         self.token.cancel();
         let mut waiting = self.gate.lock();
-        if let Some(queue) = waiting.get_mut(&self.network) {
+        if let Some(queue) = waiting.by_network.get_mut(&self.network) {
             queue.retain(|token| !token.is_cancelled());
             if queue.is_empty() {
-                waiting.remove(&self.network);
+                waiting.by_network.remove(&self.network);
             }
         }
     }
@@ -94,6 +112,19 @@ mod tests {
         assert!(first.token.is_cancelled());
         assert!(!rest[0].token.is_cancelled() && !last.token.is_cancelled() && !elsewhere.token.is_cancelled());
         drop((elsewhere, first, rest, last));
-        assert!(gate.lock().is_empty());
+        assert!(gate.lock().by_network.is_empty());
+    }
+
+    #[test]
+    fn many_addresses_together_are_bounded_too() {
+        let gate = Gate::default();
+        let from = |number: usize| Ipv6Addr::from_bits((number as u128) << NETWORK_BITS).into();
+        let gone = gate.enter(from(0));
+        drop(gone);
+        let passes: Vec<Pass> = (1..=MOST_IN_ALL).map(|number| gate.enter(from(number))).collect();
+        assert!(passes.iter().all(|pass| !pass.token.is_cancelled()));
+        let last = gate.enter(from(MOST_IN_ALL + 1));
+        assert!(passes[0].token.is_cancelled() && !passes[1].token.is_cancelled() && !last.token.is_cancelled());
+        assert!(gate.lock().in_all.len() <= MOST_IN_ALL);
     }
 }

@@ -67,9 +67,16 @@ impl Links {
         self.lock().by_peer.len()
     }
 
-    /// Whether no more are taken.
-    pub(crate) fn is_full(&self) -> bool {
-        self.count() >= MOST_LINKS
+    /// Whether there is room for one more; one without conversations has to go where there is none.
+    fn has_room(&self) -> bool {
+        let idle = {
+            let state = self.lock();
+            if state.by_peer.len() < MOST_LINKS {
+                return true;
+            }
+            state.by_peer.values().find(|link| link.is_idle()).cloned()
+        };
+        idle.inspect(|link| link.close(Reason::Busy, "others need the room")).is_some()
     }
 
     /// Adds a link. Of two to the same peer one stays: the newer where the same side dialled both, otherwise that which
@@ -222,7 +229,7 @@ pub(crate) async fn accept(context: &Arc<Context>, socket: TcpStream, address: S
         Ok(greeted) => greeted?,
         Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long")),
     };
-    if introduced.key == context.identity.public_key() || context.links.is_full() {
+    if introduced.key == context.identity.public_key() || !context.links.has_room() {
         return Err(io::Error::other("refused: itself, or too many"));
     }
     let link = Link::start(stream, introduced, context);

@@ -47,7 +47,7 @@ enum State {
 impl Contacts {
     /// The tracker named a peer.
     pub(super) fn on_holder(&mut self, holder: Holder, now: Instant) {
-        if self.peers.len() >= MOST_CONTACTS && !self.peers.contains_key(&holder.peer) {
+        if !self.has_room_for(&holder.peer) {
             return;
         }
         let contact = self.peers.entry(holder.peer).or_insert_with(|| Contact::new(now));
@@ -57,6 +57,18 @@ impl Contacts {
         if let State::Idle(at) = &mut contact.state {
             *at = (*at).min(now);
         }
+    }
+
+    /// Whether this peer is remembered or may be; where there are too many, one that did not answer is forgotten.
+    fn has_room_for(&mut self, peer: &PeerId) -> bool {
+        if self.peers.len() < MOST_CONTACTS || self.peers.contains_key(peer) {
+            return true;
+        }
+        let silent = self.peers.iter().filter(|(_, c)| c.failures > 0 && matches!(c.state, State::Idle(_)));
+        let Some(worst) = silent.max_by_key(|(_, contact)| contact.failures).map(|(peer, _)| *peer) else {
+            return false;
+        };
+        self.peers.remove(&worst).is_some()
     }
 
     /// The next peer to dial, if there is one; it counts as being dialled from now on.
@@ -88,7 +100,7 @@ impl Contacts {
 
     /// There is a link to a peer. `false` when it is banned or has another link already.
     pub(super) fn on_link(&mut self, peer: PeerId, link: LinkId, address: SocketAddr, now: Instant) -> bool {
-        if self.peers.len() >= MOST_CONTACTS && !self.peers.contains_key(&peer) {
+        if !self.has_room_for(&peer) {
             return false;
         }
         let contact = self.peers.entry(peer).or_insert_with(|| Contact::new(now));
@@ -238,5 +250,25 @@ mod tests {
         assert!(!contacts.on_link(PeerId([0; 32]), LinkId(2), address, now));
         contacts.on_end(LinkId(1), now);
         assert!(contacts.on_link(PeerId([0; 32]), LinkId(2), address, now));
+    }
+
+    #[test]
+    fn one_who_did_not_answer_gives_way_to_a_newcomer_when_there_are_too_many() {
+        let now = Instant::now();
+        let mut contacts = Contacts::default();
+        let peer = |number: usize| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            PeerId(id)
+        };
+        for number in 0..MOST_CONTACTS {
+            contacts.on_holder(Holder { peer: peer(number), ..holder(1) }, now);
+        }
+        contacts.on_holder(Holder { peer: peer(MOST_CONTACTS), ..holder(1) }, now);
+        assert!(contacts.find(&peer(MOST_CONTACTS)).is_none());
+        let (silent, _) = contacts.dial(now).unwrap();
+        contacts.on_failure(silent, now);
+        contacts.on_holder(Holder { peer: peer(MOST_CONTACTS), ..holder(1) }, now);
+        assert!(contacts.find(&peer(MOST_CONTACTS)).is_some() && contacts.find(&silent).is_none());
     }
 }

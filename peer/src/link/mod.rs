@@ -250,6 +250,11 @@ impl Link {
         }
     }
 
+    /// Whether nobody has a conversation on it.
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.fetching).is_empty() && self.outbox.all_served().is_empty()
+    }
+
     /// Ends when the other side is silent for too long or the link has had no use for too long.
     async fn watch(&self) {
         let mut idle_since = Instant::now();
@@ -263,7 +268,7 @@ impl Link {
             if silence > PING_AFTER {
                 self.ping(None);
             }
-            if !lock(&self.fetching).is_empty() || !self.outbox.all_served().is_empty() {
+            if !self.is_idle() {
                 idle_since = Instant::now();
             }
             if idle_since.elapsed() > IDLE_LIMIT {
