@@ -406,8 +406,13 @@ async fn unfinished_downloads_go_on_by_themselves_and_cancelled_ones_do_not() {
     begin(&bob, wish("two")).await;
     let none = run_it(&bob, Command::Cancel { entry: Some("three".to_owned()) }).await.unwrap_err();
     assert_eq!(none.text, "no download of three is under way");
-    let (watched, cancelled) =
-        tokio::join!(run_it(&bob, wish("two")), run_it(&bob, Command::Cancel { entry: Some("two".to_owned()) }));
+    let (updates, mut heard) = mpsc::channel(100);
+    // Who has heard something watches the download that is under way, and does not begin another after the cancel.
+    let cancelling = async {
+        heard.recv().await.unwrap();
+        run_it(&bob, Command::Cancel { entry: Some("two".to_owned()) }).await
+    };
+    let (watched, cancelled) = tokio::join!(bob.run(wish("two"), updates), cancelling);
     assert_eq!(cancelled, Ok(Outcome::Cancelled { names: vec!["two".to_owned()] }));
     assert_eq!(watched.unwrap_err().kind, FailureKind::Cancelled);
     bob.shutdown().await;
