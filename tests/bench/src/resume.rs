@@ -7,7 +7,7 @@ use crate::report::{Report, Row};
 
 /// Runs it.
 pub(crate) fn run(options: &Options) -> Report {
-    let resume = Resume { size: options.size_or(4096 * MIB), place: options.place.clone() };
+    let resume = Resume { size: options.size_or(4096 * MIB), rate: None, place: options.place.clone() };
     let rounds = options.rounds_or(3);
     let results: Vec<_> = (0..rounds).map(|_| run_resume(&resume)).collect();
     let mut report = Report::new(

@@ -27,7 +27,7 @@ fn a_killed_seeder_costs_nothing_that_was_verified() {
 
 #[test]
 fn a_killed_download_goes_on_without_reading_or_fetching_it_all_again() {
-    let result = run_resume(&Resume { size: 48 * MIB, place: None });
+    let result = run_resume(&Resume { size: 48 * MIB, rate: Some(24 * MIB), place: None });
     assert!(result.to_first_chunk < Duration::from_secs(5), "{result:?}");
     assert!(result.twice < 9 * MIB, "{result:?}");
 }

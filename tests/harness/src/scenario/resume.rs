@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{STEP_LIMIT, uploaded};
+use super::{STEP_LIMIT, limit_up, uploaded};
 use crate::cluster::ClusterConfig;
 use crate::content::Content;
 use crate::peer::Ran;
@@ -18,6 +18,8 @@ const RECEIVED: &str = "Received chunk";
 pub struct Resume {
     /// Bytes of the file.
     pub size: u64,
+    /// Bytes a second that the seeder may send: so many that a small file is not done before it is noticed.
+    pub rate: Option<u64>,
     /// Where to put everything.
     pub place: Option<PathBuf>,
 }
@@ -40,7 +42,8 @@ pub struct ResumeResult {
 pub fn run_resume(resume: &Resume) -> ResumeResult {
     let cluster = ClusterConfig::default().alone().place(resume.place.clone()).start();
     let content = Content::random(11, resume.size);
-    let seeder = cluster.peer("seeder").serve();
+    let spec = cluster.peer("seeder");
+    let seeder = resume.rate.map_or_else(|| spec.clone(), |rate| spec.clone().args(limit_up(rate))).serve();
     let file = cluster.file(ENTRY, content);
     let registered = seeder.spec().start([Path::new("r"), &file]).wait(STEP_LIMIT);
     assert!(registered.status.success(), "the file is registered");
@@ -53,6 +56,7 @@ pub fn run_resume(resume: &Resume) -> ResumeResult {
         (uploaded([&seeder]) >= resume.size / 4 * 3).then_some(())
     });
     first.kill();
+    assert!(!output.exists(), "it was done before it was killed");
     let before = uploaded([&seeder]);
     let second = start();
     let to_first_chunk = wait_for(STEP_LIMIT, "the first new chunk", || {
