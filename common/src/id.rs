@@ -6,8 +6,13 @@ use std::str::FromStr;
 use data_encoding::{BASE32_NOPAD, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::Layout;
+
 /// The longest file there may be: 8 TiB, so that a chunk number always fits 32 bits.
 pub const MAX_FILE_LENGTH: u64 = 8 << 40;
+
+/// A folder has at most so many chunks; those of its manifest do not count.
+pub const MAX_FOLDER_CHUNKS: u32 = 1 << 20;
 
 /// A SHA-256 digest; as text 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,6 +30,31 @@ pub struct FileId {
     length: u64,
     /// The Merkle root.
     root: Hash,
+}
+
+/// What one version of an entry names, and what one swarm is about: a file, or a folder with all that is in it.
+///
+/// As JSON a file is `{"length", "root"}`, as a [`FileId`] is; a folder has `chunks` besides, and length and root are those
+/// of its manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RawContent", into = "RawContent")]
+pub enum Content {
+    /// One file.
+    File(FileId),
+    /// A folder.
+    Folder(FolderId),
+}
+
+/// What a folder is: its manifest, and how many chunks the files have that it lists.
+///
+/// The number follows from the manifest; it is a part of the id so that who has not seen the manifest knows how long a map
+/// of the chunks is. Who has seen it must check it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FolderId {
+    /// The id of the manifest, as of any file.
+    manifest: FileId,
+    /// At most [`MAX_FOLDER_CHUNKS`].
+    chunks: u32,
 }
 
 /// Who a peer is: the SHA-256 of its Ed25519 public key; as text 52 characters of lower-case base32.
@@ -49,6 +79,12 @@ pub enum IdError {
     /// Over [`MAX_FILE_LENGTH`].
     #[error("a file may have at most 8 TiB")]
     TooLong,
+    /// Over [`MAX_FOLDER_CHUNKS`].
+    #[error("a folder may have at most {MAX_FOLDER_CHUNKS} chunks")]
+    TooManyChunks,
+    /// Neither a file nor a folder.
+    #[error("what is shared is a file, LENGTH-ROOT, or a folder, LENGTH-ROOT-CHUNKS")]
+    Content,
 }
 
 impl FileId {
@@ -68,6 +104,126 @@ impl FileId {
     /// The Merkle root.
     pub const fn root(&self) -> Hash {
         self.root
+    }
+}
+
+impl Content {
+    /// How many chunks its swarm has.
+    pub fn chunks(&self) -> u32 {
+        match self {
+            Self::File(file) => Layout::of(file).count(),
+            Self::Folder(folder) => folder.chunks,
+        }
+    }
+
+    /// The file, where it is one.
+    pub const fn file(&self) -> Option<FileId> {
+        match self {
+            Self::File(file) => Some(*file),
+            Self::Folder(_) => None,
+        }
+    }
+
+    /// The folder, where it is one.
+    pub const fn folder(&self) -> Option<FolderId> {
+        match self {
+            Self::File(_) => None,
+            Self::Folder(folder) => Some(*folder),
+        }
+    }
+
+    /// The file, or the manifest of the folder.
+    pub const fn file_or_manifest(&self) -> FileId {
+        match self {
+            Self::File(file) => *file,
+            Self::Folder(folder) => folder.manifest,
+        }
+    }
+}
+
+impl FolderId {
+    /// The id of a folder; an error when it has more than [`MAX_FOLDER_CHUNKS`].
+    pub const fn new(manifest: FileId, chunks: u32) -> Result<Self, IdError> {
+        if chunks > MAX_FOLDER_CHUNKS {
+            return Err(IdError::TooManyChunks);
+        }
+        Ok(Self { manifest, chunks })
+    }
+
+    /// The id of the manifest.
+    pub const fn manifest(&self) -> FileId {
+        self.manifest
+    }
+
+    /// How many chunks the files have that the manifest lists.
+    pub const fn chunks(&self) -> u32 {
+        self.chunks
+    }
+}
+
+impl From<FileId> for Content {
+    fn from(file: FileId) -> Self {
+        Self::File(file)
+    }
+}
+
+impl From<FolderId> for Content {
+    fn from(folder: FolderId) -> Self {
+        Self::Folder(folder)
+    }
+}
+
+/// `length-root` of a file, `length-root-chunks` of a folder.
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => file.fmt(f),
+            Self::Folder(folder) => write!(f, "{}-{}", folder.manifest, folder.chunks),
+        }
+    }
+}
+
+impl FromStr for Content {
+    type Err = IdError;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let is_folder = text.bytes().filter(|byte| *byte == b'-').count() > 1;
+        match text.rsplit_once('-') {
+            Some((manifest, chunks)) if is_folder => {
+                let chunks = chunks.parse().map_err(|_error| IdError::Content)?;
+                FolderId::new(manifest.parse()?, chunks).map(Self::Folder)
+            }
+            _ => text.parse().map(Self::File),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct RawContent {
+    length: u64,
+    root: Hash,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chunks: Option<u32>,
+}
+
+impl TryFrom<RawContent> for Content {
+    type Error = IdError;
+
+    fn try_from(raw: RawContent) -> Result<Self, IdError> {
+        let file = FileId::new(raw.length, raw.root)?;
+        match raw.chunks {
+            None => Ok(Self::File(file)),
+            Some(chunks) => FolderId::new(file, chunks).map(Self::Folder),
+        }
+    }
+}
+
+impl From<Content> for RawContent {
+    fn from(content: Content) -> Self {
+        let file = content.file_or_manifest();
+        let chunks = content.folder().map(|folder| folder.chunks);
+        Self { length: file.length, root: file.root, chunks }
     }
 }
 

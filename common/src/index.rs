@@ -9,21 +9,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
+use crate::audience::{Audience, Sharing};
 use crate::bitmap::Bitmap;
-use crate::chunk::Layout;
-use crate::id::{FileId, PeerId};
+use crate::id::{Content, PeerId};
+use crate::merkle::sha256;
 
 /// Most swarms that one peer may be in: some 20 MB of memory.
 pub const MAX_SWARMS_PER_PEER: usize = 100_000;
-/// Most bytes of bitmaps that one peer may take up: 8192 downloads at once of files with 1024 chunks, or 16 of the longest
+/// Most bytes of bitmaps that one peer may take up: 8192 downloads at once of swarms with 1024 chunks, or 16 of the longest
 /// files there may be.
 pub const MAX_MAP_BYTES_PER_PEER: usize = 1 << 20;
+
+/// Which swarm: some content, shared for one audience. Digests of both, so that the many keys of an index are small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SwarmKey {
+    digest: [u8; 28],
+    chunks: u32,
+}
 
 /// Who has which chunks of what; shared between threads. A lock is held within a call only, and calls for different
 /// peers and swarms seldom wait for each other.
 #[derive(Debug, Default)]
 pub struct Index {
-    swarms: DashMap<FileId, Swarm>,
+    swarms: DashMap<SwarmKey, Swarm>,
     /// Locked before `swarms` where a call needs both, so that the two agree whoever else calls.
     peers: DashMap<PeerId, Record>,
 }
@@ -33,7 +41,7 @@ pub struct Index {
 pub enum Change<'a> {
     /// It has every chunk.
     All,
-    /// It has these and no others; with none: it wants the file and has nothing yet.
+    /// It has these and no others; with none: it wants them and has nothing yet.
     Map(&'a Bitmap),
     /// It has these in addition. With none it is what [`Self::Map`] with none is, but takes nothing away.
     Add(&'a [u32]),
@@ -67,7 +75,7 @@ pub struct Changed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IndexError {
     /// The bitmap is for another number of chunks.
-    #[error("the file has {want} chunks, the map {got}")]
+    #[error("it has {want} chunks, the map {got}")]
     Length {
         /// The chunks of the file.
         want: u32,
@@ -75,7 +83,7 @@ pub enum IndexError {
         got: u32,
     },
     /// No such chunk.
-    #[error("the file has {count} chunks, so there is no chunk {chunk} (they count from 0)")]
+    #[error("it has {count} chunks, so there is no chunk {chunk} (they count from 0)")]
     Chunk {
         /// The chunk's number.
         chunk: u32,
@@ -83,7 +91,7 @@ pub enum IndexError {
         count: u32,
     },
     /// [`MAX_SWARMS_PER_PEER`].
-    #[error("a peer may announce at most 100000 files")]
+    #[error("a peer may announce at most 100000 files and folders")]
     Swarms,
     /// [`MAX_MAP_BYTES_PER_PEER`].
     #[error("a peer's maps of incomplete files may have at most 1 MiB in all")]
@@ -129,8 +137,33 @@ struct Swarm {
 /// What one peer takes up.
 #[derive(Debug, Default)]
 struct Record {
-    swarms: BTreeSet<FileId>,
+    swarms: BTreeSet<SwarmKey>,
     map_bytes: usize,
+}
+
+impl SwarmKey {
+    /// The swarm of this content, shared for this audience.
+    pub fn new(content: &Content, audience: &Audience) -> Self {
+        let (file, chunks) = (content.file_or_manifest(), content.chunks());
+        let mut bytes = vec![u8::from(content.folder().is_some())];
+        bytes.extend_from_slice(&file.length().to_be_bytes());
+        bytes.extend_from_slice(&file.root().0);
+        audience.encode(&mut bytes);
+        let digest = sha256(&bytes).0;
+        let digest = *digest.first_chunk().expect("a digest has 32 bytes");
+        Self { digest, chunks }
+    }
+
+    /// How many chunks it has.
+    pub const fn chunks(&self) -> u32 {
+        self.chunks
+    }
+}
+
+impl From<&Sharing> for SwarmKey {
+    fn from(sharing: &Sharing) -> Self {
+        Self::new(&sharing.content, &sharing.audience)
+    }
 }
 
 impl Index {
@@ -139,14 +172,14 @@ impl Index {
         Self::default()
     }
 
-    /// Takes in what `peer` says of its chunks of `file`. On an error nothing is changed.
-    pub fn announce(&self, peer: PeerId, file: FileId, change: Change<'_>) -> Result<Changed, IndexError> {
-        check(&file, change)?;
+    /// Takes in what `peer` says of its chunks of a swarm. On an error nothing is changed.
+    pub fn announce(&self, peer: PeerId, key: SwarmKey, change: Change<'_>) -> Result<Changed, IndexError> {
+        check(&key, change)?;
         if change == Change::None {
-            return Ok(self.withdraw(peer, file));
+            return Ok(self.withdraw(peer, key));
         }
         let mut record = self.peers.entry(peer).or_default();
-        let outcome = self.enter(peer, file, change, &mut record);
+        let outcome = self.enter(peer, key, change, &mut record);
         let unused = record.swarms.is_empty();
         drop(record);
         if unused {
@@ -156,33 +189,33 @@ impl Index {
     }
 
     /// Takes a peer out of all its swarms and tells which those were, in order.
-    pub fn remove_peer(&self, peer: &PeerId) -> Vec<FileId> {
+    pub fn remove_peer(&self, peer: &PeerId) -> Vec<SwarmKey> {
         // The record stays locked until the swarms are done: a peer that comes back waits.
         let Entry::Occupied(mut record) = self.peers.entry(*peer) else {
             return Vec::new();
         };
-        let files: Vec<FileId> = std::mem::take(&mut record.get_mut().swarms).into_iter().collect();
-        for file in &files {
-            self.change_swarm(*file, |swarm| swarm.remove(peer));
+        let keys: Vec<SwarmKey> = std::mem::take(&mut record.get_mut().swarms).into_iter().collect();
+        for key in &keys {
+            self.change_swarm(*key, |swarm| swarm.remove(peer));
         }
         record.remove();
-        files
+        keys
     }
 
-    /// How many have all and a part of `file`.
-    pub fn counts(&self, file: &FileId) -> Counts {
-        self.swarms.get(file).map_or_else(Counts::default, |swarm| swarm.counts())
+    /// How many have all and a part of a swarm.
+    pub fn counts(&self, key: &SwarmKey) -> Counts {
+        self.swarms.get(key).map_or_else(Counts::default, |swarm| swarm.counts())
     }
 
     /// The peers of a swarm, those that have everything first, from number `offset` on, at most `limit`.
-    pub fn holders(&self, file: &FileId, offset: usize, limit: usize) -> Vec<Located> {
-        self.swarms.get(file).map_or_else(Vec::new, |swarm| swarm.located().skip(offset).take(limit).collect())
+    pub fn holders(&self, key: &SwarmKey, offset: usize, limit: usize) -> Vec<Located> {
+        self.swarms.get(key).map_or_else(Vec::new, |swarm| swarm.located().skip(offset).take(limit).collect())
     }
 
     /// At most `limit` peers of a swarm: a random choice of those that have everything, and only where they are fewer,
     /// of those that have something, then of the others. `random` decides; each value gives one choice.
-    pub fn choose(&self, file: &FileId, limit: usize, random: u64) -> Vec<Located> {
-        let Some(swarm) = self.swarms.get(file) else {
+    pub fn choose(&self, key: &SwarmKey, limit: usize, random: u64) -> Vec<Located> {
+        let Some(swarm) = self.swarms.get(key) else {
             return Vec::new();
         };
         let mut source = SplitMix(random);
@@ -205,14 +238,14 @@ impl Index {
         chosen
     }
 
-    /// Who has a part of `file` or wants it: those to tell of new holders. In order.
-    pub fn downloaders(&self, file: &FileId) -> Vec<PeerId> {
-        self.swarms.get(file).map_or_else(Vec::new, |swarm| swarm.downloaders().map(|(peer, _)| *peer).collect())
+    /// Who has a part of a swarm or wants it: those to tell of new holders. In order.
+    pub fn downloaders(&self, key: &SwarmKey) -> Vec<PeerId> {
+        self.swarms.get(key).map_or_else(Vec::new, |swarm| swarm.downloaders().map(|(peer, _)| *peer).collect())
     }
 
-    /// What `peer` has of `file`; `None` where it is not in the swarm.
-    pub fn chunks_of(&self, peer: &PeerId, file: &FileId) -> Option<Chunks> {
-        let swarm = self.swarms.get(file)?;
+    /// What `peer` has of a swarm; `None` where it is not in the swarm.
+    pub fn chunks_of(&self, peer: &PeerId, key: &SwarmKey) -> Option<Chunks> {
+        let swarm = self.swarms.get(key)?;
         match swarm.standing(peer) {
             Standing::Absent => None,
             Standing::Seeder => Some(Chunks::All),
@@ -230,15 +263,15 @@ impl Index {
         self.swarms.len()
     }
 
-    fn withdraw(&self, peer: PeerId, file: FileId) -> Changed {
+    fn withdraw(&self, peer: PeerId, key: SwarmKey) -> Changed {
         let nothing = Changed { before: Standing::Absent, after: Standing::Absent, gained: 0 };
         let Entry::Occupied(mut record) = self.peers.entry(peer) else {
             return nothing;
         };
-        if !record.get_mut().swarms.remove(&file) {
+        if !record.get_mut().swarms.remove(&key) {
             return nothing;
         }
-        let before = self.change_swarm(file, |swarm| {
+        let before = self.change_swarm(key, |swarm| {
             let before = swarm.standing(&peer);
             record.get_mut().map_bytes -= swarm.map_bytes(&peer);
             swarm.remove(&peer);
@@ -253,30 +286,30 @@ impl Index {
     fn enter(
         &self,
         peer: PeerId,
-        file: FileId,
+        key: SwarmKey,
         change: Change<'_>,
         record: &mut Record,
     ) -> Result<Changed, IndexError> {
-        if !record.swarms.contains(&file) && record.swarms.len() >= MAX_SWARMS_PER_PEER {
+        if !record.swarms.contains(&key) && record.swarms.len() >= MAX_SWARMS_PER_PEER {
             return Err(IndexError::Swarms);
         }
-        let (changed, map_bytes) = self.change_swarm(file, |swarm| {
+        let (changed, map_bytes) = self.change_swarm(key, |swarm| {
             let others = record.map_bytes - swarm.map_bytes(&peer);
             // Every change but `All` may need a map; that the map may turn out full is not worth a second way.
-            if change != Change::All && others + map_bytes(&file) > MAX_MAP_BYTES_PER_PEER {
+            if change != Change::All && others + map_bytes(&key) > MAX_MAP_BYTES_PER_PEER {
                 return Err(IndexError::MapBytes);
             }
-            let changed = swarm.apply(peer, &file, change);
+            let changed = swarm.apply(peer, &key, change);
             Ok((changed, others + swarm.map_bytes(&peer)))
         })?;
-        record.swarms.insert(file);
+        record.swarms.insert(key);
         record.map_bytes = map_bytes;
         Ok(changed)
     }
 
     /// Changes a swarm that may not be there before or after.
-    fn change_swarm<T>(&self, file: FileId, change: impl FnOnce(&mut Swarm) -> T) -> T {
-        match self.swarms.entry(file) {
+    fn change_swarm<T>(&self, key: SwarmKey, change: impl FnOnce(&mut Swarm) -> T) -> T {
+        match self.swarms.entry(key) {
             Entry::Occupied(mut entry) => {
                 let result = change(entry.get_mut());
                 if entry.get().is_empty() {
@@ -334,8 +367,8 @@ impl Swarm {
     }
 
     /// Applies a checked change other than [`Change::None`], which [`Index::announce`] sees to.
-    fn apply(&mut self, peer: PeerId, file: &FileId, change: Change<'_>) -> Changed {
-        let count = Layout::of(file).count();
+    fn apply(&mut self, peer: PeerId, key: &SwarmKey, change: Change<'_>) -> Changed {
+        let count = key.chunks();
         let before = self.standing(&peer);
         let gained = match (before, change) {
             (Standing::Seeder, Change::All | Change::Add(_)) | (_, Change::None) => 0,
@@ -416,8 +449,8 @@ impl Stock {
     }
 }
 
-fn check(file: &FileId, change: Change<'_>) -> Result<(), IndexError> {
-    let count = Layout::of(file).count();
+fn check(key: &SwarmKey, change: Change<'_>) -> Result<(), IndexError> {
+    let count = key.chunks();
     match change {
         Change::Map(bitmap) if bitmap.length() != count => {
             Err(IndexError::Length { want: count, got: bitmap.length() })
@@ -435,8 +468,8 @@ fn partial(peer: &PeerId, bitmap: &Bitmap) -> Located {
 }
 
 /// Bytes of a map of this file.
-fn map_bytes(file: &FileId) -> usize {
-    Layout::of(file).count().div_ceil(u8::BITS) as usize
+fn map_bytes(key: &SwarmKey) -> usize {
+    key.chunks().div_ceil(u8::BITS) as usize
 }
 
 /// How many chunks `now` has that `before` had not.

@@ -8,6 +8,8 @@
 //! - [`ticket`]: the tracker's word that a peer may have a swarm
 //! - [`identity`]: Ed25519 keys
 //! - [`index`]: location maps, who has which chunks
+//! - [`audience`]: for whom a swarm is shared
+//! - [`secret`]: passwords and codes, which are never printed
 //! - [`name`]: names of users and entries
 //! - [`bitmap`]: which chunks of a swarm are there
 //! - [`merkle`]: hashes of blocks and chunks up to the root
@@ -17,6 +19,7 @@
 
 #![warn(missing_docs, clippy::iter_over_hash_type, clippy::indexing_slicing)]
 
+pub mod audience;
 pub mod bitmap;
 pub mod chunk;
 pub mod id;
@@ -25,6 +28,7 @@ pub mod index;
 pub mod merkle;
 pub mod name;
 pub mod reader;
+pub mod secret;
 pub mod ticket;
 pub mod tls;
 pub mod wire;

@@ -2,18 +2,20 @@
 //! seeder when the conversation opens; the seeder checks it with the tracker's key and asks nobody.
 //! Its bytes are in `wire/WIRE.md`.
 
-use crate::id::{FileId, Hash, NetworkId};
+use crate::audience::{Audience, NotAnAudience};
+use crate::id::{Content, FileId, FolderId, Hash, NetworkId};
 use crate::identity::{BadSignature, Identity, PublicKey, SIGNATURE_LENGTH};
 use crate::name::MAX_ENTRY_REF;
 use crate::reader::{ReadError, Reader};
 
 /// What a ticket begins with, so that its signature is never taken for one under something else.
 const DOMAIN: &[u8] = b"shoal-ticket-v1";
-const AUDIENCE_PUBLIC: u8 = 0;
-const AUDIENCE_ENTRY: u8 = 1;
+const SWARM_FILE: u8 = 0;
+const SWARM_FOLDER: u8 = 1;
 
 /// Most bytes of a ticket.
-pub const MAX_TICKET: usize = DOMAIN.len() + 32 + 1 + 2 + MAX_ENTRY_REF + 8 + 32 + 32 + 8 + 8 + SIGNATURE_LENGTH;
+pub const MAX_TICKET: usize =
+    DOMAIN.len() + 32 + 1 + 2 + MAX_ENTRY_REF + 1 + 8 + 32 + 4 + 32 + 8 + 8 + SIGNATURE_LENGTH;
 
 /// How far apart two peers' ideas of the tracker's time may be, in milliseconds: each learnt it when it joined, and
 /// clocks drift. Picked by hand: a minute is long for clocks and short beside the hour that a ticket lasts.
@@ -26,24 +28,14 @@ pub struct Ticket {
     pub network: NetworkId,
     /// On what ground: a seeder serves a swarm only under an audience for which it shares it.
     pub audience: Audience,
-    /// Which swarm.
-    pub swarm: FileId,
+    /// Which swarm. That of a folder is good for its manifest as well, as a file.
+    pub swarm: Content,
     /// Who may have it: a ticket is of use only on a connection that proved this key.
     pub holder: PublicKey,
     /// From when, milliseconds since 1970 of the tracker's time.
     pub not_before_ms: u64,
     /// Until when, the same.
     pub expires_ms: u64,
-}
-
-/// For whom a swarm is shared.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Audience {
-    /// Everybody in the network.
-    Public,
-    /// Those who may have this entry, `owner/name`: 1 to [`MAX_ENTRY_REF`] bytes. A ticket with an empty or a longer
-    /// text is not accepted by anybody.
-    Entry(String),
 }
 
 /// Why a ticket does not count.
@@ -97,14 +89,15 @@ impl Ticket {
     pub fn check(
         &self,
         network: NetworkId,
-        swarm: &FileId,
+        swarm: &Content,
         holder: &PublicKey,
         now_ms: u64,
     ) -> Result<(), TicketError> {
         if self.network != network {
             return Err(TicketError::Network);
         }
-        if self.swarm != *swarm {
+        let manifest = self.swarm.folder().map(|folder| Content::File(folder.manifest()));
+        if self.swarm != *swarm && manifest != Some(*swarm) {
             return Err(TicketError::Swarm);
         }
         if self.holder != *holder {
@@ -120,21 +113,20 @@ impl Ticket {
     }
 
     fn unsigned(&self) -> Vec<u8> {
-        let (kind, text) = match &self.audience {
-            Audience::Public => (AUDIENCE_PUBLIC, ""),
-            Audience::Entry(text) => (AUDIENCE_ENTRY, text.as_str()),
-        };
-        // Cut to one byte over the limit: such a ticket is refused, and this one stays small.
-        let text = text.as_bytes().get(..=MAX_ENTRY_REF).unwrap_or(text.as_bytes());
-        let text_length = u16::try_from(text.len()).expect("cut to less than 64 KiB above");
         let mut bytes = Vec::with_capacity(MAX_TICKET);
         bytes.extend_from_slice(DOMAIN);
         bytes.extend_from_slice(&self.network.0);
+        self.audience.encode(&mut bytes);
+        let (kind, file) = match self.swarm {
+            Content::File(file) => (SWARM_FILE, file),
+            Content::Folder(folder) => (SWARM_FOLDER, folder.manifest()),
+        };
         bytes.push(kind);
-        bytes.extend_from_slice(&text_length.to_be_bytes());
-        bytes.extend_from_slice(text);
-        bytes.extend_from_slice(&self.swarm.length().to_be_bytes());
-        bytes.extend_from_slice(&self.swarm.root().0);
+        bytes.extend_from_slice(&file.length().to_be_bytes());
+        bytes.extend_from_slice(&file.root().0);
+        if let Content::Folder(folder) = self.swarm {
+            bytes.extend_from_slice(&folder.chunks().to_be_bytes());
+        }
         bytes.extend_from_slice(&self.holder.0);
         bytes.extend_from_slice(&self.not_before_ms.to_be_bytes());
         bytes.extend_from_slice(&self.expires_ms.to_be_bytes());
@@ -147,11 +139,8 @@ impl Ticket {
             return Err(TicketError::Malformed);
         }
         let network = NetworkId(reader.array()?);
-        let audience = decode_audience(&mut reader)?;
-        let (length, root) = (reader.u64()?, Hash(reader.array()?));
-        let Ok(swarm) = FileId::new(length, root) else {
-            return Err(TicketError::Malformed);
-        };
+        let audience = Audience::decode(&mut reader)?;
+        let swarm = decode_swarm(&mut reader)?;
         let holder = PublicKey(reader.array()?);
         let (not_before_ms, expires_ms) = (reader.u64()?, reader.u64()?);
         reader.end()?;
@@ -159,16 +148,22 @@ impl Ticket {
     }
 }
 
-fn decode_audience(reader: &mut Reader<'_>) -> Result<Audience, TicketError> {
+fn decode_swarm(reader: &mut Reader<'_>) -> Result<Content, TicketError> {
     let kind = reader.u8()?;
-    let length = usize::from(reader.u16()?);
-    match (kind, length) {
-        (AUDIENCE_PUBLIC, 0) => Ok(Audience::Public),
-        (AUDIENCE_ENTRY, 1..=MAX_ENTRY_REF) => match std::str::from_utf8(reader.take(length)?) {
-            Ok(text) => Ok(Audience::Entry(text.to_owned())),
-            Err(_) => Err(TicketError::Malformed),
-        },
+    let file = FileId::new(reader.u64()?, Hash(reader.array()?)).map_err(|_error| TicketError::Malformed)?;
+    match kind {
+        SWARM_FILE => Ok(Content::File(file)),
+        SWARM_FOLDER => {
+            let folder = FolderId::new(file, reader.u32()?).map_err(|_error| TicketError::Malformed)?;
+            Ok(Content::Folder(folder))
+        }
         _ => Err(TicketError::Malformed),
+    }
+}
+
+impl From<NotAnAudience> for TicketError {
+    fn from(_: NotAnAudience) -> Self {
+        Self::Malformed
     }
 }
 
@@ -187,6 +182,8 @@ impl From<BadSignature> for TicketError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audience::OfferId;
+    use crate::name::{MAX_ENTRY_NAME, MAX_USER_NAME};
     use data_encoding::HEXLOWER;
     use proptest::prelude::*;
 
@@ -201,11 +198,19 @@ mod tests {
         Identity::from_seed(&[2; 32]).public_key()
     }
 
+    fn file(length: u64) -> FileId {
+        FileId::new(length, Hash([0xcd; 32])).unwrap()
+    }
+
+    fn entry(text: &str) -> Audience {
+        Audience::Entry(text.parse().unwrap())
+    }
+
     fn ticket(audience: Audience) -> Ticket {
         Ticket {
             network: NetworkId(tracker().peer_id().0),
             audience,
-            swarm: FileId::new(107_330, Hash([0xcd; 32])).unwrap(),
+            swarm: file(107_330).into(),
             holder: holder(),
             not_before_ms: NOW_MS,
             expires_ms: NOW_MS + HOUR_MS,
@@ -214,12 +219,13 @@ mod tests {
 
     #[test]
     fn bytes_are_those_of_the_page() {
-        let bytes = ticket(Audience::Entry("jane/doug.png".to_owned())).sign(&tracker());
+        let bytes = ticket(entry("jane/doug.png")).sign(&tracker());
         let text = [
             "73686f616c2d7469636b65742d7631",
             &HEXLOWER.encode(&tracker().peer_id().0),
             "01000d",
             "6a616e652f646f75672e706e67",
+            "00",
             "000000000001a342",
             &"cd".repeat(32),
             &holder().to_string(),
@@ -233,14 +239,16 @@ mod tests {
 
     #[test]
     fn what_the_tracker_signed_comes_back() {
-        let longest = Audience::Entry("a".repeat(MAX_ENTRY_REF));
-        for audience in [Audience::Public, Audience::Entry("jane/doug.png".to_owned()), longest] {
+        let longest = || entry(&format!("{}/{}", "a".repeat(MAX_USER_NAME), "b".repeat(MAX_ENTRY_NAME)));
+        for audience in [Audience::Public, entry("jane/doug.png"), longest(), Audience::Offer(OfferId(7))] {
             let ticket = ticket(audience);
             let bytes = ticket.sign(&tracker());
             assert!(bytes.len() <= MAX_TICKET);
             assert_eq!(Ticket::verify(&bytes, &tracker().public_key()), Ok(ticket));
         }
-        assert_eq!(ticket(Audience::Entry("a".repeat(MAX_ENTRY_REF))).sign(&tracker()).len(), MAX_TICKET);
+        let swarm = FolderId::new(file(1), 1).unwrap().into();
+        let longest = Ticket { swarm, ..ticket(longest()) };
+        assert_eq!(longest.sign(&tracker()).len(), MAX_TICKET);
     }
 
     #[test]
@@ -251,7 +259,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_refused() {
-        let bytes = ticket(Audience::Entry("jane/doug.png".to_owned())).sign(&tracker());
+        let bytes = ticket(entry("jane/doug.png")).sign(&tracker());
         for at in 0..bytes.len() {
             for bit in 0..8 {
                 let mut damaged = bytes.clone();
@@ -276,10 +284,11 @@ mod tests {
         };
         let kind = DOMAIN.len() + 32;
         assert!(signed(&|_| {}).is_ok());
-        let wrong: [(&str, Edit<'_>); 8] = [
+        let wrong: [(&str, Edit<'_>); 9] = [
             ("a byte after the end", &|bytes| bytes.push(0)),
             ("another version", &|bytes| bytes[DOMAIN.len() - 1] = b'2'),
-            ("an unknown audience", &|bytes| bytes[kind] = 2),
+            ("an unknown audience", &|bytes| bytes[kind] = 3),
+            ("an unknown kind of swarm", &|bytes| bytes[kind + 3] = 2),
             ("an entry without text", &|bytes| bytes[kind] = 1),
             ("public with a text", &|bytes| {
                 bytes[kind + 2] = 1;
@@ -291,7 +300,7 @@ mod tests {
                 bytes.insert(kind + 3, 0xff);
             }),
             ("a text that goes beyond the end", &|bytes| bytes[kind..kind + 3].copy_from_slice(&[1, 1, 0x20])),
-            ("a file over 8 TiB", &|bytes| bytes[kind + 3] = 0xff),
+            ("a file over 8 TiB", &|bytes| bytes[kind + 4] = 0xff),
         ];
         for (what, change) in wrong {
             assert_eq!(signed(change), Err(TicketError::Malformed), "{what}");
@@ -299,21 +308,28 @@ mod tests {
     }
 
     #[test]
-    fn an_audience_out_of_bounds_gives_a_ticket_that_nobody_accepts() {
-        for text in [String::new(), "a".repeat(MAX_ENTRY_REF + 1), "a".repeat(100_000)] {
-            let bytes = ticket(Audience::Entry(text)).sign(&tracker());
-            assert!(bytes.len() <= MAX_TICKET + 1);
-            assert_eq!(Ticket::verify(&bytes, &tracker().public_key()), Err(TicketError::Malformed));
-        }
+    fn that_of_a_folder_is_good_for_its_manifest_but_not_the_other_way_round() {
+        let folder: Content = FolderId::new(file(5), 3).unwrap().into();
+        let other: Content = FolderId::new(file(5), 4).unwrap().into();
+        let ticket = |swarm| Ticket { swarm, ..ticket(Audience::Public) };
+        let check = |held, wanted: &Content| {
+            let ticket = ticket(held);
+            ticket.check(ticket.network, wanted, &ticket.holder, NOW_MS)
+        };
+        assert_eq!(check(folder, &folder), Ok(()));
+        assert_eq!(check(folder, &file(5).into()), Ok(()));
+        assert_eq!(check(folder, &other), Err(TicketError::Swarm));
+        assert_eq!(check(folder, &file(6).into()), Err(TicketError::Swarm));
+        assert_eq!(check(file(5).into(), &folder), Err(TicketError::Swarm));
     }
 
     #[test]
     fn it_counts_for_one_network_swarm_holder_and_time() {
         let ticket = ticket(Audience::Public);
-        let check = |network, swarm: &FileId, holder, now_ms| ticket.check(network, swarm, holder, now_ms);
+        let check = |network, swarm: &Content, holder, now_ms| ticket.check(network, swarm, holder, now_ms);
         let (network, swarm, holder) = (ticket.network, &ticket.swarm, &ticket.holder);
         let other_holder = tracker().public_key();
-        let other_swarm = FileId::new(107_331, Hash([0xcd; 32])).unwrap();
+        let other_swarm = file(107_331).into();
         let last = NOW_MS + HOUR_MS + CLOCK_TOLERANCE_MS;
         assert_eq!(check(network, swarm, holder, NOW_MS), Ok(()));
         assert_eq!(check(NetworkId([0; 32]), swarm, holder, NOW_MS), Err(TicketError::Network));

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use common::id::{FileId, NetworkId, PeerId};
+use common::id::{Content, NetworkId, PeerId};
 use common::identity::Identity;
 use common::merkle::ChunkHashes;
 use common::tls::Expect;
@@ -58,7 +58,7 @@ pub struct Engine {
 /// The downloads under way, for what the tracker tells of their files.
 #[derive(Debug, Default)]
 struct Jobs {
-    by_file: Mutex<HashMap<FileId, mpsc::Sender<JobEvent>>>,
+    by_file: Mutex<HashMap<Content, mpsc::Sender<JobEvent>>>,
 }
 
 /// What an engine is made from.
@@ -86,7 +86,7 @@ pub enum EngineEvent {
     /// A shared file is not what it was any more and was withdrawn (the notice and the announcement went out already).
     Withdrawn {
         /// What it was.
-        file: FileId,
+        file: Content,
     },
 }
 
@@ -94,7 +94,7 @@ pub enum EngineEvent {
 #[derive(Debug, Clone)]
 pub struct Shared {
     /// What it is.
-    pub file: FileId,
+    pub file: Content,
     /// Where it lies.
     pub path: PathBuf,
     /// What the file system said of it when it was hashed.
@@ -111,7 +111,7 @@ pub struct DownloadSpec {
     /// The bare name, for people and for the file.
     pub name: String,
     /// What it is.
-    pub file: FileId,
+    pub file: Content,
     /// Where the complete file goes: its full path as wished; where that exists, ` (1)` and so on is put in.
     pub target: PathBuf,
     /// Give up after so long without anybody who has what is missing; `None`: never.
@@ -254,7 +254,7 @@ impl Engine {
     }
 
     /// Stops serving a file and withdraws it. One that is being downloaded is left alone.
-    pub fn unshare(&self, file: &FileId) {
+    pub fn unshare(&self, file: &Content) {
         let Some(swarm) = self.context.swarms.find(file).filter(|swarm| swarm.is_complete()) else { return };
         if self.context.swarms.remove(&swarm) {
             self.context.tracker().announce(*file, Have::None);
@@ -333,7 +333,7 @@ impl Engine {
 }
 
 impl Jobs {
-    fn lock(&self) -> MutexGuard<'_, HashMap<FileId, mpsc::Sender<JobEvent>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Content, mpsc::Sender<JobEvent>>> {
         self.by_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -341,7 +341,7 @@ impl Jobs {
 /// Forgets the job of a download that has ended.
 struct JobGuard {
     jobs: Arc<Jobs>,
-    file: FileId,
+    file: Content,
 }
 
 impl Drop for JobGuard {
@@ -413,7 +413,7 @@ async fn follow(context: Arc<Context>, jobs: Arc<Jobs>, mut events: broadcast::R
     let dial_backs = Arc::new(Semaphore::new(MOST_DIAL_BACKS));
     loop {
         match events.recv().await {
-            Ok(Event::Holder { file, holder }) => {
+            Ok(Event::Holder { content: file, holder, .. }) => {
                 let job = jobs.lock().get(&file).cloned();
                 if let Some(job) = job {
                     // A job that is too busy asks for a plan later.

@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use common::id::{FileId, NetworkId, PeerId};
+use common::audience::OfferId;
+use common::id::{Content, NetworkId, PeerId};
+use common::wire::tracker::{OfferState, Receiver};
 use serde::{Deserialize, Serialize};
 
 /// Something a user may want to know. `Display` is the sentence for people, JSON the same for programs.
@@ -59,7 +61,7 @@ pub enum Notice {
         /// Where it lies.
         path: PathBuf,
         /// What it was.
-        file: FileId,
+        file: Content,
         /// A sentence.
         why: String,
     },
@@ -88,6 +90,73 @@ pub enum Notice {
     Left {
         /// The user's name.
         name: String,
+    },
+    /// A new version of an entry that is followed is here.
+    Updated {
+        /// `owner/name`.
+        entry: String,
+        /// Which version.
+        version: u32,
+        /// Where it is.
+        path: PathBuf,
+        /// Where the copy stayed that was edited here, when the new version did not take its place.
+        edited: Option<PathBuf>,
+    },
+    /// An entry that is followed is not there any more, or not for this user; what is here stays.
+    EntryGone {
+        /// `owner/name`.
+        entry: String,
+    },
+    /// A watched file that changed was registered as a new version.
+    Reregistered {
+        /// `owner/name`.
+        entry: String,
+        /// Which version.
+        version: u32,
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// Somebody said something to all.
+    Chat {
+        /// Who.
+        from: String,
+        /// What.
+        text: String,
+        /// When, milliseconds since 1970 (UTC).
+        at_ms: u64,
+    },
+    /// Somebody said something to this user.
+    Message {
+        /// Who.
+        from: String,
+        /// What.
+        text: String,
+        /// When, milliseconds since 1970 (UTC).
+        at_ms: u64,
+    },
+    /// Somebody pushes something to this user, and waits for an answer.
+    Offered {
+        /// The offer's number.
+        offer: OfferId,
+        /// Who.
+        from: String,
+        /// What it is called.
+        name: String,
+        /// Bytes in all.
+        bytes: u64,
+        /// With a folder: how many files.
+        files: Option<u32>,
+        /// Whether it was accepted by itself, as was wished at the start.
+        accepted: bool,
+    },
+    /// A receiver answered an offer of this user, or has all of it.
+    OfferAnswered {
+        /// The offer's number.
+        offer: OfferId,
+        /// What it is called.
+        name: String,
+        /// Who, and what it says.
+        receiver: Receiver,
     },
     /// Something else went wrong that the user can mend (a disk that is full, say).
     Warning {
@@ -123,6 +192,43 @@ impl fmt::Display for Notice {
             }
             Self::Joined { name } => write!(f, "{name} is online."),
             Self::Left { name } => write!(f, "{name} has left."),
+            Self::Updated { entry, version, path, edited: None } => {
+                write!(f, "{entry} is now version {version}: {}", path.display())
+            }
+            Self::Updated { entry, version, path, edited: Some(edited) } => {
+                write!(
+                    f,
+                    "{entry} is now version {version}. You edited {}, so it stays, and the new version is at {}",
+                    edited.display(),
+                    path.display()
+                )
+            }
+            Self::EntryGone { entry } => {
+                write!(f, "{entry} is no longer there, or no longer for you. What you have of it stays.")
+            }
+            Self::Reregistered { entry, version, path } => {
+                write!(f, "{} has changed and is now version {version} of {entry}.", path.display())
+            }
+            Self::Chat { from, text, .. } => write!(f, "{from}: {text}"),
+            Self::Message { from, text, .. } => write!(f, "{from} (to you): {text}"),
+            Self::Offered { offer, from, name, bytes, files, accepted } => {
+                let OfferId(number) = offer;
+                let files = files.map_or_else(String::new, |files| format!("{files} files, "));
+                let then = if *accepted {
+                    "It is being downloaded.".to_owned()
+                } else {
+                    format!("`accept {number}` or `refuse {number}`.")
+                };
+                write!(f, "{from} wants to send you {name} ({files}{bytes} bytes). {then}")
+            }
+            Self::OfferAnswered { name, receiver, .. } => {
+                let user = &receiver.user;
+                match receiver.state {
+                    OfferState::Refused => write!(f, "{user} refused {name}."),
+                    OfferState::Done => write!(f, "{user} has all of {name}."),
+                    OfferState::Offered | OfferState::Accepted { .. } => write!(f, "{user} accepted {name}."),
+                }
+            }
             Self::Warning { text } => f.write_str(text),
         }
     }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use common::bitmap::Bitmap;
 use common::chunk::Layout;
-use common::id::{FileId, PeerId};
+use common::id::{Content, PeerId};
 use common::merkle::ChunkHashes;
 use common::wire::peer::{ConversationId, Message, Opener, Reason};
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use crate::storage::Stamp;
 /// One file that is shared or being downloaded.
 #[derive(Debug)]
 pub(crate) struct Swarm {
-    file: FileId,
+    file: Content,
     layout: Layout,
     state: Mutex<State>,
 }
@@ -74,23 +74,23 @@ impl Swarm {
     pub(crate) fn complete(hashes: Arc<ChunkHashes>, path: PathBuf, stamp: Stamp) -> Self {
         let layout = hashes.layout();
         let have = Bitmap::full(layout.count());
-        Self::new(hashes.file_id(), layout, have, Source::Complete { path, stamp }, Some(hashes))
+        Self::new(hashes.file_id().into(), layout, have, Source::Complete { path, stamp }, Some(hashes))
     }
 
     /// A file that is to be downloaded.
-    pub(crate) fn making(file: FileId) -> Self {
-        let layout = Layout::of(&file);
+    pub(crate) fn making(file: Content) -> Self {
+        let layout = Layout::of(&file.file_or_manifest());
         Self::new(file, layout, Bitmap::empty(layout.count()), Source::Making(None), None)
     }
 
-    fn new(file: FileId, layout: Layout, have: Bitmap, source: Source, hashes: Option<Arc<ChunkHashes>>) -> Self {
+    fn new(file: Content, layout: Layout, have: Bitmap, source: Source, hashes: Option<Arc<ChunkHashes>>) -> Self {
         let spread = Spread::new(layout.count());
         let state = State { have, hashes, source, listeners: Vec::new(), spread, job: None };
         Self { file, layout, state: Mutex::new(state) }
     }
 
     /// Which file.
-    pub(crate) const fn file(&self) -> FileId {
+    pub(crate) const fn file(&self) -> Content {
         self.file
     }
 
@@ -304,16 +304,16 @@ fn unreadable(error: &io::Error) -> ReadFailure {
 /// All swarms of this peer in its network.
 #[derive(Debug, Default)]
 pub(crate) struct Swarms {
-    by_file: Mutex<HashMap<FileId, Arc<Swarm>>>,
+    by_file: Mutex<HashMap<Content, Arc<Swarm>>>,
 }
 
 impl Swarms {
-    fn lock(&self) -> MutexGuard<'_, HashMap<FileId, Arc<Swarm>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Content, Arc<Swarm>>> {
         self.by_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The swarm of this file.
-    pub(crate) fn find(&self, file: &FileId) -> Option<Arc<Swarm>> {
+    pub(crate) fn find(&self, file: &Content) -> Option<Arc<Swarm>> {
         self.lock().get(file).cloned()
     }
 

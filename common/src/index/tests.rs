@@ -1,17 +1,21 @@
 use super::*;
-use crate::id::Hash;
+use crate::id::{FileId, Hash};
 use proptest::prelude::*;
 
 const CHUNK: u64 = 16 << 10;
 
-fn file(number: u8, chunks: u64) -> FileId {
-    FileId::new(chunks * CHUNK, Hash([number; 32])).unwrap()
+fn file(number: u8, chunks: u64) -> SwarmKey {
+    public(FileId::new(chunks * CHUNK, Hash([number; 32])).unwrap())
 }
 
-fn numbered(number: u64) -> FileId {
+fn public(file: FileId) -> SwarmKey {
+    SwarmKey::new(&Content::File(file), &Audience::Public)
+}
+
+fn numbered(number: u64) -> SwarmKey {
     let mut root = [0; 32];
     root[..8].copy_from_slice(&number.to_be_bytes());
-    FileId::new(CHUNK, Hash(root)).unwrap()
+    public(FileId::new(CHUNK, Hash(root)).unwrap())
 }
 
 const fn peer(number: u8) -> PeerId {

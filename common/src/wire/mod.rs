@@ -30,3 +30,17 @@ pub const MAX_ADDRESSES: usize = 16;
 pub const MAX_PLAN_SEEDERS: usize = 50;
 /// Bytes of location maps that one reply carries; the rest is told by the holders themselves.
 pub const MAX_MAP_BYTES: usize = 512 << 10;
+/// Bytes of a machine's name that are kept.
+pub const MAX_DEVICE_NAME: usize = 64;
+/// Most bytes of what is said at once.
+pub const MAX_CHAT_TEXT: usize = 2000;
+/// So many lines that were said are kept for those who come later.
+pub const MAX_HISTORY: usize = 100;
+/// So many versions of an entry are known; the oldest go first.
+pub const MAX_VERSIONS: usize = 100;
+/// Most users that an entry is for, or that one offer goes to.
+pub const MAX_USERS_NAMED: usize = 500;
+/// Most entries that one key follows.
+pub const MAX_SUBSCRIPTIONS: usize = 1000;
+/// Most offers that one user is the sender or a receiver of; the oldest that are settled go first.
+pub const MAX_OFFERS: usize = 200;

@@ -6,8 +6,7 @@
 //! may have a conversation about the same swarm in either direction. `WIRE.md` has the bytes.
 
 use crate::bitmap::Bitmap;
-use crate::chunk::Layout;
-use crate::id::{FileId, Hash, IdError, NetworkId};
+use crate::id::{Content, FileId, FolderId, Hash, IdError, NetworkId};
 use crate::reader::{ReadError, Reader};
 use crate::ticket::MAX_TICKET;
 
@@ -58,8 +57,8 @@ pub enum Message {
     Open {
         /// The sender's number for it.
         conversation: ConversationId,
-        /// The swarm.
-        file: FileId,
+        /// What the swarm is about; the ticket says for whom.
+        content: Content,
         /// The bytes of a [`crate::ticket::Ticket`].
         ticket: Vec<u8>,
     },
@@ -302,10 +301,13 @@ impl Message {
             Self::Hello { version, network, port } => {
                 put(out, kind::HELLO, &[&version.to_be_bytes(), &network.0, &port.to_be_bytes()]);
             }
-            Self::Open { conversation, file, ticket } => {
+            Self::Open { conversation, content, ticket } => {
                 put_one(out, kind::OPEN, *conversation);
+                let file = content.file_or_manifest();
+                out.push(u8::from(content.folder().is_some()));
                 out.extend(file.length().to_be_bytes());
                 out.extend(file.root().0);
+                out.extend(content.folder().iter().flat_map(|folder| folder.chunks().to_be_bytes()));
                 out.extend(ticket);
             }
             Self::Opened { conversation, complete } => {
@@ -383,8 +385,10 @@ impl Message {
         let conversation = reader.u32()?;
         Ok(match kind {
             kind::OPEN => {
+                let is_folder = read_flag(reader, kind)?;
                 let file = FileId::new(reader.u64()?, Hash(reader.array()?))?;
-                Self::Open { conversation, file, ticket: read_rest(reader, kind, MAX_TICKET)?.to_vec() }
+                let content = if is_folder { FolderId::new(file, reader.u32()?)?.into() } else { file.into() };
+                Self::Open { conversation, content, ticket: read_rest(reader, kind, MAX_TICKET)?.to_vec() }
             }
             kind::OPENED => Self::Opened { conversation, complete: read_flag(reader, kind)? },
             kind::REFUSED => {
@@ -429,7 +433,7 @@ pub fn maps(conversation: ConversationId, opener: Opener, bitmap: &Bitmap) -> Ve
         .map(|(number, part)| Message::Map {
             conversation,
             opener,
-            first: u32::try_from(number * MAX_MAP_PART * CHUNKS_PER_BYTE).expect("at most 2^19 chunks"),
+            first: u32::try_from(number * MAX_MAP_PART * CHUNKS_PER_BYTE).expect("at most 2^20 chunks"),
             bits: part.to_vec(),
         })
         .collect()
@@ -440,9 +444,8 @@ pub fn have(conversation: ConversationId, opener: Opener, chunks: &[u32]) -> Vec
     chunks.chunks(MAX_CHUNKS_NAMED).map(|part| Message::Have { conversation, opener, chunks: part.to_vec() }).collect()
 }
 
-/// The chunks that a [`Message::Map`] names, those beyond the layout left out.
-pub fn chunks_in_map(layout: &Layout, first: u32, bits: &[u8]) -> Vec<u32> {
-    let count = layout.count();
+/// The chunks that a [`Message::Map`] names, those beyond the swarm's `count` left out.
+pub fn chunks_in_map(count: u32, first: u32, bits: &[u8]) -> Vec<u32> {
     let numbers = (first..count).zip(bits.iter().flat_map(|byte| (0..8).map(move |bit| byte & (0x80 >> bit) != 0)));
     numbers.filter(|(_, there)| *there).map(|(number, _)| number).collect()
 }

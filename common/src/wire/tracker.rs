@@ -1,24 +1,29 @@
 //! Messages between a peer and the tracker: JSON, one a frame.
 //!
 //! The peer sends [`FromPeer`]s, each request with an id of its choice; the tracker sends [`FromTracker`]s: one reply
-//! for each request, in any order, and events and pings at any time. The first request on a connection is
-//! [`Request::Hello`]; until it is granted every other is refused. Unknown JSON fields are ignored; an unknown operation
-//! is answered with [`Code::Unknown`].
+//! for each request, in any order, and events and pings at any time. Until [`Request::Hello`] is granted on a connection
+//! every other request is refused but [`Request::SignUp`] and [`Request::LogIn`], which are refused afterwards. Unknown
+//! JSON fields are ignored; an unknown operation is answered with [`Code::Unknown`].
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::audience::{Audience, OfferId, Sharing};
 use crate::bitmap::{Bitmap, BitmapError};
-use crate::chunk::Layout;
-use crate::id::{FileId, PeerId};
-use crate::index::{Change, Changed, Chunks, Index, IndexError};
+use crate::id::{Content, PeerId};
+use crate::index::{Change, Changed, Chunks, Index, IndexError, SwarmKey};
+use crate::secret::Secret;
 
 mod body;
+mod people;
 #[cfg(test)]
 mod tests;
 
 pub use body::{Strange, TooLarge, Undecoded};
+pub use people::{
+    Access, Answer, AudienceChange, Device, HistoryLine, Offer, OfferState, Receiver, Revocation, Sent, Subscription,
+};
 
 /// What a peer sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,33 +72,87 @@ pub enum Request {
     Hello(Hello),
     /// Leaves it in good order. Replied to with [`Reply::Done`]; then the tracker closes.
     Leave,
-    /// Puts an entry `caller/name` into the catalogue, replied to with [`Reply::Registered`]. The same name with the
-    /// same file again changes nothing and is granted; the same name with another file is a conflict.
+    /// Before `hello` only: makes an account and binds the caller's key to it. Replied to with [`Reply::LoggedIn`]; what
+    /// else the key has open on this tracker is closed, so that it joins anew.
+    SignUp {
+        /// The account's name.
+        name: String,
+        /// Its password.
+        password: Secret,
+        /// An invite's code, where the tracker asks for one ([`Code::InviteRequired`]).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Secret>,
+    },
+    /// Before `hello` only: binds the caller's key to an account. Replied to as [`Self::SignUp`] is.
+    LogIn {
+        /// The account's name.
+        name: String,
+        /// Its password.
+        password: Secret,
+    },
+    /// Takes the caller's key from its account. Replied to with [`Reply::Done`]; then the tracker closes.
+    LogOut,
+    /// Changes the password of the caller's account. Replied to with [`Reply::Done`].
+    ChangePassword {
+        /// As it is.
+        old: Secret,
+        /// As it is to be.
+        new: Secret,
+    },
+    /// The keys that are bound to the caller's account. Replied to with [`Reply::Devices`].
+    Devices,
+    /// Throws a key out of the caller's account, at once: its connection ends and its tickets are worth nothing. Replied
+    /// to with [`Reply::Done`].
+    Revoke {
+        /// Whose key.
+        device: PeerId,
+    },
+    /// Puts an entry `caller/name` into the catalogue, or a new version of it. Replied to with [`Reply::Registered`].
+    /// The content that its newest version names already changes nothing and is granted.
     Register {
         /// The entry's name, without owner.
         name: String,
         /// What it names.
-        file: FileId,
+        content: Content,
+        /// With a folder: how much is in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<FolderSize>,
+        /// The users it is for beside its owner; with none of them, for its owner alone; `None` leaves that as it is, and
+        /// a new entry is for everyone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        users: Option<Vec<String>>,
     },
-    /// Takes an entry of the caller out of the catalogue. Replied to with [`Reply::Done`].
+    /// Takes an entry of the caller out of the catalogue, with all versions. Replied to with [`Reply::Done`].
     Deregister {
         /// `name` or `owner/name`.
         entry: String,
     },
-    /// Lists entries in the order of name and owner. Replied to with [`Reply::Entries`].
-    List(Page),
-    /// Lists entries of which name or owner contains `text`, case-folded, or matches it as a glob where it has `*` or
-    /// `?`. Replied to with [`Reply::Entries`].
+    /// Changes for whom an entry of the caller is. Replied to with [`Reply::Shared`].
+    Share {
+        /// `name` or `owner/name`.
+        entry: String,
+        /// How.
+        change: AudienceChange,
+    },
+    /// Lists the newest versions of the entries that the caller may have. Replied to with [`Reply::Entries`].
+    List(Query),
+    /// The same of those of which name or an owner contains `text`, case-folded, or matches it as a glob where it has
+    /// `*` or `?`. Replied to with [`Reply::Entries`].
     Search {
         /// At most [`super::MAX_SEARCH_TEXT`] bytes.
         text: String,
-        /// Which part of the result.
+        /// Which part of the result, and in which order.
         #[serde(default)]
-        page: Page,
+        query: Query,
+    },
+    /// All versions of an entry. Replied to with [`Reply::Versions`].
+    Versions {
+        /// `name` or `owner/name`.
+        entry: String,
     },
     /// Which peers have which chunks of an entry. Replied to with [`Reply::Locations`].
     Loc {
-        /// `name` or `owner/name`.
+        /// `name` or `owner/name`, and, where there is no entry with that very name, `@` and a version.
         entry: String,
         /// Skip so many holders: the `next` of the reply before.
         #[serde(default)]
@@ -102,30 +161,31 @@ pub enum Request {
     /// What a download of an entry needs, and a wish to hear of new holders until [`Request::Announce`] says
     /// [`Have::None`]. Replied to with [`Reply::Plan`].
     Plan {
-        /// `name` or `owner/name`.
+        /// As of [`Self::Loc`].
         entry: String,
-        /// When set: only if the entry still names this file (resuming a download), else [`Code::Changed`].
+        /// When set: the version that names this (resuming a download), else [`Code::Changed`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        file: Option<FileId>,
+        content: Option<Content>,
     },
-    /// A fresh ticket for a swarm that an entry of the catalogue names. Replied to with [`Reply::Ticket`].
-    Ticket {
-        /// `name` or `owner/name`.
-        entry: String,
-        /// The swarm.
-        file: FileId,
+    /// The same for an offer that the caller accepted. Replied to with [`Reply::Plan`].
+    PlanOffer {
+        /// Which.
+        offer: OfferId,
     },
     /// Which chunks the caller has now. Replied to with [`Reply::Done`].
     Announce {
         /// At most [`super::MAX_ANNOUNCED`] swarms.
         swarms: Vec<Announced>,
     },
-    /// A download is complete and verified (for the log). Replied to with [`Reply::Done`].
+    /// A download is complete and verified: for the log, and for who sent it. Replied to with [`Reply::Done`].
     Completed {
-        /// Which entry, `owner/name`.
+        /// Which entry, `owner/name`; of an offer, who sent it and the name.
         entry: String,
         /// What it named.
-        file: FileId,
+        content: Content,
+        /// Under which audience it was downloaded.
+        #[serde(default)]
+        audience: Audience,
     },
     /// No address of a seeder answered: asks the tracker to have it dial the caller. Replied to with [`Reply::Done`]
     /// when the seeder was asked, or a refusal ([`Code::Busy`], [`Code::Gone`]).
@@ -148,6 +208,54 @@ pub enum Request {
         /// A user's name.
         user: String,
     },
+    /// Has the caller's key follow an entry: it is told of new versions. Replied to with [`Reply::Subscriptions`] of this
+    /// one.
+    Subscribe {
+        /// `name` or `owner/name`.
+        entry: String,
+    },
+    /// Ends that. Replied to with [`Reply::Done`].
+    Unsubscribe {
+        /// `owner/name`.
+        entry: String,
+    },
+    /// What the caller's key follows. Replied to with [`Reply::Subscriptions`].
+    Subscriptions,
+    /// Says something to all who are online. Replied to with [`Reply::Done`].
+    Chat {
+        /// At most [`super::MAX_CHAT_TEXT`] bytes, no control characters.
+        text: String,
+    },
+    /// Says something to one user, on all devices that are online. Replied to with [`Reply::Done`], or [`Code::Gone`].
+    Message {
+        /// The user's name.
+        to: String,
+        /// As of [`Self::Chat`].
+        text: String,
+    },
+    /// What was said to all of late. Replied to with [`Reply::History`].
+    History,
+    /// Pushes something to users. Replied to with [`Reply::Offered`].
+    Offer {
+        /// Under which name: that of an entry.
+        name: String,
+        /// What.
+        content: Content,
+        /// With a folder: how much is in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        folder: Option<FolderSize>,
+        /// To these users; `None`: to all who are online, but not to the caller.
+        to: Option<Vec<String>>,
+    },
+    /// Takes an offer or turns it down. Replied to with [`Reply::Done`].
+    Answer {
+        /// Which.
+        offer: OfferId,
+        /// How.
+        answer: Answer,
+    },
+    /// Offers to the caller that it has not turned down, and those that it made. Replied to with [`Reply::Offers`].
+    Offers,
 }
 
 /// How a peer introduces itself. Its peer id is that of its TLS key.
@@ -169,24 +277,60 @@ pub struct Hello {
     /// The program and its version, for the log.
     #[serde(default)]
     pub agent: String,
+    /// What its user calls the machine: its host name, at most [`super::MAX_DEVICE_NAME`] bytes.
+    #[serde(default)]
+    pub device: String,
 }
 
-/// Which part of a list.
+/// Which part of a list, and in which order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page {
+pub struct Query {
     /// Skip so many.
     #[serde(default)]
     pub offset: u32,
     /// At most so many; 0, or more than [`super::MAX_PAGE`], means that.
     #[serde(default)]
     pub limit: u32,
+    /// Only entries of the caller.
+    #[serde(default)]
+    pub mine: bool,
+    /// In which order.
+    #[serde(default)]
+    pub by: SortBy,
+}
+
+/// Orders of lists; equals are in the order of name and owner.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SortBy {
+    /// By name, then owner.
+    #[default]
+    Name,
+    /// The largest first.
+    Size,
+    /// The newest first.
+    Date,
+    /// Those with most seeders first.
+    Seeders,
+}
+
+/// How much is in a folder, by the word of who registered it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderSize {
+    /// Files.
+    pub files: u32,
+    /// Bytes in all of them together.
+    pub bytes: u64,
 }
 
 /// Which chunks of one swarm a peer has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announced {
-    /// The swarm.
-    pub file: FileId,
+    /// What it is about.
+    pub content: Content,
+    /// For whom it is shared, or under which audience it is downloaded.
+    #[serde(default, skip_serializing_if = "Audience::is_public")]
+    pub audience: Audience,
     /// What it has, or what came since the last time.
     pub have: Have,
 }
@@ -211,9 +355,9 @@ impl Have {
         if bitmap.is_full() { Self::All } else { Self::Map(bitmap.to_hex()) }
     }
 
-    /// The bitmap over the chunks of `file`; [`Self::Add`] and [`Self::None`] start from no chunk.
-    pub fn to_bitmap(&self, file: &FileId) -> Result<Bitmap, BitmapError> {
-        let count = Layout::of(file).count();
+    /// The bitmap over the chunks of `content`; [`Self::Add`] and [`Self::None`] start from no chunk.
+    pub fn to_bitmap(&self, content: &Content) -> Result<Bitmap, BitmapError> {
+        let count = content.chunks();
         match self {
             Self::All => Ok(Bitmap::full(count)),
             Self::Map(hex) => Bitmap::from_hex(count, hex),
@@ -239,13 +383,24 @@ impl From<Chunks> for Have {
 }
 
 impl Announced {
+    /// The swarm.
+    pub fn key(&self) -> SwarmKey {
+        SwarmKey::new(&self.content, &self.audience)
+    }
+
+    /// The swarm, as what it is.
+    pub fn sharing(&self) -> Sharing {
+        Sharing { content: self.content, audience: self.audience.clone() }
+    }
+
     /// Tells an index that this is what `peer` has.
     pub fn enter(&self, index: &Index, peer: PeerId) -> Result<Changed, AnnouncedError> {
+        let key = self.key();
         let changed = match &self.have {
-            Have::All => index.announce(peer, self.file, Change::All)?,
-            Have::Map(_) => index.announce(peer, self.file, Change::Map(&self.have.to_bitmap(&self.file)?))?,
-            Have::Add(chunks) => index.announce(peer, self.file, Change::Add(chunks))?,
-            Have::None => index.announce(peer, self.file, Change::None)?,
+            Have::All => index.announce(peer, key, Change::All)?,
+            Have::Map(_) => index.announce(peer, key, Change::Map(&self.have.to_bitmap(&self.content)?))?,
+            Have::Add(chunks) => index.announce(peer, key, Change::Add(chunks))?,
+            Have::None => index.announce(peer, key, Change::None)?,
         };
         Ok(changed)
     }
@@ -270,12 +425,35 @@ pub enum Reply {
     Done,
     /// The caller is in.
     Welcome(Welcome),
+    /// The caller's key is bound to this account, durably.
+    LoggedIn {
+        /// The account's name.
+        name: String,
+    },
+    /// The keys of an account, the one that was seen last first.
+    Devices {
+        /// With the caller's.
+        devices: Vec<Device>,
+    },
     /// The entry is in the catalogue, durably.
     Registered {
         /// `owner/name`.
         entry: String,
-        /// Whether it was there before with this very file.
+        /// The number of its newest version, from 1.
+        version: u32,
+        /// Whether that named this very content before.
         already: bool,
+        /// For whom it is to be shared.
+        audience: Audience,
+    },
+    /// For whom an entry is now, durably.
+    Shared {
+        /// `owner/name`.
+        entry: String,
+        /// For whom it is to be shared.
+        audience: Audience,
+        /// The users that it is for beside its owner; `None`: everyone.
+        users: Option<Vec<String>>,
     },
     /// A part of the catalogue.
     Entries {
@@ -283,6 +461,13 @@ pub enum Reply {
         entries: Vec<Entry>,
         /// How many there are in all parts together.
         total: u32,
+    },
+    /// All versions of an entry that are known.
+    Versions {
+        /// Its newest.
+        entry: Entry,
+        /// The newest first, at most [`super::MAX_VERSIONS`].
+        versions: Vec<Version>,
     },
     /// Who has which chunks.
     Locations {
@@ -295,11 +480,6 @@ pub enum Reply {
     },
     /// What a download needs.
     Plan(Plan),
-    /// A ticket: the bytes of [`crate::ticket::Ticket`] in lower-case hex.
-    Ticket {
-        /// Hex.
-        ticket: String,
-    },
     /// Who is online, by name.
     Users {
         /// Everyone, the caller too.
@@ -309,6 +489,30 @@ pub enum Reply {
     Whereabouts {
         /// Its devices, each with its addresses as the caller may know them.
         holders: Vec<Holder>,
+    },
+    /// What the caller's key follows, by name.
+    Subscriptions {
+        /// At most [`super::MAX_SUBSCRIPTIONS`].
+        subscriptions: Vec<Subscription>,
+    },
+    /// What was said to all.
+    History {
+        /// In the order in which they were said; at most [`super::MAX_HISTORY`].
+        lines: Vec<HistoryLine>,
+    },
+    /// The offer is made, durably.
+    Offered {
+        /// Its number.
+        offer: OfferId,
+        /// To whom.
+        to: Vec<String>,
+    },
+    /// Offers, the newest first.
+    Offers {
+        /// To the caller's user; those that it turned down are left out.
+        received: Vec<Offer>,
+        /// By the caller's user.
+        sent: Vec<Sent>,
     },
 }
 
@@ -326,6 +530,12 @@ pub struct Welcome {
     pub silence_ms: u64,
     /// How many peers are online, this one included.
     pub peers: u32,
+    /// Whether its name is an account's, with a password.
+    #[serde(default)]
+    pub account: bool,
+    /// Who may join.
+    #[serde(default)]
+    pub access: Access,
 }
 
 /// A line of the catalogue.
@@ -335,14 +545,51 @@ pub struct Entry {
     pub owners: Vec<String>,
     /// Its name, without owner.
     pub name: String,
+    /// Which version this is of its first owner's entry, from 1.
+    #[serde(default)]
+    pub version: u32,
     /// What it names.
-    pub file: FileId,
+    pub content: Content,
+    /// With a folder: how much is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderSize>,
+    /// Whether it is for some users only.
+    #[serde(default)]
+    pub restricted: bool,
+    /// Those users, beside the owner; told to the owner only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
     /// How many online peers have all of it.
     pub seeders: u32,
     /// How many online peers have a part of it or want it.
     pub downloaders: u32,
-    /// When it was registered first, milliseconds since 1970 (UTC).
+    /// When this version was registered first, milliseconds since 1970 (UTC).
     pub registered_ms: u64,
+}
+
+impl Entry {
+    /// Bytes of it: of a folder, of all files in it together.
+    pub fn bytes(&self) -> u64 {
+        self.folder.map_or_else(|| self.content.file_or_manifest().length(), |folder| folder.bytes)
+    }
+}
+
+/// One version of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Its number, from 1.
+    pub number: u32,
+    /// What it names.
+    pub content: Content,
+    /// With a folder: how much is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderSize>,
+    /// When it was registered, milliseconds since 1970 (UTC).
+    pub registered_ms: u64,
+    /// How many online peers have all of it.
+    pub seeders: u32,
+    /// How many online peers have a part of it or want it.
+    pub downloaders: u32,
 }
 
 /// A peer that has chunks.
@@ -361,8 +608,10 @@ pub struct Holder {
 /// What a download needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The entry, with all owners of this name and file.
+    /// The entry, with all owners of this name and content. Of an offer: who sent it, as the owner.
     pub entry: Entry,
+    /// For whom it is shared: what is downloaded is to be served under this audience.
+    pub audience: Audience,
     /// Shown to seeders: the bytes of [`crate::ticket::Ticket`] in lower-case hex.
     pub ticket: String,
     /// At most [`super::MAX_PLAN_SEEDERS`] who have or want the file, the caller left out.
@@ -390,8 +639,11 @@ pub struct User {
 pub enum Event {
     /// A peer now has chunks of (or wants) a swarm that this peer is downloading.
     Holder {
-        /// The swarm.
-        file: FileId,
+        /// What the swarm is about.
+        content: Content,
+        /// Under which audience.
+        #[serde(default, skip_serializing_if = "Audience::is_public")]
+        audience: Audience,
         /// Who, where, and what.
         holder: Holder,
     },
@@ -416,6 +668,44 @@ pub enum Event {
         name: String,
         /// Its peer id.
         peer: PeerId,
+    },
+    /// There is a new version of an entry that this peer follows, or the entry is there again.
+    Updated {
+        /// Its newest version, and its owner alone.
+        entry: Entry,
+    },
+    /// An entry that this peer follows was deregistered, or is not for its user any more.
+    Gone {
+        /// `owner/name`.
+        entry: String,
+    },
+    /// An entry of this peer's user, or one that it follows, is for others now than it was: what is shared of it is to be
+    /// shared under this audience, and no other on account of this entry.
+    Shared {
+        /// `owner/name`.
+        entry: String,
+        /// For whom it is to be shared.
+        audience: Audience,
+    },
+    /// Tickets that are worth nothing any more: whoever shows one of them is to be refused, and hung up on.
+    Revoked {
+        /// Which.
+        revocations: Vec<Revocation>,
+    },
+    /// Something was said to all.
+    Chat(HistoryLine),
+    /// Something was said to this peer's user.
+    Message(HistoryLine),
+    /// Somebody pushes something to this peer's user.
+    Offered(Offer),
+    /// A receiver of an offer that this peer's user made has answered, or has it.
+    Answered {
+        /// Which.
+        offer: OfferId,
+        /// Its name.
+        name: String,
+        /// Who, and what it says.
+        receiver: Receiver,
     },
     /// The tracker ends; it will say nothing more.
     Shutdown,
@@ -466,6 +756,12 @@ pub enum Code {
     Limit,
     /// The tracker cannot do it now (its disk is full, say).
     Unavailable,
+    /// Only for accounts here: sign up or log in first.
+    LoginRequired,
+    /// No account has this name and this password.
+    WrongPassword,
+    /// To sign up here takes the code of an invite, and a good one.
+    InviteRequired,
     /// A code of a newer tracker.
     #[serde(other)]
     Newer,

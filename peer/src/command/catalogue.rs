@@ -1,48 +1,56 @@
 //! Commands about the catalogue: list, search, loc, deregister, users.
 
 use common::name::EntryRef;
-use common::wire::tracker::{Entry, Page, Reply, Request};
+use common::wire::tracker::{Entry, Query, Reply, Request};
 use common::wire::{MAX_PAGE, MAX_SEARCH_TEXT};
 
 use super::parts::Parts;
-use super::{Failure, FailureKind, Outcome, failure};
+use super::{Failure, FailureKind, Listing, Outcome, failure};
 use crate::tracker_client::is_sound;
 
 /// No list is longer, whatever the tracker says: entries or holders.
 const MOST_LISTED: usize = 100_000;
 
 /// All entries.
-pub(super) async fn list(parts: &Parts) -> Result<Outcome, Failure> {
-    let entries = pages(parts, Request::List).await?;
-    parts.names.on_all_entries(&entries);
+pub(super) async fn list(parts: &Parts, listing: Listing) -> Result<Outcome, Failure> {
+    let entries = pages(parts, listing, Request::List).await?;
+    if listing == Listing::default() {
+        parts.names.on_all_entries(&entries);
+    } else {
+        parts.names.on_entries(&entries);
+    }
     Ok(Outcome::Entries(entries))
 }
 
 /// The entries with this text.
-pub(super) async fn search(parts: &Parts, text: &str) -> Result<Outcome, Failure> {
+pub(super) async fn search(parts: &Parts, text: &str, listing: Listing) -> Result<Outcome, Failure> {
     if text.len() > MAX_SEARCH_TEXT {
         let text = format!("a search text has at most {MAX_SEARCH_TEXT} bytes, this one has {}", text.len());
         return Err(Failure::new(FailureKind::Usage, text));
     }
-    let entries = pages(parts, |page| Request::Search { text: text.to_owned(), page }).await?;
+    let entries = pages(parts, listing, |query| Request::Search { text: text.to_owned(), query }).await?;
     parts.names.on_entries(&entries);
     Ok(Outcome::Entries(entries))
 }
 
-async fn pages(parts: &Parts, request: impl Fn(Page) -> Request) -> Result<Vec<Entry>, Failure> {
+async fn pages(parts: &Parts, listing: Listing, request: impl Fn(Query) -> Request) -> Result<Vec<Entry>, Failure> {
+    let Listing { mine, by, limit } = listing;
+    let most = limit.map_or(MOST_LISTED, |limit| usize::try_from(limit).unwrap_or(MOST_LISTED).min(MOST_LISTED));
     let mut entries = Vec::new();
-    let mut offset = 0;
+    let mut offset: u32 = 0;
     loop {
-        let Reply::Entries { entries: page, total } =
-            parts.tracker.request(request(Page { offset, limit: MAX_PAGE })).await?
+        let Reply::Entries { entries: page, total } = parts
+            .tracker
+            .request(request(Query { offset, limit: limit.unwrap_or(MAX_PAGE).min(MAX_PAGE), mine, by }))
+            .await?
         else {
             return Err(failure::odd_answer());
         };
         let taken = u32::try_from(page.len()).unwrap_or(u32::MAX);
         offset = offset.saturating_add(taken);
         entries.extend(page.into_iter().filter(is_sound));
-        if taken == 0 || offset >= total || entries.len() >= MOST_LISTED {
-            entries.truncate(MOST_LISTED);
+        if taken == 0 || offset >= total || entries.len() >= most {
+            entries.truncate(most);
             return Ok(entries);
         }
     }

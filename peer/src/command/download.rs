@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::id::{FileId, NetworkId};
+use common::audience::Audience;
+use common::id::{Content, NetworkId};
 use common::name::EntryRef;
 use common::wire::tracker::{Plan, Reply, Request};
 use tokio::sync::mpsc;
@@ -48,7 +49,7 @@ pub(super) async fn download(
         },
         Err(failure) => return Err(failure),
     };
-    let (network, file) = (parts.network()?, plan.entry.file);
+    let (network, file) = (parts.network()?, plan.entry.content);
     let full = full_name(&asked, &plan)?;
     if let Some(running) = parts.downloads.find(&file) {
         return Ok(Outcome::Downloaded(running.follow(updates, patience).await?));
@@ -70,7 +71,7 @@ pub(super) async fn download(
 
 /// What the tracker knows of an entry.
 async fn plan(parts: &Parts, asked: &EntryRef) -> Result<Plan, Failure> {
-    match parts.tracker.request(Request::Plan { entry: asked.to_string(), file: None }).await? {
+    match parts.tracker.request(Request::Plan { entry: asked.to_string(), content: None }).await? {
         Reply::Plan(plan) if plan.entry.name == asked.name.as_str() => Ok(plan),
         _ => Err(failure::odd_answer()),
     }
@@ -105,7 +106,8 @@ async fn take_what_is_here(
     parts.share(item, shared).await;
     parts.save_library().await;
     let elapsed_ms = milliseconds(begin.elapsed());
-    Downloaded { entry: entry.to_string(), file, path, already, fetched_bytes: 0, elapsed_ms, shares: Vec::new() }
+    let (entry, bytes) = (entry.to_string(), file.file_or_manifest().length());
+    Downloaded { entry, version: 1, file, bytes, path, already, fetched_bytes: 0, elapsed_ms, shares: Vec::new() }
 }
 
 /// What became of the wish to begin a download.
@@ -158,13 +160,15 @@ async fn complete(parts: &Arc<Parts>, network: NetworkId, running: &Running, don
     let (file, path, entry) = (shared.file, shared.path.clone(), running.entry.to_string());
     let entries = BTreeSet::from([running.entry.clone()]);
     parts.share(Item { network, file, path: path.clone(), entries, stamp: shared.stamp }, shared).await;
-    let (all, request) = (Arc::clone(parts), Request::Completed { entry: entry.clone(), file });
+    let (all, request) =
+        (Arc::clone(parts), Request::Completed { entry: entry.clone(), content: file, audience: Audience::Public });
     parts.tasks.spawn("tell of a completed download", async move {
         if let Err(error) = all.tracker.request(request).await {
             tracing::debug!(%error, "the tracker does not know of a completed download");
         }
     });
-    Downloaded { entry, file, path, already: false, fetched_bytes, elapsed_ms: milliseconds(elapsed), shares }
+    let (bytes, elapsed_ms) = (file.file_or_manifest().length(), milliseconds(elapsed));
+    Downloaded { entry, version: 1, file, bytes, path, already: false, fetched_bytes, elapsed_ms, shares }
 }
 
 /// Goes on with what an earlier run left unfinished in this network, but for what the user cancelled.
@@ -189,7 +193,7 @@ pub(super) async fn cancel(parts: &Parts, entry: Option<&str>) -> Result<Outcome
         None => parts.downloads.all(),
         Some(text) => vec![only_one(&parts.downloads.named(&failure::entry_ref(text)?), text)?],
     };
-    let files: Vec<FileId> = meant.iter().map(|running| running.file).collect();
+    let files: Vec<Content> = meant.iter().map(|running| running.file).collect();
     parts
         .with_library(move |library| files.iter().for_each(|file| library.set_resumption(*file, Resumption::WhenAsked)))
         .await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::id::FileId;
+use common::id::Content;
 use common::name::EntryRef;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -22,7 +22,7 @@ pub(super) type End = Option<Result<Downloaded, Failure>>;
 /// All downloads under way.
 #[derive(Debug, Default)]
 pub(crate) struct Downloads {
-    running: Mutex<BTreeMap<FileId, Arc<Running>>>,
+    running: Mutex<BTreeMap<Content, Arc<Running>>>,
     /// Goes up whenever one begins or ends.
     changes: watch::Sender<u64>,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Downloads {
 pub(crate) struct Running {
     /// `owner/name`.
     pub(super) entry: EntryRef,
-    pub(super) file: FileId,
+    pub(super) file: Content,
     pub(super) cancel: CancellationToken,
     pub(super) progress: watch::Receiver<Option<Progress>>,
     pub(super) end: watch::Receiver<End>,
@@ -65,7 +65,7 @@ pub(super) enum Patience {
 
 impl Downloads {
     /// Puts a download in the list, unless its file is being downloaded.
-    pub(super) fn begin(&self, entry: EntryRef, file: FileId) -> Begun {
+    pub(super) fn begin(&self, entry: EntryRef, file: Content) -> Begun {
         let (progress, progress_seen) = watch::channel(None);
         let (end, end_seen) = watch::channel(None);
         let begun = {
@@ -83,14 +83,14 @@ impl Downloads {
     }
 
     /// A download has ended.
-    pub(super) fn end(&self, file: &FileId, carrier: &Carrier, end: Result<Downloaded, Failure>) {
+    pub(super) fn end(&self, file: &Content, carrier: &Carrier, end: Result<Downloaded, Failure>) {
         self.list().remove(file);
         carrier.end.send_replace(Some(end));
         self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// The download of this file.
-    pub(super) fn find(&self, file: &FileId) -> Option<Arc<Running>> {
+    pub(super) fn find(&self, file: &Content) -> Option<Arc<Running>> {
         self.list().get(file).cloned()
     }
 
@@ -125,7 +125,7 @@ impl Downloads {
         }
     }
 
-    fn list(&self) -> MutexGuard<'_, BTreeMap<FileId, Arc<Running>>> {
+    fn list(&self) -> MutexGuard<'_, BTreeMap<Content, Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -205,8 +205,8 @@ mod tests {
     use super::*;
     use common::id::Hash;
 
-    fn file(number: u8) -> FileId {
-        FileId::new(1, Hash([number; 32])).unwrap()
+    fn file(number: u8) -> Content {
+        Content::new(1, Hash([number; 32])).unwrap()
     }
 
     fn entry(text: &str) -> EntryRef {

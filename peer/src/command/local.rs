@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::id::{FileId, Hash, NetworkId};
+use common::id::{Content, Hash, NetworkId};
 use common::name::EntryName;
 use tokio::sync::mpsc;
 
@@ -58,7 +58,7 @@ fn no_directory(path: &Path) -> Failure {
 pub(super) async fn find(
     parts: &Parts,
     network: NetworkId,
-    file: &FileId,
+    file: &Content,
     target: &Path,
     place: Wanted,
     updates: &mpsc::Sender<Update>,
@@ -88,10 +88,10 @@ pub(super) enum Wanted {
 }
 
 /// The file at the target, if it is this one. What cannot be read is not.
-async fn at_target(parts: &Parts, file: &FileId, target: &Path, updates: &mpsc::Sender<Update>) -> Option<Shared> {
+async fn at_target(parts: &Parts, file: &Content, target: &Path, updates: &mpsc::Sender<Update>) -> Option<Shared> {
     let path = target.to_owned();
     let metadata = off_reactor(move || std::fs::metadata(path)).await.ok()?;
-    if !metadata.is_file() || metadata.len() != file.length() {
+    if !metadata.is_file() || metadata.len() != file.file_or_manifest().length() {
         return None;
     }
     shared_at(parts, file, target, updates).await.ok().flatten()
@@ -100,13 +100,13 @@ async fn at_target(parts: &Parts, file: &FileId, target: &Path, updates: &mpsc::
 /// Hashes what is at a path, and gives what is needed to serve it if it is this file.
 async fn shared_at(
     parts: &Parts,
-    file: &FileId,
+    file: &Content,
     path: &Path,
     updates: &mpsc::Sender<Update>,
 ) -> Result<Option<Shared>, HashError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let hashed = parts.hashers.hash(path, name, Digests::Chunks, updates).await?;
-    let same = hashed.hashes.file_id() == *file;
+    let same = Content::File(hashed.hashes.file_id()) == *file;
     let hashes = Arc::new(hashed.hashes);
     Ok(same.then(|| Shared { file: *file, path: path.to_owned(), stamp: hashed.stamp, hashes }))
 }

@@ -18,8 +18,13 @@ mod run;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use common::id::{FileId, Hash, NetworkId, PeerId};
-use common::wire::tracker::{Entry, Holder, User};
+use common::audience::{Audience, OfferId};
+use common::id::{Content, FileId, Hash, NetworkId, PeerId};
+use common::secret::Secret;
+use common::wire::tracker::{
+    self as wire, Access, Answer, AudienceChange, Device, Entry, FolderSize, HistoryLine, Holder, Offer, SortBy, User,
+    Version,
+};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::download::resume;
@@ -34,10 +39,20 @@ use crate::notice::Notice;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Hash a file, register it under its own name, and seed it. Ends in [`Outcome::Registered`].
+    /// Hash a file or a folder, register it under its own name, or as a new version of what is registered under it, and
+    /// seed it. Ends in [`Outcome::Registered`].
     Register {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
+        /// The users it is for; `None` leaves that as it is, and a new entry is for everyone.
+        users: Option<Vec<String>>,
+    },
+    /// Change for whom an own entry is. Ends in [`Outcome::Shared`].
+    Share {
+        /// `name` or `owner/name`.
+        entry: String,
+        /// How.
+        change: AudienceChange,
     },
     /// Take an entry out of the catalogue and stop sharing it. Ends in [`Outcome::Deregistered`].
     Deregister {
@@ -45,21 +60,32 @@ pub enum Command {
         entry: String,
     },
     /// List what there is. Ends in [`Outcome::Entries`].
-    List,
+    List(Listing),
     /// List what there is with a text in its name or owner. Ends in [`Outcome::Entries`].
     Search {
         /// A part of a name, or a glob.
         text: String,
+        /// Which of them, and in which order.
+        listing: Listing,
+    },
+    /// All versions of an entry. Ends in [`Outcome::Versions`].
+    Versions {
+        /// `name` or `owner/name`.
+        entry: String,
     },
     /// Who has which chunks. Ends in [`Outcome::Locations`].
     Loc {
         /// `name` or `owner/name`.
         entry: String,
     },
-    /// Download an entry. Ends, when the file is complete, in [`Outcome::Downloaded`].
+    /// Download an entry. Ends, when all of it is complete, in [`Outcome::Downloaded`].
     Download {
-        /// `name` or `owner/name`.
+        /// `name` or `owner/name`, perhaps with `@` and a version.
         entry: String,
+        /// Of a folder, only the files whose paths match one of these globs; empty: all. A part is not followed.
+        only: Vec<String>,
+        /// Whether new versions come by themselves from then on.
+        follow: Follow,
         /// Where to put it, a file or an existing directory, instead of `seeding/`.
         output: Option<PathBuf>,
         /// Give up (and keep what has come) after so many seconds without anybody who has what is missing; `None`:
@@ -80,6 +106,92 @@ pub enum Command {
     },
     /// What this peer is doing. Ends in [`Outcome::Status`].
     Status,
+    /// Which tracker it is, and whether the user ever said that it is the right one. Ends in [`Outcome::Tracker`].
+    Tracker,
+    /// Make an account on the tracker. Ends in [`Outcome::LoggedIn`].
+    SignUp {
+        /// Name and password, and that the tracker is the right one.
+        login: Login,
+        /// An invite's code.
+        code: Option<Secret>,
+    },
+    /// Log in to an account. Ends in [`Outcome::LoggedIn`].
+    LogIn {
+        /// Name and password, and that the tracker is the right one.
+        login: Login,
+    },
+    /// Log out. Ends in [`Outcome::LoggedOut`].
+    LogOut,
+    /// Change the password of the account. Ends in [`Outcome::PasswordChanged`].
+    ChangePassword {
+        /// As it is.
+        old: Secret,
+        /// As it is to be.
+        new: Secret,
+    },
+    /// Who this peer is on the tracker. Ends in [`Outcome::WhoAmI`].
+    WhoAmI,
+    /// The devices of the account. Ends in [`Outcome::Devices`].
+    Devices,
+    /// Throw a device out of the account. Ends in [`Outcome::Revoked`].
+    Revoke {
+        /// The beginning of its id, which no other device of the account has.
+        device: String,
+    },
+    /// Follow an entry: its newest version comes now, newer ones by themselves. Ends in [`Outcome::Following`].
+    Subscribe {
+        /// `name` or `owner/name`.
+        entry: String,
+    },
+    /// Follow an entry no more; what is here stays. Ends in [`Outcome::Unfollowed`].
+    Unsubscribe {
+        /// `name` or `owner/name`.
+        entry: String,
+    },
+    /// What is followed. Ends in [`Outcome::Synced`].
+    Synced,
+    /// Register a shared file or folder anew whenever it changes on disk; with `None`, list what is watched. Ends in
+    /// [`Outcome::Watched`].
+    Watch {
+        /// What is registered, or is registered now.
+        path: Option<PathBuf>,
+    },
+    /// Watch it no more. Ends in [`Outcome::Watched`].
+    Unwatch {
+        /// What is watched.
+        path: PathBuf,
+    },
+    /// Say something to all. Ends in [`Outcome::Said`].
+    Chat {
+        /// What.
+        text: String,
+    },
+    /// Say something to one user. Ends in [`Outcome::Said`].
+    Message {
+        /// To whom.
+        to: String,
+        /// What.
+        text: String,
+    },
+    /// What was said to all of late. Ends in [`Outcome::History`].
+    History,
+    /// Push a file or a folder to users. Ends in [`Outcome::Sent`].
+    Send {
+        /// The file or folder.
+        path: PathBuf,
+        /// To whom; `None`: to all who are online.
+        to: Option<Vec<String>>,
+    },
+    /// Answer an offer. An accepted one downloads in the background. Ends in [`Outcome::Answered`].
+    Answer {
+        /// Its number, or the sender's name where there is one offer of his without an answer, or `None` where there is
+        /// one such offer in all.
+        offer: Option<String>,
+        /// How.
+        answer: Answer,
+    },
+    /// Offers to this user, and by it. Ends in [`Outcome::Offers`].
+    Offers,
     /// File id and SHA-256 of a file. Ends in [`Outcome::Hashed`].
     Hash {
         /// The file.
@@ -87,6 +199,43 @@ pub enum Command {
     },
     /// End the running peer of this DIR. Ends in [`Outcome::Stopping`].
     Stop,
+}
+
+/// Which entries are listed, and in which order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Only own ones.
+    #[serde(default)]
+    pub mine: bool,
+    /// In which order.
+    #[serde(default)]
+    pub by: SortBy,
+    /// At most so many; `None`: all.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+/// Whether a download is followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Follow {
+    /// New versions come by themselves, unless it is an older version or a part of a folder.
+    #[default]
+    Yes,
+    /// Only this version.
+    No,
+}
+
+/// Name and password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The account's name.
+    pub name: String,
+    /// Its password.
+    pub password: Secret,
+    /// The fingerprint that the user was shown and said yes to, where the tracker's key was neither pinned nor ever
+    /// confirmed before: without it no password is sent to such a tracker.
+    pub confirmed: Option<NetworkId>,
 }
 
 /// What is told while a command runs.
@@ -145,11 +294,131 @@ pub enum Outcome {
         /// The bare name.
         name: String,
         /// What it is.
-        file: FileId,
+        file: Content,
+        /// With a folder: how much is in it.
+        folder: Option<FolderSize>,
+        /// Which version it is.
+        version: u32,
         /// Where it lies.
         path: PathBuf,
         /// Whether it was registered before.
         already: bool,
+        /// For whom it is.
+        audience: Audience,
+    },
+    /// Of [`Command::Share`].
+    Shared {
+        /// `owner/name`.
+        entry: String,
+        /// The users it is for beside its owner; `None`: everyone.
+        users: Option<Vec<String>>,
+    },
+    /// Of [`Command::Versions`].
+    Versions {
+        /// The newest.
+        entry: Entry,
+        /// The newest first.
+        versions: Vec<Version>,
+    },
+    /// Of [`Command::Tracker`].
+    Tracker {
+        /// Its address as given.
+        address: String,
+        /// Its fingerprint.
+        fingerprint: NetworkId,
+        /// Whether a password may be sent to it without asking the user first.
+        confirmed: bool,
+        /// Who may join.
+        access: Access,
+    },
+    /// Of [`Command::SignUp`] and [`Command::LogIn`].
+    LoggedIn {
+        /// The account's name.
+        name: String,
+    },
+    /// Of [`Command::LogOut`].
+    LoggedOut {
+        /// The name of this peer from now on, where it may still be on the network.
+        name: Option<String>,
+    },
+    /// Of [`Command::ChangePassword`].
+    PasswordChanged,
+    /// Of [`Command::WhoAmI`].
+    WhoAmI {
+        /// The user name; `None` where this tracker wants a login first.
+        name: Option<String>,
+        /// Whether that is an account with a password.
+        account: bool,
+        /// This device's id.
+        peer: PeerId,
+        /// The tracker's address as given.
+        tracker: String,
+    },
+    /// Of [`Command::Devices`].
+    Devices {
+        /// The one that was seen last first.
+        devices: Vec<Device>,
+        /// Which of them this is.
+        this: PeerId,
+    },
+    /// Of [`Command::Revoke`].
+    Revoked {
+        /// Which.
+        device: PeerId,
+    },
+    /// Of [`Command::Subscribe`].
+    Following {
+        /// `owner/name`.
+        entry: String,
+        /// Its newest version.
+        version: u32,
+        /// Where it lies, once it is here.
+        path: Option<PathBuf>,
+    },
+    /// Of [`Command::Unsubscribe`].
+    Unfollowed {
+        /// `owner/name`.
+        entry: String,
+    },
+    /// Of [`Command::Synced`].
+    Synced(Vec<Synced>),
+    /// Of [`Command::Watch`] and [`Command::Unwatch`].
+    Watched {
+        /// What is watched now.
+        paths: Vec<PathBuf>,
+    },
+    /// Of [`Command::Chat`] and [`Command::Message`].
+    Said,
+    /// Of [`Command::History`].
+    History(Vec<HistoryLine>),
+    /// Of [`Command::Send`].
+    Sent {
+        /// The offer's number.
+        offer: OfferId,
+        /// Under which name.
+        name: String,
+        /// Bytes in all.
+        bytes: u64,
+        /// To whom.
+        to: Vec<String>,
+    },
+    /// Of [`Command::Answer`].
+    Answered {
+        /// Which offer.
+        offer: OfferId,
+        /// By whom.
+        from: String,
+        /// Its name.
+        name: String,
+        /// What was said.
+        answer: Answer,
+    },
+    /// Of [`Command::Offers`].
+    Offers {
+        /// To this user.
+        received: Vec<Offer>,
+        /// By this user.
+        sent: Vec<wire::Sent>,
     },
     /// Of [`Command::Deregister`].
     Deregistered {
@@ -198,13 +467,30 @@ pub enum Outcome {
     Stopping,
 }
 
+/// An entry that is followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Synced {
+    /// `owner/name`.
+    pub entry: String,
+    /// Which version is here; `None` where none is yet.
+    pub here: Option<u32>,
+    /// Which is the newest; `None` where the entry is not there any more.
+    pub there: Option<u32>,
+    /// Where it lies.
+    pub path: Option<PathBuf>,
+}
+
 /// A download that is complete.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Downloaded {
     /// `owner/name`.
     pub entry: String,
+    /// Which version.
+    pub version: u32,
     /// What it is.
-    pub file: FileId,
+    pub file: Content,
+    /// Bytes of it: of a folder, of all files in it.
+    pub bytes: u64,
     /// Where it lies.
     pub path: PathBuf,
     /// Whether it lay there already and nothing was moved.
@@ -265,7 +551,7 @@ pub struct SharedItem {
     /// The entry's name.
     pub name: String,
     /// What it is.
-    pub file: FileId,
+    pub file: Content,
     /// Where it lies.
     pub path: PathBuf,
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::id::{FileId, NetworkId, PeerId};
+use common::id::{Content, NetworkId, PeerId};
 use common::name::UserName;
 use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -102,7 +102,7 @@ impl Parts {
     }
 
     /// Has the engine serve these files no more.
-    pub(super) async fn unshare(&self, files: &BTreeSet<FileId>) {
+    pub(super) async fn unshare(&self, files: &BTreeSet<Content>) {
         let (engine, files) = (self.engine.clone(), files.clone());
         self.with_library(move |_| files.iter().for_each(|file| engine.unshare(file))).await;
     }

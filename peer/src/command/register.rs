@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use common::id::Content;
 use common::name::{EntryName, EntryRef};
 use common::wire::tracker::{Reply, Request};
 use tokio::sync::mpsc;
@@ -18,6 +19,7 @@ use crate::library::Item;
 pub(super) async fn register(
     parts: &Arc<Parts>,
     path: PathBuf,
+    users: Option<Vec<String>>,
     updates: &mpsc::Sender<Update>,
 ) -> Result<Outcome, Failure> {
     absolute(&path)?;
@@ -27,7 +29,7 @@ pub(super) async fn register(
     parts.tracker.connected().await?;
     let shared = hashed(parts, &path, &name, updates).await?;
     let all = Arc::clone(parts);
-    parts.to_the_end("register", async move { enter(&all, name, shared).await }).await
+    parts.to_the_end("register", async move { enter(&all, name, shared, users).await }).await
 }
 
 /// Says what is wrong with the file before anything else: its name comes second.
@@ -50,23 +52,24 @@ async fn hashed(
         return Ok(shared);
     }
     let hashed = parts.hashers.hash(path, name.to_string(), Digests::Chunks, updates).await?;
-    let file = hashed.hashes.file_id();
+    let file = Content::File(hashed.hashes.file_id());
     Ok(Shared { file, path: path.to_owned(), stamp: hashed.stamp, hashes: Arc::new(hashed.hashes) })
 }
 
 /// Puts the file into the catalogue, and shares it.
-async fn enter(parts: &Parts, name: EntryName, shared: Shared) -> Result<Outcome, Failure> {
+async fn enter(parts: &Parts, name: EntryName, shared: Shared, users: Option<Vec<String>>) -> Result<Outcome, Failure> {
     let network = parts.network()?;
     let (file, path) = (shared.file, shared.path.clone());
-    let request = Request::Register { name: name.to_string(), file };
-    let Reply::Registered { entry, already } = parts.tracker.request(request).await? else {
+    let request = Request::Register { name: name.to_string(), content: file, folder: None, users };
+    let Reply::Registered { entry, version, already, audience } = parts.tracker.request(request).await? else {
         return Err(failure::odd_answer());
     };
     let full = own_entry(&entry, &name)?;
     let entries = BTreeSet::from([full.clone()]);
     parts.share(Item { network, file, path: path.clone(), entries, stamp: shared.stamp }, shared).await;
     parts.save_library().await;
-    Ok(Outcome::Registered { entry: full.to_string(), name: name.to_string(), file, path, already })
+    let (entry, name) = (full.to_string(), name.to_string());
+    Ok(Outcome::Registered { entry, name, file, folder: None, version, path, already, audience })
 }
 
 /// What the tracker calls the entry: `owner/name`, and the name is the one asked for.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::wire::MAX_PAGE;
-use common::wire::tracker::{Page, Reply, Request};
+use common::wire::tracker::{Query, Reply, Request};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -31,12 +31,12 @@ pub(crate) async fn run(
 
 async fn dispatch(parts: &Arc<Parts>, command: Command, updates: &mpsc::Sender<Update>) -> Result<Outcome, Failure> {
     match command {
-        Command::Register { path } => register::register(parts, path, updates).await,
+        Command::Register { path, users } => register::register(parts, path, users, updates).await,
         Command::Deregister { entry } => catalogue::deregister(parts, &entry).await,
-        Command::List => catalogue::list(parts).await,
-        Command::Search { text } => catalogue::search(parts, &text).await,
+        Command::List(listing) => catalogue::list(parts, listing).await,
+        Command::Search { text, listing } => catalogue::search(parts, &text, listing).await,
         Command::Loc { entry } => catalogue::loc(parts, &entry).await,
-        Command::Download { entry, output, wait_secs } => {
+        Command::Download { entry, only: _, follow: _, output, wait_secs } => {
             download::download(parts, &entry, output, wait_secs, updates).await
         }
         Command::Cancel { entry } => download::cancel(parts, entry.as_deref()).await,
@@ -48,6 +48,7 @@ async fn dispatch(parts: &Arc<Parts>, command: Command, updates: &mpsc::Sender<U
             parts.stop.cancel();
             Ok(Outcome::Stopping)
         }
+        _ => Err(Failure::new(super::FailureKind::Failed, "not here yet")),
     }
 }
 
@@ -86,7 +87,7 @@ pub(crate) async fn refresh_names(parts: Arc<Parts>) {
     loop {
         parts.names.wanted.notified().await;
         // The first part will do; who is not on the network yet is asked the next time.
-        let page = Page { offset: 0, limit: MAX_PAGE };
+        let page = Query { limit: MAX_PAGE, ..Query::default() };
         if let Ok(Reply::Entries { mut entries, .. }) = parts.tracker.request(Request::List(page)).await {
             entries.retain(is_sound);
             parts.names.on_entries(&entries);

@@ -15,7 +15,7 @@ use self::report::{Paint, Report};
 use self::scratch::Scratch;
 use self::stage::Stage;
 use crate::cli::DemoArgs;
-use crate::command::{Command, Downloaded, Failure, FailureKind, Outcome, Progress, Update, hash_file};
+use crate::command::{Command, Downloaded, Failure, FailureKind, Follow, Outcome, Progress, Update, hash_file};
 use crate::config::Colours;
 use crate::oneshot::Run;
 use crate::shell::render::{self, Format, Printed};
@@ -132,7 +132,13 @@ async fn download(stage: &mut Stage, lines: &mut Lines<'_>) -> Result<Downloaded
     lines.tell(&downloader.name(), format_args!("{}, download it from all at once", downloader.local_addr()))?;
     lines.say("")?;
     let (updates, mut incoming) = mpsc::channel(QUEUE);
-    let command = Command::Download { entry: NAME.to_owned(), output: None, wait_secs: Some(WAIT_SECS) };
+    let command = Command::Download {
+        entry: NAME.to_owned(),
+        only: Vec::new(),
+        follow: Follow::No,
+        output: None,
+        wait_secs: Some(WAIT_SECS),
+    };
     let mut running = std::pin::pin!(downloader.run(command, updates));
     let mut told = 0;
     let ended = loop {

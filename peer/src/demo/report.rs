@@ -38,7 +38,7 @@ impl Report {
             shares: download.shares.clone(),
             idle: idle.collect(),
             elapsed_ms: download.elapsed_ms,
-            asked_for: download.file,
+            asked_for: download.file.file_or_manifest(),
             source,
             result,
         }

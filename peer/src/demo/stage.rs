@@ -127,7 +127,7 @@ impl Stage {
             registering.spawn(async move {
                 app.wait_connected(JOIN_DEADLINE).await?;
                 let (updates, _nobody) = mpsc::channel(1);
-                app.run(Command::Register { path }, updates).await
+                app.run(Command::Register { path, users: None }, updates).await
             });
         }
         while let Some(registered) = registering.join_next().await {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::id::{FileId, PeerId};
+use common::id::{Content, PeerId};
 use common::merkle::ChunkHashes;
 use common::wire::peer::{Message, Reason, chunks_in_map};
 use common::wire::tracker::{Have, Plan, Reply, Request};
@@ -95,7 +95,7 @@ impl Job {
     pub(crate) async fn run(
         spec: DownloadSpec,
         tools: JobTools,
-        register: impl FnOnce(FileId, mpsc::Sender<JobEvent>),
+        register: impl FnOnce(Content, mpsc::Sender<JobEvent>),
     ) -> Result<Done, DownloadError> {
         let began = Instant::now();
         let (events, mut queue) = mpsc::channel(EVENTS);
@@ -228,7 +228,7 @@ impl Job {
             LinkEvent::Refused { reason, text } => self.on_refused(link, reason, &text),
             LinkEvent::Have(chunks) => chunks.iter().for_each(|chunk| self.picker.on_have(link, *chunk)),
             LinkEvent::Map { first, bits } => {
-                let chunks = chunks_in_map(&self.swarm.layout(), first, &bits);
+                let chunks = chunks_in_map(self.swarm.layout().count(), first, &bits);
                 chunks.iter().for_each(|chunk| self.picker.on_have(link, *chunk));
             }
             LinkEvent::Suggest(chunks) => self.picker.on_suggest(link, &chunks),
@@ -381,7 +381,7 @@ impl Job {
         self.planning = true;
         self.planned = Some(now);
         let (tracker, events) = (self.context().tracker().clone(), self.events.clone());
-        let request = Request::Plan { entry: self.spec.entry.clone(), file: Some(self.spec.file) };
+        let request = Request::Plan { entry: self.spec.entry.clone(), content: Some(self.spec.file) };
         self.context().tasks.spawn("plan", async move {
             let answer = match tracker.request(request).await {
                 Ok(Reply::Plan(plan)) => Ok(Box::new(plan)),

@@ -1,7 +1,6 @@
 //! How the chunk hashes come: in parts, all from one link; a link whose hashes do not lead to the root is bad.
 
-use common::chunk::Layout;
-use common::id::{FileId, Hash};
+use common::id::{Content, Hash};
 use common::merkle::ChunkHashes;
 use common::wire::peer::MAX_HASHES;
 use tokio::time::Instant;
@@ -14,7 +13,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 /// The chunk hashes on their way.
 #[derive(Debug)]
 pub(super) struct Layer {
-    file: FileId,
+    file: Content,
     count: u32,
     from: Option<LinkId>,
     heard: Instant,
@@ -43,15 +42,15 @@ pub(super) enum Part {
 
 impl Layer {
     /// For a file of which no hash is known.
-    pub(super) fn new(file: FileId, now: Instant) -> Self {
-        Self { file, count: Layout::of(&file).count(), from: None, heard: now, hashes: Vec::new() }
+    pub(super) fn new(file: Content, now: Instant) -> Self {
+        Self { file, count: file.chunks(), from: None, heard: now, hashes: Vec::new() }
     }
 
     /// The hashes of a file of at most one chunk follow from its id.
-    pub(super) fn of_small(file: &FileId) -> Option<ChunkHashes> {
-        match Layout::of(file).count() {
-            0 => ChunkHashes::checked(file, Vec::new()).ok(),
-            1 => ChunkHashes::checked(file, vec![file.root()]).ok(),
+    pub(super) fn of_small(file: &Content) -> Option<ChunkHashes> {
+        match file.chunks() {
+            0 => ChunkHashes::checked(&file.file_or_manifest(), Vec::new()).ok(),
+            1 => ChunkHashes::checked(&file.file_or_manifest(), vec![file.file_or_manifest().root()]).ok(),
             _ => None,
         }
     }
@@ -103,7 +102,7 @@ impl Layer {
         match self.next() {
             (_, 0) => {
                 self.from = None;
-                match ChunkHashes::checked(&self.file, std::mem::take(&mut self.hashes)) {
+                match ChunkHashes::checked(&self.file.file_or_manifest(), std::mem::take(&mut self.hashes)) {
                     Ok(hashes) => Part::Whole(hashes),
                     Err(_) => Part::Bad,
                 }
@@ -171,7 +170,7 @@ mod tests {
             assert_eq!(Layer::of_small(&hashes.file_id()), Some(hashes));
         }
         assert_eq!(Layer::of_small(&sample(16385).file_id()), None);
-        let wrong = FileId::new(0, Hash([1; 32])).unwrap();
+        let wrong = Content::new(0, Hash([1; 32])).unwrap();
         assert_eq!(Layer::of_small(&wrong), None);
     }
 }

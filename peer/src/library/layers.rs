@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use common::chunk::Layout;
-use common::id::{FileId, Hash};
+use common::id::{Content, Hash};
 use common::merkle::ChunkHashes;
 
 use crate::dir::{read_limited, replace_file};
@@ -26,19 +25,19 @@ impl Layers {
     }
 
     /// The chunk hashes of a file, checked.
-    pub(super) fn load(&self, file: &FileId) -> io::Result<ChunkHashes> {
-        let length = u64::from(Layout::of(file).count()) * HASH as u64;
+    pub(super) fn load(&self, file: &Content) -> io::Result<ChunkHashes> {
+        let length = u64::from(file.chunks()) * HASH as u64;
         let bytes = read_limited(&self.path(file), length)?.ok_or(io::ErrorKind::NotFound)?;
         let (hashes, rest) = bytes.as_chunks::<HASH>();
         if !rest.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        ChunkHashes::checked(file, hashes.iter().copied().map(Hash).collect())
+        ChunkHashes::checked(&file.file_or_manifest(), hashes.iter().copied().map(Hash).collect())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Keeps the chunk hashes of a file, unless they are there.
-    pub(super) fn save(&self, file: &FileId, hashes: &ChunkHashes) -> io::Result<()> {
+    pub(super) fn save(&self, file: &Content, hashes: &ChunkHashes) -> io::Result<()> {
         if self.load(file).is_ok() {
             return Ok(());
         }
@@ -47,21 +46,21 @@ impl Layers {
     }
 
     /// No item is this file any more. What cannot be removed now goes at the next start.
-    pub(super) fn remove(&self, file: &FileId) {
+    pub(super) fn remove(&self, file: &Content) {
         if let Err(error) = std::fs::remove_file(self.path(file)) {
             tracing::debug!(%file, %error, "chunk hashes not removed");
         }
     }
 
     /// Removes what no item uses, and what a crash left behind.
-    pub(super) fn remove_unused(&self, used: &BTreeSet<FileId>) -> io::Result<()> {
+    pub(super) fn remove_unused(&self, used: &BTreeSet<Content>) -> io::Result<()> {
         let entries = match std::fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries?,
         };
         for entry in entries {
             let entry = entry?;
-            let file = entry.file_name().to_str().and_then(|name| name.parse::<FileId>().ok());
+            let file = entry.file_name().to_str().and_then(|name| name.parse::<Content>().ok());
             if !file.is_some_and(|file| used.contains(&file)) {
                 tracing::debug!(path = %entry.path().display(), "chunk hashes that nothing uses");
                 std::fs::remove_file(entry.path())?;
@@ -70,7 +69,7 @@ impl Layers {
         Ok(())
     }
 
-    fn path(&self, file: &FileId) -> PathBuf {
+    fn path(&self, file: &Content) -> PathBuf {
         self.folder.join(file.to_string())
     }
 }

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::id::{FileId, NetworkId};
+use common::id::{Content, NetworkId};
 use common::merkle::ChunkHashes;
 use common::name::EntryRef;
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub(crate) struct Item {
     /// In which network, and nowhere else.
     pub(crate) network: NetworkId,
     /// What it is.
-    pub(crate) file: FileId,
+    pub(crate) file: Content,
     /// Where it lies; there is one item for each path and network.
     #[serde(with = "path_text")]
     pub(crate) path: PathBuf,
@@ -44,7 +44,7 @@ pub(crate) struct Item {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dropped {
     pub(crate) path: PathBuf,
-    pub(crate) file: FileId,
+    pub(crate) file: Content,
     /// A sentence.
     pub(crate) why: String,
 }
@@ -63,9 +63,9 @@ pub(crate) struct Library {
 #[derive(Debug, Default)]
 struct State {
     items: BTreeMap<(NetworkId, PathBuf), Item>,
-    cancelled: BTreeSet<FileId>,
+    cancelled: BTreeSet<Content>,
     /// Chunk hashes that are not on the disk yet.
-    unsaved: BTreeMap<FileId, Arc<ChunkHashes>>,
+    unsaved: BTreeMap<Content, Arc<ChunkHashes>>,
     /// Goes up with every change.
     changes: u64,
 }
@@ -115,7 +115,7 @@ impl Library {
 
     /// The engine withdrew a file. The item that it served is dropped; where the same file lies at another path as well,
     /// that one can be shared instead.
-    pub(crate) fn on_withdrawn(&self, network: NetworkId, file: FileId) -> (Option<Shared>, Vec<Dropped>) {
+    pub(crate) fn on_withdrawn(&self, network: NetworkId, file: Content) -> (Option<Shared>, Vec<Dropped>) {
         let mut items: Vec<Item> = self.items(network).into_iter().filter(|item| item.file == file).collect();
         let mut dropped = Vec::new();
         let mut good = Vec::new();
@@ -149,7 +149,7 @@ impl Library {
 
     /// Adds an item; one at the same path in the same network is replaced, or gets the new names where it is the same.
     /// The file that it was before is returned when no item names it any more.
-    pub(crate) fn add(&self, mut item: Item, hashes: Arc<ChunkHashes>) -> Option<FileId> {
+    pub(crate) fn add(&self, mut item: Item, hashes: Arc<ChunkHashes>) -> Option<Content> {
         let mut state = self.state();
         state.changes += 1;
         state.unsaved.insert(item.file, hashes);
@@ -167,7 +167,7 @@ impl Library {
 
     /// Takes a name away from the items that have it; those without any name left are dropped. Gives the files that no
     /// item of the network is any more.
-    pub(crate) fn forget_entry(&self, network: NetworkId, entry: &EntryRef) -> BTreeSet<FileId> {
+    pub(crate) fn forget_entry(&self, network: NetworkId, entry: &EntryRef) -> BTreeSet<Content> {
         let nameless: Vec<Item> = {
             let mut state = self.state();
             let with_entry = state.items.values_mut().filter(|item| item.network == network);
@@ -175,7 +175,7 @@ impl Library {
                 .filter_map(|item| (item.entries.remove(entry) && item.entries.is_empty()).then(|| item.clone()))
                 .collect()
         };
-        let files: BTreeSet<FileId> = nameless.iter().map(|item| item.file).collect();
+        let files: BTreeSet<Content> = nameless.iter().map(|item| item.file).collect();
         for item in nameless {
             self.drop_item(item, String::new());
         }
@@ -197,13 +197,13 @@ impl Library {
     }
 
     /// The first item of this file in this network that is what it was.
-    pub(crate) fn of_file(&self, network: NetworkId, file: &FileId) -> Option<(Item, Shared)> {
+    pub(crate) fn of_file(&self, network: NetworkId, file: &Content) -> Option<(Item, Shared)> {
         let items = self.items(network).into_iter().filter(|item| item.file == *file);
         items.into_iter().find_map(|item| self.check(&item).ok().map(|shared| (item, shared)))
     }
 
     /// A download is not to go on by itself when the peer starts again, or is.
-    pub(crate) fn set_resumption(&self, file: FileId, resumption: Resumption) {
+    pub(crate) fn set_resumption(&self, file: Content, resumption: Resumption) {
         let mut state = self.state();
         state.changes += 1;
         match resumption {
@@ -213,7 +213,7 @@ impl Library {
     }
 
     /// Whether a download goes on by itself when the peer starts again.
-    pub(crate) fn resumption(&self, file: &FileId) -> Resumption {
+    pub(crate) fn resumption(&self, file: &Content) -> Resumption {
         if self.state().cancelled.contains(file) { Resumption::WhenAsked } else { Resumption::ByItself }
     }
 
@@ -272,7 +272,7 @@ pub(crate) enum Resumption {
 
 impl State {
     /// Whether any item of the network is this file.
-    fn names(&self, network: NetworkId, file: &FileId) -> bool {
+    fn names(&self, network: NetworkId, file: &Content) -> bool {
         self.items.values().any(|item| item.network == network && item.file == *file)
     }
 }

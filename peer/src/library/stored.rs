@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use common::id::FileId;
+use common::id::Content;
 use serde::{Deserialize, Serialize};
 
 use super::Item;
@@ -20,7 +20,7 @@ const MAX_BYTES: u64 = 256 << 20;
 pub(super) struct Stored {
     pub(super) items: Vec<Item>,
     #[serde(default)]
-    pub(super) cancelled: BTreeSet<FileId>,
+    pub(super) cancelled: BTreeSet<Content>,
 }
 
 impl Stored {

@@ -143,7 +143,7 @@ impl Receiving {
             | Message::Bad { .. } => self.on_served(message)?,
             Message::Map { opener: Opener::Sender, conversation, first, bits } => {
                 if let Some(swarm) = self.link.outbox().served(conversation) {
-                    self.on_their_chunks(&swarm, &chunks_in_map(&swarm.layout(), first, &bits));
+                    self.on_their_chunks(&swarm, &chunks_in_map(swarm.layout().count(), first, &bits));
                 }
             }
             Message::Have { opener: Opener::Sender, conversation, chunks } => {
@@ -160,7 +160,7 @@ impl Receiving {
     fn on_served(&self, message: Message) -> io::Result<()> {
         let outbox = self.link.outbox();
         match message {
-            Message::Open { conversation, file, ticket } => self.on_open(conversation, file, &ticket)?,
+            Message::Open { conversation, content, ticket } => self.on_open(conversation, content, &ticket)?,
             Message::Close { conversation } => {
                 if let Some(swarm) = outbox.end_serving(conversation) {
                     swarm.unlisten(&self.link, conversation, Opener::Receiver);
@@ -185,7 +185,7 @@ impl Receiving {
         Ok(())
     }
 
-    fn on_open(&self, conversation: ConversationId, file: common::id::FileId, ticket: &[u8]) -> io::Result<()> {
+    fn on_open(&self, conversation: ConversationId, file: common::id::Content, ticket: &[u8]) -> io::Result<()> {
         let outbox = self.link.outbox();
         let refuse = |reason, text: String| outbox.send(Message::Refused { conversation, reason, text });
         if let Err(error) = self.check_ticket(&file, ticket) {
@@ -214,13 +214,13 @@ impl Receiving {
         Ok(())
     }
 
-    fn check_ticket(&self, file: &common::id::FileId, ticket: &[u8]) -> Result<(), String> {
+    fn check_ticket(&self, file: &common::id::Content, ticket: &[u8]) -> Result<(), String> {
         let tracker = self.context.tracker();
         let (Some(network), Some(tracker_key)) = (tracker.network(), tracker.tracker_key()) else {
             return Err("this peer is in no network yet".to_owned());
         };
         let ticket = Ticket::verify(ticket, &tracker_key).map_err(|error| error.to_string())?;
-        if ticket.audience != common::ticket::Audience::Public {
+        if ticket.audience != common::audience::Audience::Public {
             return Err("this file is shared with everybody, not under that audience".to_owned());
         }
         ticket.check(network, file, self.link.key(), tracker.now_ms()).map_err(|error| error.to_string())

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::{self, NotACommand, Verb, WaitTime};
-use crate::command::{Command, Failure, FailureKind};
+use crate::command::{Command, Failure, FailureKind, Follow, Listing};
 
 /// What a line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +122,7 @@ pub(crate) fn job(verb: Verb, json: bool, surroundings: &Surroundings) -> Result
     let commands = match verb {
         Verb::Register { paths } => {
             stay = Stay::Seed;
-            let register = |given: &PathBuf| Ok(Command::Register { path: path(given)? });
+            let register = |given: &PathBuf| Ok(Command::Register { path: path(given)?, users: None });
             paths.iter().map(register).collect::<Result<_, Failure>>()?
         }
         Verb::Hash { paths } => {
@@ -139,10 +139,10 @@ pub(crate) fn job(verb: Verb, json: bool, surroundings: &Surroundings) -> Result
                 None => surroundings.wait,
             };
             let output = output.as_deref().map(path).transpose()?;
-            vec![Command::Download { entry, output, wait_secs }]
+            vec![Command::Download { entry, only: Vec::new(), follow: Follow::Yes, output, wait_secs }]
         }
-        Verb::List => vec![Command::List],
-        Verb::Search { text } => vec![Command::Search { text: text.join(" ") }],
+        Verb::List => vec![Command::List(Listing::default())],
+        Verb::Search { text } => vec![Command::Search { text: text.join(" "), listing: Listing::default() }],
         Verb::Loc { entry } => vec![Command::Loc { entry }],
         Verb::Deregister { entry } => vec![Command::Deregister { entry }],
         Verb::Users => vec![Command::Users],

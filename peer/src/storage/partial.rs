@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use common::bitmap::Bitmap;
 use common::chunk::Layout;
-use common::id::{FileId, Hash, NetworkId};
+use common::id::{Content, Hash, NetworkId};
 use common::merkle::{ChunkHashes, RunHasher, join_runs};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ pub(crate) struct PartialMeta {
     /// The bare name.
     pub(crate) name: String,
     /// What it is.
-    pub(crate) file: FileId,
+    pub(crate) file: Content,
     /// Where it is to go.
     pub(crate) target: PathBuf,
 }
@@ -130,15 +130,15 @@ impl Partial {
         let earlier = read_stored(&folder).filter(|stored| stored.meta.file == meta.file);
         let (data_path, data) = open_data(&folder, &meta, earlier.as_ref())?;
         let journal_path = folder.join("journal");
-        if data.metadata()?.len() != meta.file.length() {
+        if data.metadata()?.len() != meta.file.file_or_manifest().length() {
             // Nothing that the journal says is about these bytes.
             remove_if_there(&journal_path)?;
-            data.set_len(meta.file.length())?;
+            data.set_len(meta.file.file_or_manifest().length())?;
         }
         let hashes = read_hashes(&folder, &meta.file);
         let stored = Stored { schema: SCHEMA, meta, data: data_path, placed: None };
         write_stored(&folder, &stored)?;
-        let layout = Layout::of(&stored.meta.file);
+        let layout = Layout::of(&stored.meta.file.file_or_manifest());
         let (journal, replayed) = Journal::open(&journal_path, layout.count())?;
         let (stored, journal, places) = (Mutex::new(stored), Mutex::new(journal), Places::default());
         let partial = Self { folder, layout, stored, data, journal, places };
@@ -326,9 +326,9 @@ fn settle(folder: &Path, stored: &Stored, placed: &Placed) -> io::Result<bool> {
         remove_folder(folder)?;
         return Ok(true);
     };
-    let layout = Layout::of(&stored.meta.file);
+    let layout = Layout::of(&stored.meta.file.file_or_manifest());
     let (_, replayed) = Journal::open(&folder.join("journal"), layout.count())?;
-    let right = file.metadata()?.len() == stored.meta.file.length()
+    let right = file.metadata()?.len() == stored.meta.file.file_or_manifest().length()
         && read_hashes(folder, &stored.meta.file).is_some_and(|hashes| {
             let doubtful =
                 layout.chunks().map(common::chunk::ChunkIndex::get).filter(|c| !replayed.synced.contains(*c));
@@ -391,16 +391,16 @@ fn write_stored(folder: &Path, stored: &Stored) -> io::Result<()> {
     write_atomically(&folder.join("meta.json"), &serde_json::to_vec_pretty(stored)?)
 }
 
-fn read_hashes(folder: &Path, file: &FileId) -> Option<ChunkHashes> {
+fn read_hashes(folder: &Path, file: &Content) -> Option<ChunkHashes> {
     const HASH: usize = 32;
     let path = folder.join("hashes");
-    let length = u64::from(Layout::of(file).count()) * HASH as u64;
+    let length = u64::from(file.chunks()) * HASH as u64;
     if fs::metadata(&path).ok()?.len() != length {
         return None;
     }
     let bytes = fs::read(path).ok()?;
     let hashes = bytes.chunks_exact(HASH).filter_map(|hash| hash.try_into().ok().map(Hash)).collect();
-    ChunkHashes::checked(file, hashes).ok()
+    ChunkHashes::checked(&file.file_or_manifest(), hashes).ok()
 }
 
 /// A crash leaves the old content or the new, never a half; neither is synced.
@@ -437,7 +437,7 @@ mod tests {
         (bytes, hasher.finish().unwrap())
     }
 
-    fn meta(file: FileId, target: PathBuf) -> PartialMeta {
+    fn meta(file: Content, target: PathBuf) -> PartialMeta {
         PartialMeta { network: NetworkId([1; 32]), entry: "ann/x".into(), name: "x".into(), file, target }
     }
 

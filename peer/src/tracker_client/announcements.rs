@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::id::FileId;
+use common::id::Content;
 use common::wire::tracker::{Announced, Code, Have, Refusal, Reply};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -28,7 +28,7 @@ struct State {
 
 impl Announcements {
     /// Takes what is here now.
-    pub(super) fn set(&self, file: FileId, have: &Have) {
+    pub(super) fn set(&self, file: Content, have: &Have) {
         self.state().announcer.set(file, have);
         self.changed.notify_one();
     }
@@ -42,7 +42,7 @@ impl Announcements {
 
     /// The tracker answered a batch with these swarms. One that has no time gets them again after a pause; any other refusal
     /// would come again, and is given back for the user.
-    pub(super) fn on_answer(&self, files: &[FileId], answer: Result<Reply, Refusal>) -> Result<(), Refusal> {
+    pub(super) fn on_answer(&self, files: &[Content], answer: Result<Reply, Refusal>) -> Result<(), Refusal> {
         match answer {
             Ok(_) => Ok(()),
             Err(Refusal { code: Code::Busy | Code::Unavailable, text, .. }) => {
@@ -92,8 +92,8 @@ mod tests {
     use super::*;
     use common::id::Hash;
 
-    fn file() -> FileId {
-        FileId::new(64 << 14, Hash([1; 32])).unwrap()
+    fn file() -> Content {
+        Content::new(64 << 14, Hash([1; 32])).unwrap()
     }
 
     async fn next(announcements: &Announcements, start: Instant) -> (Duration, Vec<Have>) {

@@ -6,9 +6,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use common::audience::Audience;
 use common::bitmap::Bitmap;
-use common::chunk::Layout;
-use common::id::FileId;
+use common::id::Content;
 use common::wire::tracker::{Announced, Have};
 use common::wire::{MAX_ANNOUNCED, MAX_TRACKER_FRAME};
 use tokio::time::Instant;
@@ -26,13 +26,13 @@ const NUMBER_BYTES: usize = 7;
 /// on it [`Self::poll_batch`] until it gives nothing, again when [`Self::poll_timeout`] says so or something was set.
 #[derive(Debug, Default)]
 pub(super) struct Announcer {
-    swarms: HashMap<FileId, Swarm>,
+    swarms: HashMap<Content, Swarm>,
     /// Withdrawn, and the tracker does not know it yet.
-    withdrawn: BTreeSet<FileId>,
+    withdrawn: BTreeSet<Content>,
     /// What goes into the next batch.
-    ready: BTreeSet<FileId>,
+    ready: BTreeSet<Content>,
     /// What has only additions, which wait for `next_add`.
-    waiting: BTreeSet<FileId>,
+    waiting: BTreeSet<Content>,
     /// Additions do not go out before; `None`: they may.
     next_add: Option<Instant>,
 }
@@ -60,7 +60,7 @@ enum Unsent {
 
 impl Announcer {
     /// Takes what is here now. A map that is none of this file is an error of the caller and changes nothing.
-    pub(super) fn set(&mut self, file: FileId, have: &Have) {
+    pub(super) fn set(&mut self, file: Content, have: &Have) {
         match have {
             Have::All => self.replace(file, Kept::All),
             Have::Map(_) => match have.to_bitmap(&file) {
@@ -78,7 +78,7 @@ impl Announcer {
         }
     }
 
-    fn replace(&mut self, file: FileId, have: Kept) {
+    fn replace(&mut self, file: Content, have: Kept) {
         if let (Some(Swarm { have: Kept::All, .. }), Kept::All) = (self.swarms.get(&file), &have) {
             return;
         }
@@ -88,9 +88,9 @@ impl Announcer {
         self.ready.insert(file);
     }
 
-    fn add(&mut self, file: FileId, chunks: &[u32]) {
+    fn add(&mut self, file: Content, chunks: &[u32]) {
         let Some(swarm) = self.swarms.get_mut(&file) else {
-            let mut bitmap = Bitmap::empty(Layout::of(&file).count());
+            let mut bitmap = Bitmap::empty(file.chunks());
             for chunk in chunks {
                 bitmap.insert(*chunk);
             }
@@ -123,7 +123,7 @@ impl Announcer {
     }
 
     /// The tracker did not take a batch with these swarms: they are to be said again, whole.
-    pub(super) fn on_refused(&mut self, files: &[FileId]) {
+    pub(super) fn on_refused(&mut self, files: &[Content]) {
         for file in files {
             match self.swarms.get_mut(file) {
                 Some(swarm) => {
@@ -162,12 +162,12 @@ impl Announcer {
                     swarm.unsent = Unsent::Nothing;
                 }
             }
-            batch.push(Announced { file, have });
+            batch.push(Announced { content: file, audience: Audience::Public, have });
         }
         (!batch.is_empty()).then_some(batch)
     }
 
-    fn unsent(&self, file: &FileId) -> Have {
+    fn unsent(&self, file: &Content) -> Have {
         let Some(swarm) = self.swarms.get(file) else { return Have::None };
         match (&swarm.unsent, &swarm.have) {
             (_, Kept::All) => Have::All,
@@ -206,11 +206,11 @@ mod tests {
     use super::*;
     use common::id::{Hash, MAX_FILE_LENGTH};
 
-    fn file(number: u8, length: u64) -> FileId {
-        FileId::new(length, Hash([number; 32])).unwrap()
+    fn file(number: u8, length: u64) -> Content {
+        Content::new(length, Hash([number; 32])).unwrap()
     }
 
-    fn said(announcer: &mut Announcer, now: Instant) -> Vec<(FileId, Have)> {
+    fn said(announcer: &mut Announcer, now: Instant) -> Vec<(Content, Have)> {
         let batch = announcer.poll_batch(now).unwrap_or_default();
         batch.into_iter().map(|announced| (announced.file, announced.have)).collect()
     }
@@ -312,7 +312,7 @@ mod tests {
         for number in 0..2500_u32 {
             let mut root = [0; 32];
             root[..4].copy_from_slice(&number.to_be_bytes());
-            announcer.set(FileId::new(5, Hash(root)).unwrap(), &Have::All);
+            announcer.set(Content::new(5, Hash(root)).unwrap(), &Have::All);
             swarms += 1;
         }
         // Each map of a file this long is 128 KiB of hex.

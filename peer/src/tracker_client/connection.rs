@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::id::FileId;
+use common::id::Content;
 use common::identity::{Identity, PublicKey};
 use common::tls::{self, Expect, UnexpectedPeer};
-use common::wire::TRACKER_ALPN;
 use common::wire::tracker::{
     Code, Event, FromPeer, FromTracker, Hello, Refusal, Reply, Request, Strange, TooLarge, Welcome,
 };
+use common::wire::{MAX_DEVICE_NAME, TRACKER_ALPN};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -124,7 +124,20 @@ fn hello(introduction: &Introduction) -> Hello {
         interfaces: reachable_addresses(introduction.listen),
         advertised: introduction.advertise.clone(),
         agent: concat!("shoal-peer/", env!("CARGO_PKG_VERSION")).to_owned(),
+        device: device_name(),
     }
+}
+
+/// The name of this machine, as far as its system has one.
+fn device_name() -> String {
+    let system = rustix::system::uname();
+    system
+        .nodename()
+        .to_string_lossy()
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(MAX_DEVICE_NAME)
+        .collect()
 }
 
 async fn send(writer: &mut Writer, message: &FromPeer) -> io::Result<()> {
@@ -230,7 +243,7 @@ async fn write_all(
     mut on_refused: impl FnMut(Refusal),
 ) -> String {
     // One announcement at a time: a tracker that is slow is not buried under them.
-    let mut announced: Option<(Question, Vec<FileId>)> = None;
+    let mut announced: Option<(Question, Vec<Content>)> = None;
     loop {
         let frame = tokio::select! {
             biased;
@@ -244,7 +257,7 @@ async fn write_all(
                 continue;
             }
             batch = announcements.next_batch(), if announced.is_none() => {
-                let files = batch.iter().map(|swarm| swarm.file).collect();
+                let files = batch.iter().map(|swarm| swarm.content).collect();
                 match line.asked.register(Request::Announce { swarms: batch }) {
                     Ok(mut question) => {
                         let frame = std::mem::take(&mut question.frame);
@@ -263,7 +276,7 @@ async fn write_all(
 }
 
 /// The answer to the announcement that is under way; never, when there is none.
-async fn answer_to(announced: &mut Option<(Question, Vec<FileId>)>) -> Result<Reply, Refusal> {
+async fn answer_to(announced: &mut Option<(Question, Vec<Content>)>) -> Result<Reply, Refusal> {
     match announced {
         Some((question, _)) => match (&mut question.answer).await {
             Ok(answer) => answer,

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::id::{FileId, NetworkId};
+use common::id::{Content, NetworkId};
 use common::identity::{Identity, PublicKey};
 use common::name::UserName;
 use common::wire::tracker::{Event, Have, Refusal, Reply, Request, TooLarge, Welcome};
@@ -287,7 +287,7 @@ impl TrackerClient {
 
     /// Says which chunks of a file are here, now and after every reconnect. [`Have::All`] and [`Have::Map`] replace what
     /// was said, at once; [`Have::Add`] adds to it and goes out at most once a second; [`Have::None`] withdraws it.
-    pub fn announce(&self, file: FileId, have: Have) {
+    pub fn announce(&self, file: Content, have: Have) {
         self.shared.announcements.set(file, &have);
     }
 
@@ -321,8 +321,14 @@ impl Shared {
 const fn may_be_repeated(request: &Request) -> bool {
     match request {
         Request::Hello(_) | Request::Leave | Request::Deregister { .. } | Request::Completed { .. } => false,
+        Request::SignUp { .. } | Request::LogIn { .. } | Request::LogOut | Request::ChangePassword { .. } => false,
+        Request::Offer { .. } | Request::Chat { .. } | Request::Message { .. } | Request::Revoke { .. } => false,
         Request::DialMe { .. } | Request::Dialled { .. } | Request::Announce { .. } => false,
-        Request::Register { .. } | Request::Plan { .. } | Request::Ticket { .. } => true,
+        Request::Register { .. } | Request::Plan { .. } | Request::PlanOffer { .. } | Request::Share { .. } => true,
+        Request::Subscribe { .. } | Request::Unsubscribe { .. } | Request::Answer { .. } => true,
+        Request::Devices | Request::Versions { .. } | Request::Subscriptions | Request::History | Request::Offers => {
+            true
+        }
         Request::List(_) | Request::Search { .. } | Request::Loc { .. } | Request::Users | Request::Where { .. } => {
             true
         }

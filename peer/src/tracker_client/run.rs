@@ -96,6 +96,7 @@ async fn try_to_join(shared: &Shared) -> Result<Joined, Failure> {
 const fn is_final(refusal: &Refusal) -> bool {
     match refusal.code {
         Code::NameTaken | Code::BadName | Code::Forbidden | Code::Malformed | Code::Unknown => true,
+        Code::LoginRequired | Code::WrongPassword | Code::InviteRequired => true,
         Code::NotJoined | Code::NotFound | Code::Ambiguous | Code::Conflict | Code::Changed => true,
         Code::Busy | Code::Gone | Code::Limit | Code::Unavailable | Code::Newer => false,
     }
@@ -143,7 +144,7 @@ fn on_event(shared: &Shared, event: Event) {
     match &event {
         Event::Joined { name, .. } => tell(shared, Notice::Joined { name: name.clone() }),
         Event::Left { name, .. } => tell(shared, Notice::Left { name: name.clone() }),
-        Event::Holder { .. } | Event::Dial { .. } | Event::Shutdown => {}
+        _ => {}
     }
     // Nobody may be listening yet.
     drop(shared.events.send(event));

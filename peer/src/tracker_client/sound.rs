@@ -1,8 +1,8 @@
 //! Soundness: the names in what a tracker says end on terminals and disks, so they are checked here before anybody sees
 //! them, whatever the tracker should have checked.
 
-use common::name::{EntryName, UserName};
-use common::wire::tracker::{Code, Entry, Event, Holder, Refusal, Reply};
+use common::name::{EntryName, EntryRef, UserName};
+use common::wire::tracker::{Code, Entry, Event, Holder, Offer, Refusal, Reply, Subscription};
 
 /// No sentence of a tracker is longer, in characters; what is beyond is cut.
 const LONGEST_TEXT: usize = 500;
@@ -11,8 +11,11 @@ const LONGEST_TEXT: usize = 500;
 /// as they are, since who asked counts them: see [`is_sound`].
 pub(super) fn reply(mut reply: Reply) -> Result<Reply, Refusal> {
     let sound = match &mut reply {
-        Reply::Done | Reply::Entries { .. } | Reply::Ticket { .. } | Reply::Registered { .. } => true,
+        Reply::Done | Reply::Entries { .. } | Reply::Registered { .. } | Reply::Devices { .. } => true,
         Reply::Welcome(welcome) => is_user(&welcome.name),
+        Reply::LoggedIn { name } => is_user(name),
+        Reply::Shared { users, .. } => users.iter().flatten().all(|user| is_user(user)),
+        Reply::Versions { entry, .. } => is_sound(entry),
         Reply::Locations { entry, holders, .. } => {
             retain(holders);
             is_sound(entry)
@@ -27,6 +30,20 @@ pub(super) fn reply(mut reply: Reply) -> Result<Reply, Refusal> {
         }
         Reply::Whereabouts { holders } => {
             retain(holders);
+            true
+        }
+        Reply::Subscriptions { subscriptions } => {
+            subscriptions.retain(is_sound_subscription);
+            true
+        }
+        Reply::History { lines } => {
+            lines.retain(|line| is_user(&line.from));
+            true
+        }
+        Reply::Offered { to, .. } => to.iter().all(|user| is_user(user)),
+        Reply::Offers { received, sent } => {
+            received.retain(is_sound_offer);
+            sent.retain(|sent| is_sound_offer(&sent.offer) && sent.to.iter().all(|receiver| is_user(&receiver.user)));
             true
         }
     };
@@ -50,7 +67,12 @@ pub(super) fn event(event: Event) -> Option<Event> {
     let sound = match &event {
         Event::Holder { holder, .. } => is_user(&holder.user),
         Event::Joined { name, .. } | Event::Left { name, .. } => is_user(name),
-        Event::Dial { .. } | Event::Shutdown => true,
+        Event::Dial { .. } | Event::Shutdown | Event::Revoked { .. } => true,
+        Event::Updated { entry } => is_sound(entry),
+        Event::Gone { entry } | Event::Shared { entry, .. } => is_full_name(entry),
+        Event::Chat(line) | Event::Message(line) => is_user(&line.from),
+        Event::Offered(offer) => is_sound_offer(offer),
+        Event::Answered { name, receiver, .. } => EntryName::new(name.as_str()).is_ok() && is_user(&receiver.user),
     };
     sound.then_some(event)
 }
@@ -64,6 +86,19 @@ pub(crate) fn is_sound(entry: &Entry) -> bool {
         tracing::warn!(name = ?entry.name, owners = ?entry.owners, "the tracker tells of an entry with an illegal name");
     }
     sound
+}
+
+fn is_sound_offer(offer: &Offer) -> bool {
+    is_user(&offer.from) && EntryName::new(offer.name.as_str()).is_ok()
+}
+
+fn is_sound_subscription(subscription: &Subscription) -> bool {
+    is_full_name(&subscription.entry) && subscription.newest.as_ref().is_none_or(is_sound)
+}
+
+/// Whether a text is `owner/name`.
+fn is_full_name(text: &str) -> bool {
+    text.parse().is_ok_and(|entry: EntryRef| entry.owner.is_some())
 }
 
 fn retain(holders: &mut Vec<Holder>) {

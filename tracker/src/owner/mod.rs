@@ -11,8 +11,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::id::{FileId, PeerId};
-use common::wire::tracker::{Code, Event, FromTracker, Hello, Refusal, Reply, Request, Welcome};
+use common::audience::Sharing;
+use common::id::PeerId;
+use common::wire::tracker::{Access, Code, Event, FromTracker, Hello, Refusal, Reply, Request, Welcome};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -48,12 +49,12 @@ pub(crate) enum Input {
         /// What allowed it, to be freed with the answer.
         permit: OwnedSemaphorePermit,
     },
-    /// A peer announced that it has, or wants, files that it did not before: it is in the index already.
+    /// A peer announced that it is in swarms in which it did not before: it is in the index already.
     Announced {
         /// Who.
         peer: PeerId,
         /// Which.
-        files: Vec<FileId>,
+        swarms: Vec<Sharing>,
     },
     /// A connection that wanted to join, or has joined, ended.
     Leave {
@@ -152,8 +153,8 @@ impl Owner {
         match input {
             Input::Join(join) => self.on_join(join),
             Input::Ask { peer, conn, id, request, permit } => self.on_ask(peer, conn, id, *request, permit),
-            Input::Announced { peer, files } => {
-                let effects = service::tell_of(&mut self.state, peer, &files);
+            Input::Announced { peer, swarms } => {
+                let effects = service::tell_of(&mut self.state, peer, &swarms);
                 self.carry_out(effects);
             }
             Input::Leave { peer, conn, why } => self.on_leave(peer, conn, why),
@@ -280,6 +281,8 @@ impl Owner {
             time_ms: now.unix_ms,
             silence_ms: u64::try_from(self.silence.as_millis()).unwrap_or(u64::MAX),
             peers: u32::try_from(self.state.roster.len()).unwrap_or(u32::MAX),
+            account: false,
+            access: Access::Open,
         };
         outbox.answer(id, Ok(Reply::Welcome(welcome)), None);
         self.links.insert(conn, Link { peer, outbox });

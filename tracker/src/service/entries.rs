@@ -1,6 +1,8 @@
 //! Entries: who may register what, what a name means, and how a line of the catalogue looks to a peer.
 
-use common::id::{FileId, PeerId};
+use common::audience::Audience;
+use common::id::{Content, PeerId};
+use common::index::SwarmKey;
 use common::name::{EntryName, EntryRef, UserName};
 use common::wire::tracker::{Code, Entry, Refusal, Reply};
 
@@ -29,15 +31,18 @@ pub(super) fn register(
     state: &State,
     caller: PeerId,
     name: &str,
-    file: FileId,
+    content: Content,
     now: Now,
 ) -> Result<(Reply, Vec<Write>), Refusal> {
     let name = EntryName::new(name).map_err(|error| bad_name(&error))?;
     let owner = owner_of(state, caller)?;
     let entry = format!("{owner}/{name}");
     match state.catalogue().entry(&owner, &name) {
-        Some(registered) if registered.file == file => {
-            return Ok((Reply::Registered { entry, already: true }, Vec::new()));
+        Some(registered) if registered.content == content => {
+            return Ok((
+                Reply::Registered { entry, version: 1, already: true, audience: Audience::Public },
+                Vec::new(),
+            ));
         }
         Some(_) => {
             let text = format!("your entry {name} names another file: `dereg {name}` first, or use another name");
@@ -52,8 +57,11 @@ pub(super) fn register(
     if state.catalogue().len() >= MAX_ENTRIES {
         return Err(refusal(Code::Limit, "this tracker has as many entries as it can keep: ask its operator"));
     }
-    let registered = Registered { file, at_ms: now.unix_ms };
-    Ok((Reply::Registered { entry, already: false }, vec![Write::Entry(owner, name, Some(registered))]))
+    let registered = Registered { content, at_ms: now.unix_ms };
+    Ok((
+        Reply::Registered { entry, version: 1, already: false, audience: Audience::Public },
+        vec![Write::Entry(owner, name, Some(registered))],
+    ))
 }
 
 pub(super) fn deregister(state: &State, caller: PeerId, entry: &str) -> Result<(Reply, Vec<Write>), Refusal> {
@@ -82,18 +90,18 @@ pub(super) fn deregister(state: &State, caller: PeerId, entry: &str) -> Result<(
 pub(super) fn resolve<'a>(
     state: &'a State,
     entry: &str,
-    file: Option<&FileId>,
+    content: Option<&Content>,
 ) -> Result<(&'a LineKey, &'a Line), Refusal> {
     let EntryRef { owner, name } = parse(entry)?;
     if let Some(owner) = owner {
         let registered = state.catalogue().entry(&owner, &name).ok_or_else(|| not_found(entry))?;
-        if file.is_some_and(|file| *file != registered.file) {
+        if content.is_some_and(|content| *content != registered.content) {
             return Err(changed(entry));
         }
-        return state.catalogue().line(&name, &registered.file).ok_or_else(|| not_found(entry));
+        return state.catalogue().line(&name, &registered.content).ok_or_else(|| not_found(entry));
     }
-    if let Some(file) = file {
-        return state.catalogue().line(&name, file).ok_or_else(|| match state.catalogue().lines_of(&name).next() {
+    if let Some(content) = content {
+        return state.catalogue().line(&name, content).ok_or_else(|| match state.catalogue().lines_of(&name).next() {
             Some(_) => changed(entry),
             None => not_found(entry),
         });
@@ -111,11 +119,15 @@ pub(super) fn resolve<'a>(
 
 /// A line as a peer sees it.
 pub(super) fn view(state: &State, key: &LineKey, line: &Line) -> Entry {
-    let counts = state.index.counts(&line.file);
+    let counts = state.index.counts(&SwarmKey::new(&line.content, &Audience::Public));
     Entry {
         owners: line.owners.keys().take(MAX_OWNERS_NAMED).map(UserName::to_string).collect(),
         name: key.name.to_string(),
-        file: line.file,
+        version: 1,
+        content: line.content,
+        folder: None,
+        restricted: false,
+        users: Vec::new(),
         seeders: counts.seeders,
         downloaders: counts.downloaders,
         registered_ms: line.since_ms(),
@@ -176,11 +188,27 @@ mod tests {
         let alice = world.join(1, "alice");
         let outcome = world.ask(alice, register("x", file(1)));
         assert_eq!(outcome.when, When::Committed);
-        assert_eq!(outcome.reply, Ok(Reply::Registered { entry: "alice/x".to_owned(), already: false }));
+        assert_eq!(
+            outcome.reply,
+            Ok(Reply::Registered {
+                entry: "alice/x".to_owned(),
+                version: 1,
+                already: false,
+                audience: Audience::Public
+            })
+        );
         let outcome = world.ask(alice, register("x", file(1)));
         // What it says rests on the write before, which may not be committed yet.
         assert_eq!(outcome.when, When::Committed);
-        assert_eq!(outcome.reply, Ok(Reply::Registered { entry: "alice/x".to_owned(), already: true }));
+        assert_eq!(
+            outcome.reply,
+            Ok(Reply::Registered {
+                entry: "alice/x".to_owned(),
+                version: 1,
+                already: true,
+                audience: Audience::Public
+            })
+        );
         let refusal = world.ask(alice, register("x", file(2))).reply.unwrap_err();
         assert_eq!(refusal.code, Code::Conflict);
         assert!(refusal.text.contains("dereg x"), "{refusal}");

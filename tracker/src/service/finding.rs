@@ -1,6 +1,6 @@
 //! Finding: pages of the catalogue.
 
-use common::wire::tracker::{Code, Entry, Page, Refusal, Reply};
+use common::wire::tracker::{Code, Entry, Query, Refusal, Reply};
 use common::wire::{MAX_PAGE, MAX_SEARCH_TEXT};
 
 use super::entries::{entry_bytes, view};
@@ -8,15 +8,15 @@ use super::glob::Pattern;
 use super::{REPLY_ROOM, refusal};
 use crate::state::{Line, LineKey, State, fold};
 
-pub(super) fn list(state: &State, page: Page) -> Reply {
+pub(super) fn list(state: &State, query: Query) -> Reply {
     let lines = state.catalogue().lines();
     let total = lines.len();
-    let offset = usize::try_from(page.offset).unwrap_or(usize::MAX);
-    let entries = fill(state, lines.skip(offset), page);
+    let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
+    let entries = fill(state, lines.skip(offset), query);
     Reply::Entries { entries, total: u32::try_from(total).unwrap_or(u32::MAX) }
 }
 
-pub(super) fn search(state: &State, text: &str, page: Page) -> Result<Reply, Refusal> {
+pub(super) fn search(state: &State, text: &str, query: Query) -> Result<Reply, Refusal> {
     if text.len() > MAX_SEARCH_TEXT {
         let text = format!("a search text has at most {MAX_SEARCH_TEXT} bytes");
         return Err(refusal(Code::Limit, text));
@@ -24,8 +24,8 @@ pub(super) fn search(state: &State, text: &str, page: Page) -> Result<Reply, Ref
     let pattern = Pattern::new(fold(text));
     let found: Vec<_> = state.catalogue().lines().filter(|(_, line)| is_found(&pattern, line)).collect();
     let total = u32::try_from(found.len()).unwrap_or(u32::MAX);
-    let offset = usize::try_from(page.offset).unwrap_or(usize::MAX);
-    Ok(Reply::Entries { entries: fill(state, found.into_iter().skip(offset), page), total })
+    let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
+    Ok(Reply::Entries { entries: fill(state, found.into_iter().skip(offset), query), total })
 }
 
 fn is_found(pattern: &Pattern, line: &Line) -> bool {
@@ -33,8 +33,8 @@ fn is_found(pattern: &Pattern, line: &Line) -> bool {
 }
 
 /// As many as were asked for, or as fit a reply: the next page begins after those that came.
-fn fill<'a>(state: &State, lines: impl Iterator<Item = (&'a LineKey, &'a Line)>, page: Page) -> Vec<Entry> {
-    let limit = if page.limit == 0 { MAX_PAGE } else { page.limit.min(MAX_PAGE) };
+fn fill<'a>(state: &State, lines: impl Iterator<Item = (&'a LineKey, &'a Line)>, query: Query) -> Vec<Entry> {
+    let limit = if query.limit == 0 { MAX_PAGE } else { query.limit.min(MAX_PAGE) };
     let mut room = REPLY_ROOM;
     let mut entries = Vec::new();
     for (key, line) in lines.take(limit.try_into().unwrap_or(usize::MAX)) {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     fn find(world: &mut World, peer: PeerId, text: &str) -> Vec<String> {
-        let request = Request::Search { text: text.to_owned(), page: Page::default() };
+        let request = Request::Search { text: text.to_owned(), query: Query::default() };
         names(world.reply(peer, request)).0
     }
 
@@ -79,7 +79,8 @@ mod tests {
         for (peer, name, number) in [(bob, "c", 1), (alice, "b", 2), (bob, "a", 3), (bob, "b", 4), (alice, "a", 5)] {
             world.register(peer, name, file(number));
         }
-        let mut page = |offset, limit| names(world.reply(alice, Request::List(Page { offset, limit })));
+        let mut page =
+            |offset, limit| names(world.reply(alice, Request::List(Query { offset, limit, ..Query::default() })));
         let all = ["alice/a", "bob/a", "alice/b", "bob/b", "bob/c"].map(str::to_owned);
         assert_eq!(page(0, 0), (all.to_vec(), 5));
         assert_eq!(page(0, u32::MAX), (all.to_vec(), 5));
@@ -109,10 +110,10 @@ mod tests {
         ] {
             assert_eq!(find(&mut world, alice, text), want, "{text}");
         }
-        let long = Request::Search { text: "x".repeat(MAX_SEARCH_TEXT + 1), page: Page::default() };
+        let long = Request::Search { text: "x".repeat(MAX_SEARCH_TEXT + 1), query: Query::default() };
         assert_eq!(world.refused(alice, long), Code::Limit);
-        let page = Page { offset: 1, limit: 1 };
-        let paged = names(world.reply(alice, Request::Search { text: "stra".to_owned(), page }));
+        let query = Query { offset: 1, limit: 1, ..Query::default() };
+        let paged = names(world.reply(alice, Request::Search { text: "stra".to_owned(), query }));
         assert_eq!(paged, (vec!["bob/straw.txt".to_owned()], 2));
     }
 
@@ -130,8 +131,8 @@ mod tests {
         let mut seen = 0;
         let mut parts = 0;
         while seen < 300 {
-            let page = Page { offset: seen, limit: 0 };
-            let result = world.reply(peers[0], Request::List(page));
+            let query = Query { offset: seen, ..Query::default() };
+            let result = world.reply(peers[0], Request::List(query));
             let Reply::Entries { entries, total: 300 } = &result else { panic!("{result:?}") };
             seen += u32::try_from(entries.len()).unwrap();
             parts += 1;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use common::audience::{Audience, Sharing};
 use common::bitmap::Bitmap;
-use common::chunk::Layout;
-use common::id::{FileId, NetworkId, PeerId};
-use common::index::{Change, Chunks, Index, IndexError, Located, Standing};
-use common::ticket::{Audience, Ticket};
+use common::id::{Content, NetworkId, PeerId};
+use common::index::{Change, Chunks, Index, IndexError, Located, Standing, SwarmKey};
+use common::ticket::Ticket;
 use common::wire::tracker::{Announced, Code, Event, Have, Holder, Plan, Refusal, Reply};
 use common::wire::{MAX_ANNOUNCED, MAX_MAP_BYTES, MAX_PLAN_SEEDERS};
 use data_encoding::HEXLOWER;
@@ -32,7 +32,7 @@ const MAX_EVENT_MAP: usize = 8 << 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Entered {
     /// Of these the peer has more than it had, or wants them now: their downloaders are to be told ([`tell_of`]).
-    pub(crate) files: Vec<FileId>,
+    pub(crate) news: Vec<Sharing>,
     /// Why not all of it was entered.
     pub(crate) refusal: Option<Refusal>,
 }
@@ -40,12 +40,12 @@ pub(crate) struct Entered {
 /// Takes in what a peer says it has. Where a limit is reached on the way, what stood before it is entered; where
 /// anything else is wrong, nothing is.
 pub(crate) fn announce(index: &Index, caller: PeerId, swarms: &[Announced]) -> Entered {
-    let mut files = Vec::new();
-    let refusal = enter(index, caller, swarms, &mut files).err();
-    Entered { files, refusal }
+    let mut news = Vec::new();
+    let refusal = enter(index, caller, swarms, &mut news).err();
+    Entered { news, refusal }
 }
 
-fn enter(index: &Index, caller: PeerId, swarms: &[Announced], news: &mut Vec<FileId>) -> Result<(), Refusal> {
+fn enter(index: &Index, caller: PeerId, swarms: &[Announced], news: &mut Vec<Sharing>) -> Result<(), Refusal> {
     if swarms.len() > MAX_ANNOUNCED {
         let text = format!("an announcement has at most {MAX_ANNOUNCED} files");
         return Err(refusal(Code::Limit, text));
@@ -58,28 +58,30 @@ fn enter(index: &Index, caller: PeerId, swarms: &[Announced], news: &mut Vec<Fil
             (Have::Add(chunks), _) => Change::Add(chunks),
             (Have::None | Have::Map(_), _) => Change::None,
         };
-        let changed = index.announce(caller, announced.file, change).map_err(|error| not_indexed(&error))?;
+        let key = announced.key();
+        let changed = index.announce(caller, key, change).map_err(|error| not_indexed(&error))?;
         // Who wants the file a moment later finds this peer in its plan.
-        if changed.before < changed.after && has_other_downloaders(index, &announced.file, changed.after) {
-            news.push(announced.file);
+        if changed.before < changed.after && has_other_downloaders(index, &key, changed.after) {
+            news.push(announced.sharing());
         }
     }
     Ok(())
 }
 
-fn has_other_downloaders(index: &Index, file: &FileId, caller: Standing) -> bool {
-    index.counts(file).downloaders > u32::from(caller == Standing::Downloader)
+fn has_other_downloaders(index: &Index, key: &SwarmKey, caller: Standing) -> bool {
+    index.counts(key).downloaders > u32::from(caller == Standing::Downloader)
 }
 
 /// Tells the downloaders of these files that a peer has some of it now, or wants it like them.
-pub(crate) fn tell_of(state: &mut State, peer: PeerId, files: &[FileId]) -> Vec<Effect> {
+pub(crate) fn tell_of(state: &mut State, peer: PeerId, swarms: &[Sharing]) -> Vec<Effect> {
     let mut effects = Vec::new();
-    for file in files {
-        let (Some(online), Some(chunks)) = (state.roster.get(&peer), state.index.chunks_of(&peer, file)) else {
+    for sharing in swarms {
+        let key = SwarmKey::from(sharing);
+        let (Some(online), Some(chunks)) = (state.roster.get(&peer), state.index.chunks_of(&peer, &key)) else {
             continue;
         };
         let have = Some(Have::from(chunks)).filter(|have| map_length(have) <= MAX_EVENT_MAP);
-        let mut told = state.index.downloaders(file);
+        let mut told = state.index.downloaders(&key);
         told.retain(|other| *other != peer);
         // A random stretch of a ring.
         let skipped = state.random.below(told.len());
@@ -88,7 +90,10 @@ pub(crate) fn tell_of(state: &mut State, peer: PeerId, files: &[FileId]) -> Vec<
             let Some(asker) = state.roster.get(&to) else { continue };
             let addresses = online.contact.addresses_for(&asker.contact);
             let holder = Holder { peer, user: online.name.to_string(), addresses, have: have.clone() };
-            effects.push(Effect::Tell { to, event: Event::Holder { file: *file, holder } });
+            effects.push(Effect::Tell {
+                to,
+                event: Event::Holder { content: sharing.content, audience: sharing.audience.clone(), holder },
+            });
         }
     }
     effects
@@ -99,7 +104,7 @@ pub(super) fn locate(state: &State, caller: PeerId, entry: &str, offset: u32) ->
     let entry = view(state, key, line);
     let mut room = Room::beside(entry_bytes(&entry));
     let from = usize::try_from(offset).unwrap_or(usize::MAX);
-    let located = state.index.holders(&line.file, from, HOLDERS_LISTED);
+    let located = state.index.holders(&SwarmKey::new(&line.content, &Audience::Public), from, HOLDERS_LISTED);
     let (mut holders, mut passed, all) = (Vec::new(), offset, located.len());
     let mut next = None;
     for located in located {
@@ -123,26 +128,27 @@ pub(super) fn plan(
     state: &mut State,
     caller: PeerId,
     entry: &str,
-    file: Option<&FileId>,
+    content: Option<&Content>,
     now: Now,
 ) -> Result<(Reply, Vec<Effect>), Refusal> {
-    let (key, line) = resolve(state, entry, file)?;
-    let file = line.file;
-    let mut entry = view(state, key, line);
+    let (line_key, line) = resolve(state, entry, content)?;
+    let sharing = Sharing::public(line.content);
+    let key = SwarmKey::from(&sharing);
+    let mut entry = view(state, line_key, line);
     let mut effects = Vec::new();
     // Nobody downloads an empty file.
-    if Layout::of(&file).count() > 0 {
-        let wanted = state.index.announce(caller, file, Change::Add(&[])).map_err(|error| not_indexed(&error))?;
+    if key.chunks() > 0 {
+        let wanted = state.index.announce(caller, key, Change::Add(&[])).map_err(|error| not_indexed(&error))?;
         if wanted.before < wanted.after {
-            effects = tell_of(state, caller, &[file]);
+            effects = tell_of(state, caller, std::slice::from_ref(&sharing));
         }
-        let counts = state.index.counts(&file);
+        let counts = state.index.counts(&key);
         (entry.seeders, entry.downloaders) = (counts.seeders, counts.downloaders);
     }
-    let ticket = signed_ticket(state, caller, &file, now)?;
+    let ticket = signed_ticket(state, caller, &sharing, now)?;
     let mut room = Room::beside(entry_bytes(&entry) + ticket.len());
     let mut holders = Vec::new();
-    for located in chosen(state, caller, &file, now) {
+    for located in chosen(state, caller, &key, now) {
         let Some(mut holder) = holder(state, caller, located) else { continue };
         if !room.take(&holder) {
             holder.have = None;
@@ -152,20 +158,15 @@ pub(super) fn plan(
         }
         holders.push(holder);
     }
-    Ok((Reply::Plan(Plan { entry, ticket, holders }), effects))
+    Ok((Reply::Plan(Plan { entry, audience: sharing.audience, ticket, holders }), effects))
 }
 
-pub(super) fn ticket(state: &State, caller: PeerId, entry: &str, file: &FileId, now: Now) -> Result<Reply, Refusal> {
-    resolve(state, entry, Some(file))?;
-    Ok(Reply::Ticket { ticket: signed_ticket(state, caller, file, now)? })
-}
-
-fn signed_ticket(state: &State, caller: PeerId, file: &FileId, now: Now) -> Result<String, Refusal> {
+fn signed_ticket(state: &State, caller: PeerId, sharing: &Sharing, now: Now) -> Result<String, Refusal> {
     let holder = state.roster.get(&caller).ok_or_else(|| refusal(Code::NotJoined, "join first"))?.key;
     let ticket = Ticket {
         network: NetworkId(state.identity.peer_id().0),
-        audience: Audience::Public,
-        swarm: *file,
+        audience: sharing.audience.clone(),
+        swarm: sharing.content,
         holder,
         not_before_ms: now.unix_ms.saturating_sub(millis(TICKET_EARLIER)),
         expires_ms: now.unix_ms.saturating_add(millis(TICKET_LIFE)),
@@ -175,8 +176,8 @@ fn signed_ticket(state: &State, caller: PeerId, file: &FileId, now: Now) -> Resu
 
 /// The holders of a plan: the complete ones first, then those with something, then those with nothing; the least busy
 /// first among them, and random ones first among equals.
-fn chosen(state: &mut State, caller: PeerId, file: &FileId, now: Now) -> Vec<Located> {
-    let sample = state.index.choose(file, PLAN_SAMPLE + 1, state.random.next());
+fn chosen(state: &mut State, caller: PeerId, key: &SwarmKey, now: Now) -> Vec<Located> {
+    let sample = state.index.choose(key, PLAN_SAMPLE + 1, state.random.next());
     let mut ranked: Vec<_> = sample
         .into_iter()
         .filter(|located| located.peer != caller)
@@ -247,12 +248,12 @@ fn map_length(have: &Have) -> usize {
 /// The map of a [`Have::Map`]; what it and a [`Have::Add`] say is about chunks that there are.
 fn checked_map(announced: &Announced) -> Result<Option<Bitmap>, Refusal> {
     match &announced.have {
-        Have::Map(_) => match announced.have.to_bitmap(&announced.file) {
+        Have::Map(_) => match announced.have.to_bitmap(&announced.content) {
             Ok(map) => Ok(Some(map)),
             Err(error) => Err(refusal(Code::Malformed, error.to_string())),
         },
         Have::Add(chunks) => {
-            let count = Layout::of(&announced.file).count();
+            let count = announced.content.chunks();
             match chunks.iter().find(|chunk| **chunk >= count) {
                 Some(&chunk) => Err(not_indexed(&IndexError::Chunk { chunk, count })),
                 None => Ok(None),

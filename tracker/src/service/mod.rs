@@ -141,23 +141,27 @@ pub(crate) fn handle(state: &mut State, caller: PeerId, request: Request, now: N
     match request {
         Request::Hello(_) => Outcome::plain(Err(refusal(Code::Malformed, "this connection has joined already"))),
         Request::Leave => Outcome::plain(Ok(Reply::Done)),
-        Request::Register { name, file } => Outcome::durable(entries::register(state, caller, &name, file, now)),
+        Request::Register { name, content, .. } => {
+            Outcome::durable(entries::register(state, caller, &name, content, now))
+        }
         Request::Deregister { entry } => Outcome::durable(entries::deregister(state, caller, &entry)),
-        Request::List(page) => Outcome::plain(Ok(finding::list(state, page))),
-        Request::Search { text, page } => Outcome::plain(finding::search(state, &text, page)),
+        Request::List(query) => Outcome::plain(Ok(finding::list(state, query))),
+        Request::Search { text, query } => Outcome::plain(finding::search(state, &text, query)),
         Request::Loc { entry, offset } => Outcome::plain(locating::locate(state, caller, &entry, offset)),
-        Request::Plan { entry, file } => Outcome::telling(locating::plan(state, caller, &entry, file.as_ref(), now)),
-        Request::Ticket { entry, file } => Outcome::plain(locating::ticket(state, caller, &entry, &file, now)),
+        Request::Plan { entry, content } => {
+            Outcome::telling(locating::plan(state, caller, &entry, content.as_ref(), now))
+        }
         Request::Announce { swarms } => {
-            let Entered { files, refusal } = announce(&state.index, caller, &swarms);
-            let effects = tell_of(state, caller, &files);
+            let Entered { news, refusal } = announce(&state.index, caller, &swarms);
+            let effects = tell_of(state, caller, &news);
             Outcome { effects, ..Outcome::plain(refusal.map_or(Ok(Reply::Done), Err)) }
         }
-        Request::Completed { entry, file: _ } => Outcome::telling(people::completed(state, caller, &entry)),
+        Request::Completed { entry, .. } => Outcome::telling(people::completed(state, caller, &entry)),
         Request::DialMe { peer } => Outcome::telling(dialling::dial_me(state, caller, peer, now)),
         Request::Dialled { peer, reached } => Outcome::plain(Ok(dialling::dialled(state, caller, peer, reached, now))),
         Request::Users => Outcome::plain(Ok(people::users(state))),
         Request::Where { user } => Outcome::plain(people::whereabouts(state, caller, &user)),
+        _ => Outcome::plain(Err(refusal(Code::Unknown, "not here yet"))),
     }
 }
 

@@ -376,9 +376,9 @@ impl<'a> Requests<'a> {
     async fn announce(&self, swarms: &[Announced]) -> Result<Result<Reply, Refusal>, Why> {
         let entered = self.gate.pass(|| service::announce(&self.shared.index, self.peer, swarms));
         // The gate is closed where a newer connection of the same peer is there.
-        let Entered { files, refusal } = entered.ok_or(Why::Disconnected)?;
-        if !files.is_empty() {
-            self.send(Input::Announced { peer: self.peer, files }).await?;
+        let Entered { news, refusal } = entered.ok_or(Why::Disconnected)?;
+        if !news.is_empty() {
+            self.send(Input::Announced { peer: self.peer, swarms: news }).await?;
         }
         Ok(refusal.map_or(Ok(Reply::Done), Err))
     }

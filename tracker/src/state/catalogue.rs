@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use common::id::FileId;
+use common::id::Content;
 use common::name::{EntryName, UserName};
 
 use super::fold;
@@ -14,7 +14,7 @@ use super::fold;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Registered {
     /// The file.
-    pub(crate) file: FileId,
+    pub(crate) content: Content,
     /// When it was registered, milliseconds since 1970 (UTC).
     pub(crate) at_ms: u64,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Registered {
 #[derive(Debug)]
 pub(crate) struct Line {
     /// What they name.
-    pub(crate) file: FileId,
+    pub(crate) content: Content,
     /// Whose they are, and since when; never empty.
     pub(crate) owners: BTreeMap<UserName, u64>,
     /// The name in folded case, for searches.
@@ -45,7 +45,7 @@ pub(crate) struct Catalogue {
     entries: HashMap<UserName, BTreeMap<EntryName, Registered>>,
     lines: BTreeMap<LineKey, Line>,
     /// The first owner of the line of a name and a file.
-    first_owners: HashMap<(EntryName, FileId), UserName>,
+    first_owners: HashMap<(EntryName, Content), UserName>,
     count: usize,
 }
 
@@ -73,8 +73,8 @@ impl Catalogue {
     }
 
     /// The line of a name and a file.
-    pub(crate) fn line(&self, name: &EntryName, file: &FileId) -> Option<(&LineKey, &Line)> {
-        let first_owner = self.first_owners.get(&(name.clone(), *file))?.clone();
+    pub(crate) fn line(&self, name: &EntryName, content: &Content) -> Option<(&LineKey, &Line)> {
+        let first_owner = self.first_owners.get(&(name.clone(), *content))?.clone();
         self.lines.get_key_value(&LineKey { name: name.clone(), first_owner })
     }
 
@@ -102,8 +102,8 @@ impl Catalogue {
     fn put(&mut self, owner: &UserName, name: &EntryName, entry: Registered) {
         self.entries.entry(owner.clone()).or_default().insert(name.clone(), entry);
         self.count += 1;
-        let mut line = self.take_line(name, &entry.file).unwrap_or_else(|| Line {
-            file: entry.file,
+        let mut line = self.take_line(name, &entry.content).unwrap_or_else(|| Line {
+            content: entry.content,
             owners: BTreeMap::new(),
             folded: fold(name.as_str()),
         });
@@ -118,22 +118,22 @@ impl Catalogue {
             self.entries.remove(owner);
         }
         self.count -= 1;
-        if let Some(mut line) = self.take_line(name, &entry.file) {
+        if let Some(mut line) = self.take_line(name, &entry.content) {
             line.owners.remove(owner);
             self.put_line(name, line);
         }
         Some(entry)
     }
 
-    fn take_line(&mut self, name: &EntryName, file: &FileId) -> Option<Line> {
-        let first_owner = self.first_owners.remove(&(name.clone(), *file))?;
+    fn take_line(&mut self, name: &EntryName, content: &Content) -> Option<Line> {
+        let first_owner = self.first_owners.remove(&(name.clone(), *content))?;
         self.lines.remove(&LineKey { name: name.clone(), first_owner })
     }
 
     /// Puts a line where it belongs; one without owners is gone.
     fn put_line(&mut self, name: &EntryName, line: Line) {
         if let Some(first_owner) = line.owners.keys().next().cloned() {
-            self.first_owners.insert((name.clone(), line.file), first_owner.clone());
+            self.first_owners.insert((name.clone(), line.content), first_owner.clone());
             self.lines.insert(LineKey { name: name.clone(), first_owner }, line);
         }
     }
@@ -146,7 +146,7 @@ fn lowest_user_name() -> UserName {
 
 #[cfg(test)]
 mod tests {
-    use common::id::Hash;
+    use common::id::{FileId, Hash};
     use proptest::prelude::*;
 
     use super::*;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn entry(byte: u8) -> Registered {
-        Registered { file: FileId::new(1, Hash([byte; 32])).unwrap(), at_ms: u64::from(byte) }
+        Registered { content: Content::File(FileId::new(1, Hash([byte; 32])).unwrap()), at_ms: u64::from(byte) }
     }
 
     #[test]
@@ -184,10 +184,10 @@ mod tests {
         catalogue.set(&user("a"), &name("x"), Some(entry(1)));
         catalogue.set(&user("b"), &name("x"), Some(entry(1)));
         assert_eq!(catalogue.set(&user("a"), &name("x"), None), Some(entry(1)));
-        let (key, line) = catalogue.line(&name("x"), &entry(1).file).unwrap();
+        let (key, line) = catalogue.line(&name("x"), &entry(1).content).unwrap();
         assert_eq!((key.first_owner.clone(), line.owners.len()), (user("b"), 1));
         catalogue.set(&user("b"), &name("x"), None);
-        assert!(catalogue.line(&name("x"), &entry(1).file).is_none());
+        assert!(catalogue.line(&name("x"), &entry(1).content).is_none());
         assert_eq!((catalogue.len(), catalogue.lines().len(), catalogue.first_owners.len()), (0, 0, 0));
     }
 
@@ -212,7 +212,7 @@ mod tests {
             for (key, line) in catalogue.lines() {
                 prop_assert_eq!(line.owners.keys().next(), Some(&key.first_owner));
                 for owner in line.owners.keys() {
-                    prop_assert_eq!(model.get(&(key.name.clone(), owner.clone())).map(|e| e.file), Some(line.file));
+                    prop_assert_eq!(model.get(&(key.name.clone(), owner.clone())).map(|e| e.content), Some(line.content));
                     seen += 1;
                 }
             }

@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
-use common::id::{FileId, Hash, PeerId};
+use common::id::{Content, FileId, Hash, PeerId};
 use common::name::{EntryName, UserName};
 use redb::backends::FileBackend;
 use redb::{
@@ -135,7 +135,7 @@ impl Store for RedbStore {
             let (Ok(owner), Ok(name), Ok(file), at_ms) = entry else {
                 return Err(self.damaged("an entry has an illegal name or length"));
             };
-            contents.push(Write::Entry(owner, name, Some(Registered { file, at_ms })));
+            contents.push(Write::Entry(owner, name, Some(Registered { content: Content::File(file), at_ms })));
         }
         Ok(Stored { seed, contents })
     }
@@ -153,7 +153,8 @@ impl Store for RedbStore {
                         users.remove(peer.0)?;
                     }
                     Write::Entry(owner, name, Some(entry)) => {
-                        let value = (entry.file.length(), entry.file.root().0, entry.at_ms);
+                        let file = entry.content.file_or_manifest();
+                        let value = (file.length(), file.root().0, entry.at_ms);
                         entries.insert((owner.as_str(), name.as_str()), value)?;
                     }
                     Write::Entry(owner, name, None) => {

@@ -21,7 +21,7 @@ use super::execute::{Ended, News, Printing, bare_name, execute};
 use super::parse::{Asked, Bare, Surroundings, absolute, parse_line};
 use super::render::{self, Format, Printed};
 use crate::backend::{Backend, Notices};
-use crate::command::{Command, Failure, FailureKind, Outcome};
+use crate::command::{Command, Failure, FailureKind, Follow, Listing, Outcome};
 use crate::config::Colours;
 use crate::logging::Log;
 use crate::notice::Notice;
@@ -230,7 +230,7 @@ impl<B: Backend> Running<B> {
             Bare::Register => {
                 let path = self.ask_word("Path of the file: ", LineKind::Path).await?;
                 match absolute(&PathBuf::from(path), self.setup.surroundings.home.as_deref()) {
-                    Ok(path) => Some(Command::Register { path }),
+                    Ok(path) => Some(Command::Register { path, users: None }),
                     Err(failure) => {
                         self.screen.print(render::failure(&failure, Format::Text));
                         None
@@ -242,13 +242,19 @@ impl<B: Backend> Running<B> {
                 Some(Command::Loc { entry: self.by_number(entry) })
             }
             Bare::Download => {
-                match self.foreground(Command::List, Format::Text).await {
+                match self.foreground(Command::List(Listing::default()), Format::Text).await {
                     Ok(Outcome::Entries(entries)) if !entries.is_empty() => {}
                     _ => return None,
                 }
                 let entry = self.ask_word("Name or number: ", LineKind::Entry).await?;
                 let wait_secs = self.setup.surroundings.wait;
-                Some(Command::Download { entry: self.by_number(entry), output: None, wait_secs })
+                Some(Command::Download {
+                    entry: self.by_number(entry),
+                    only: Vec::new(),
+                    follow: Follow::Yes,
+                    output: None,
+                    wait_secs,
+                })
             }
         }
     }
@@ -335,7 +341,7 @@ impl<B: Backend> Running<B> {
         let backend = self.backend.clone();
         self.tasks.spawn("learn names", async move {
             let (updates, _nobody) = mpsc::channel(1);
-            if let Err(failure) = backend.run(Command::List, updates).await {
+            if let Err(failure) = backend.run(Command::List(Listing::default()), updates).await {
                 tracing::debug!(%failure, "no names to complete yet");
             }
         });
@@ -356,7 +362,13 @@ impl<B: Backend> Running<B> {
                     let Some(own) = own.begin(&name) else { continue };
                     screen.print(vec![Printed::Talk(format!("Going on with {}.", render::visible(&name)))]);
                     // A download that is under way is watched, not begun again.
-                    let command = Command::Download { entry: name, output: None, wait_secs: None };
+                    let command = Command::Download {
+                        entry: name,
+                        only: Vec::new(),
+                        follow: Follow::Yes,
+                        output: None,
+                        wait_secs: None,
+                    };
                     let (backend, screen) = (backend.clone(), screen.clone());
                     tasks.spawn("resumed download", async move {
                         let _own = own;

@@ -15,7 +15,7 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
     {
         // A bitmap in hex is hard to read for scripts: the runs of chunks, first and last of each, go beside it.
         for (holder, shown) in holders.iter().zip(shown) {
-            let bitmap = holder.have.as_ref().and_then(|have| have.to_bitmap(&entry.file).ok());
+            let bitmap = holder.have.as_ref().and_then(|have| have.to_bitmap(&entry.content).ok());
             shown["chunks"] = json!(bitmap.map(|bitmap| bitmap.runs()));
         }
     }

@@ -1,7 +1,7 @@
 //! Results as lines for people; chunks count from 1. The wording of several is that of earlier systems of this family,
 //! and programs look for it.
 
-use common::id::FileId;
+use common::id::Content;
 use common::wire::tracker::{Entry, Have, Holder, User};
 
 use super::progress::{bytes, counted, duration, progress_details};
@@ -16,7 +16,10 @@ const ID_PREFIX: usize = 8;
 pub(super) fn outcome(outcome: &Outcome, detail: Detail, now_ms: u64) -> Vec<Printed> {
     match outcome {
         Outcome::Registered { name, file, already, .. } => {
-            let mut lines = vec![data(format!("Registration of {name} of size {} bytes successful.", file.length()))];
+            let mut lines = vec![data(format!(
+                "Registration of {name} of size {} bytes successful.",
+                file.file_or_manifest().length()
+            ))];
             if *already {
                 lines.push(talk("It was registered before."));
             }
@@ -46,16 +49,17 @@ pub(super) fn outcome(outcome: &Outcome, detail: Detail, now_ms: u64) -> Vec<Pri
             data(format!("  sha256   {sha256}")),
         ],
         Outcome::Stopping => vec![talk("The peer that ran on this DIR is ending.")],
+        other => vec![data(format!("{other:?}"))],
     }
 }
 
 pub(super) fn failure(failure: &Failure) -> Vec<Printed> {
     let mut lines = vec![Printed::Error(failure.text.clone())];
     for entry in &failure.candidates {
-        let mut root = entry.file.root().to_string();
+        let mut root = entry.content.file_or_manifest().root().to_string();
         root.truncate(ID_PREFIX);
         let owner = entry.owners.first().map_or("?", String::as_str);
-        lines.push(talk(format!("  {owner}/{}  {} bytes  {root}", entry.name, entry.file.length())));
+        lines.push(talk(format!("  {owner}/{}  {} bytes  {root}", entry.name, entry.bytes())));
     }
     // A refusal of the tracker often says itself what to do.
     let words = |text: &str| text.replace(['`', '"'], "");
@@ -82,7 +86,7 @@ fn entries(list: &[Entry]) -> Vec<Printed> {
             "({}) Name: {}  Size: {} bytes  {owners}: {}  Seeders: {}",
             number + 1,
             entry.name,
-            entry.file.length(),
+            entry.bytes(),
             entry.owners.join(", "),
             entry.seeders
         );
@@ -102,7 +106,7 @@ fn locations(entry: &Entry, holders: &[Holder], detail: Detail) -> Vec<Printed> 
     let mut lines = vec![data(count)];
     for holder in holders {
         let at = holder.addresses.first().map_or_else(|| holder.peer.to_string(), ToString::to_string);
-        lines.push(data(format!("Peer {at} currently has {}.", chunks(holder, &entry.file))));
+        lines.push(data(format!("Peer {at} currently has {}.", chunks(holder, &entry.content))));
         if detail == Detail::Full {
             let others: Vec<String> = holder.addresses.iter().skip(1).map(ToString::to_string).collect();
             let also = if others.is_empty() { String::new() } else { format!(", also at {}", others.join(", ")) };
@@ -112,7 +116,7 @@ fn locations(entry: &Entry, holders: &[Holder], detail: Detail) -> Vec<Printed> 
     lines
 }
 
-fn chunks(holder: &Holder, file: &FileId) -> String {
+fn chunks(holder: &Holder, file: &Content) -> String {
     let Some(bitmap) = holder.have.as_ref().and_then(|have: &Have| have.to_bitmap(file).ok()) else {
         return "chunks that it tells itself when asked".to_owned();
     };
@@ -199,11 +203,9 @@ fn status(now: &Status) -> Vec<Printed> {
     let (up, down) = (bytes(now.uploaded_bytes), bytes(now.downloaded_bytes));
     lines.push(data(format!("Moved:      {up} sent, {down} received")));
     lines.push(data(format!("Sharing:    {}", counted(u32::try_from(now.sharing.len()).unwrap_or(u32::MAX), "file"))));
-    lines.extend(
-        now.sharing
-            .iter()
-            .map(|item| data(format!("  {}  {} bytes  {}", item.name, item.file.length(), item.path.display()))),
-    );
+    lines.extend(now.sharing.iter().map(|item| {
+        data(format!("  {}  {} bytes  {}", item.name, item.file.file_or_manifest().length(), item.path.display()))
+    }));
     if !now.downloads.is_empty() {
         lines.push(data("Downloading:"));
         lines.extend(now.downloads.iter().map(|p| data(format!("  {}  {}", p.name, progress_details(p)))));
