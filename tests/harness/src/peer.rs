@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::bitmap::Bitmap;
-use common::id::FileId;
+use common::id::{Content, FileId};
 use common::wire::tracker::{Entry, Holder};
-use peer::command::{Command, Downloaded, Failure, Outcome, Status};
+use peer::command::{Command, Downloaded, Failure, Follow, Listing, Outcome, Status};
 use serde::de::DeserializeOwned;
 
 use crate::cluster::START_LIMIT;
@@ -300,8 +300,8 @@ impl Peer {
     /// When it is refused.
     #[track_caller]
     pub fn register(&self, path: &Path) -> FileId {
-        match self.command(&Command::Register { path: path.to_owned() }) {
-            Ok(Outcome::Registered { file, .. }) => file,
+        match self.command(&Command::Register { path: path.to_owned(), users: None }) {
+            Ok(Outcome::Registered { file, .. }) => file.file().expect("it is a file"),
             other => panic!("register ended in {other:?}"),
         }
     }
@@ -321,7 +321,7 @@ impl Peer {
     /// When they are not to be had.
     #[track_caller]
     pub fn list(&self) -> Vec<Entry> {
-        match self.command(&Command::List) {
+        match self.command(&Command::List(Listing::default())) {
             Ok(Outcome::Entries(entries)) => entries,
             other => panic!("list ended in {other:?}"),
         }
@@ -342,7 +342,7 @@ impl Peer {
         let Ok((entry, holders)) = self.loc(entry) else { return Vec::new() };
         let mut names: Vec<String> = holders
             .into_iter()
-            .filter(|holder| holder_map(holder, &entry.file).is_some_and(|map| map.is_full()))
+            .filter(|holder| holder_map(holder, &entry.content).is_some_and(|map| map.is_full()))
             .map(|holder| holder.user)
             .collect();
         names.sort();
@@ -376,12 +376,14 @@ impl Peer {
 pub fn download(entry: &str, output: Option<&Path>) -> Command {
     Command::Download {
         entry: entry.to_owned(),
+        only: Vec::new(),
+        follow: Follow::No,
         output: output.map(Path::to_owned),
         wait_secs: Some(COMMAND_LIMIT.as_secs()),
     }
 }
 
 /// The chunks that a holder is said to have, where that is said.
-pub fn holder_map(holder: &Holder, file: &FileId) -> Option<Bitmap> {
-    holder.have.as_ref().map(|have| have.to_bitmap(file).expect("the tracker gives valid maps"))
+pub fn holder_map(holder: &Holder, content: &Content) -> Option<Bitmap> {
+    holder.have.as_ref().map(|have| have.to_bitmap(content).expect("the tracker gives valid maps"))
 }

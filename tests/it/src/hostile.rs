@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::identity::Identity;
 use common::wire::peer::{Message, Reason};
-use common::wire::tracker::{Code, FromPeer, Hello, Page, Plan, Reply, Request};
+use common::wire::tracker::{Code, FromPeer, Hello, Plan, Query, Reply, Request};
 use common::wire::{PEER_ALPN, TRACKER_ALPN};
 use harness::cluster::Cluster;
 use harness::content::{Content, Dice};
@@ -57,7 +57,7 @@ impl Scene {
     /// A member of the network and what the tracker told it about [`ENTRY`].
     fn member(&self, who: &Identity, name: &str) -> (RawTracker, Plan) {
         let mut tracker = RawTracker::join(self.cluster.address(), who, name, 1).unwrap();
-        let plan = tracker.request(Request::Plan { entry: ENTRY.to_owned(), file: None }).unwrap();
+        let plan = tracker.request(Request::Plan { entry: ENTRY.to_owned(), content: None }).unwrap();
         let Ok(Reply::Plan(plan)) = plan else { panic!("no plan: {plan:?}") };
         (tracker, plan)
     }
@@ -70,7 +70,8 @@ impl Scene {
     }
 
     fn open(&self, peer: &mut RawPeer, conversation: u32, plan: &Plan) -> Message {
-        peer.send(&Message::Open { conversation, file: plan.entry.file, ticket: from_hex(&plan.ticket) }).unwrap();
+        peer.send(&Message::Open { conversation, content: plan.entry.content, ticket: from_hex(&plan.ticket) })
+            .unwrap();
         peer.receive().unwrap()
     }
 }
@@ -185,7 +186,7 @@ fn an_unknown_operation_is_refused_and_the_next_is_served() {
     let answer = tracker.receive().unwrap();
     let common::wire::tracker::FromTracker::Refusal { id: 77, error } = answer else { panic!("{answer:?}") };
     assert_eq!(error.code, Code::Unknown);
-    assert!(matches!(tracker.request(Request::List(Page::default())).unwrap(), Ok(Reply::Entries { .. })));
+    assert!(matches!(tracker.request(Request::List(Query::default())).unwrap(), Ok(Reply::Entries { .. })));
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn nothing_is_granted_before_hello() {
     let scene = Scene::new();
     let mut tracker = RawTracker::dial(scene.cluster.address(), &identity("early")).unwrap();
     for request in
-        [Request::List(Page::default()), Request::Users, Request::Plan { entry: ENTRY.to_owned(), file: None }]
+        [Request::List(Query::default()), Request::Users, Request::Plan { entry: ENTRY.to_owned(), content: None }]
     {
         let refusal = tracker.request(request).unwrap().unwrap_err();
         assert_eq!(refusal.code, Code::NotJoined, "{refusal:?}");
@@ -211,6 +212,7 @@ fn messages_a_byte_at_a_time_are_understood() {
         interfaces: Vec::new(),
         advertised: Vec::new(),
         agent: String::new(),
+        device: String::new(),
     };
     let frame = FromPeer::Request { id: 1, op: Request::Hello(hello) }.to_frame().unwrap();
     tracker.secure().send_trickling(&frame).unwrap();
@@ -268,8 +270,9 @@ fn tickets_open_what_they_are_for_to_whom_they_are_for() {
     damaged.ticket.clear();
     refused(scene.open(&mut peer, 3, &damaged), Reason::Ticket);
     let mut other = bens_plan;
-    other.entry.file = Content::random(9, 9).hashes().file_id();
-    peer.send(&Message::Open { conversation: 4, file: other.entry.file, ticket: from_hex(&other.ticket) }).unwrap();
+    other.entry.content = Content::random(9, 9).hashes().file_id().into();
+    peer.send(&Message::Open { conversation: 4, content: other.entry.content, ticket: from_hex(&other.ticket) })
+        .unwrap();
     assert!(matches!(peer.receive().unwrap(), Message::Refused { .. }));
 }
 
@@ -307,7 +310,7 @@ fn a_downloader_that_asks_for_all_and_reads_nothing_holds_nobody_up() {
     let mut scene = Scene::new();
     let who = identity("greedy");
     let (_tracker, plan) = scene.member(&who, "greedy");
-    let count = common::chunk::Layout::of(&plan.entry.file).count();
+    let count = plan.entry.content.chunks();
     let mut greedy: Vec<RawPeer> = Vec::new();
     let mut peer = scene.greeted(&who);
     assert!(matches!(scene.open(&mut peer, 1, &plan), Message::Opened { .. }));
@@ -330,7 +333,7 @@ fn a_member_that_asks_and_reads_nothing_holds_nobody_up() {
     let mut tracker = RawTracker::join(scene.cluster.address(), &identity("greedy"), "greedy", 1).unwrap();
     tracker.secure().tcp().set_write_timeout(Some(Duration::from_secs(2))).unwrap();
     for id in 0..200_000 {
-        let request = FromPeer::Request { id: 1000 + id, op: Request::List(Page::default()) };
+        let request = FromPeer::Request { id: 1000 + id, op: Request::List(Query::default()) };
         // Sooner or later it takes no more, or hangs up.
         if tracker.send(&request).is_err() {
             break;

@@ -63,9 +63,10 @@ fn different_files_of_one_name_are_told_apart_by_owner() {
 fn the_tracker_refuses_bad_names_with_a_sentence() {
     let cluster = Cluster::start();
     let mut tracker = RawTracker::join(cluster.address(), &identity("ann"), "ann", 1).unwrap();
-    let file = Content::random(3, 10).hashes().file_id();
+    let content = Content::random(3, 10).hashes().file_id().into();
     for name in bad_names() {
-        let refusal = tracker.request(Request::Register { name: name.clone(), file }).unwrap().unwrap_err();
+        let request = Request::Register { name: name.clone(), content, folder: None, users: None };
+        let refusal = tracker.request(request).unwrap().unwrap_err();
         assert_eq!(refusal.code, Code::BadName, "{name:?}: {refusal:?}");
         assert!(refusal.text.contains(' '), "{name:?}: a sentence: {refusal:?}");
         assert!(!refusal.text.contains(char::is_control), "{name:?} is not repeated raw: {refusal:?}");
@@ -78,7 +79,7 @@ fn the_tracker_refuses_bad_names_with_a_sentence() {
         assert!(matches!(message, FromTracker::Refusal { .. } | FromTracker::Ping(_)), "{message:?}");
     }
     let mut tracker = RawTracker::join(cluster.address(), &identity("ben"), "ben", 1).unwrap();
-    let list = tracker.request(Request::List(common::wire::tracker::Page::default())).unwrap().unwrap();
+    let list = tracker.request(Request::List(common::wire::tracker::Query::default())).unwrap().unwrap();
     let common::wire::tracker::Reply::Entries { total, .. } = list else { panic!("{list:?}") };
     assert_eq!(total, 0, "nothing of that was registered");
 }
@@ -95,6 +96,7 @@ fn the_tracker_refuses_bad_user_names() {
             interfaces: Vec::new(),
             advertised: Vec::new(),
             agent: String::new(),
+            device: String::new(),
         };
         let refusal = tracker.request(Request::Hello(hello)).unwrap().unwrap_err();
         assert_eq!(refusal.code, Code::BadName, "{name:?}: {refusal:?}");

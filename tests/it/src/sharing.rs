@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use common::chunk::Layout;
 use harness::cluster::{Cluster, ClusterConfig};
 use harness::content::Content;
 use harness::peer::{download, holder_map};
@@ -35,8 +34,8 @@ fn three_seeders_serve_a_fourth(tracker: IpAddr) {
     let (_, holders) = seeders[0].loc("film.bin").unwrap();
     assert_eq!(holders.len(), 3);
     for holder in &holders {
-        let map = holder_map(holder, &entry.file).expect("its chunks are told");
-        assert_eq!(map.runs(), [(0, Layout::of(&entry.file).count() - 1)], "{holder:?}");
+        let map = holder_map(holder, &entry.content).expect("its chunks are told");
+        assert_eq!(map.runs(), [(0, entry.content.chunks() - 1)], "{holder:?}");
     }
 
     let downloader = cluster.peer("dora").serve();

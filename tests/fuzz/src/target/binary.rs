@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use common::audience::Audience;
 use common::bitmap::Bitmap;
 use common::id::{FileId, Hash, NetworkId, PeerId};
 use common::identity::{Identity, PublicKey};
 use common::merkle::ChunkHashes;
 use common::reader::Reader;
-use common::ticket::{Audience, Ticket};
+use common::ticket::Ticket;
 use common::wire::FRAME_HEADER;
 use common::wire::peer::{Message, Opener, Reason};
 
@@ -84,7 +85,7 @@ pub(super) const TICKET: Target = Target {
     name: "ticket",
     run: ticket,
     seeds: || {
-        [Audience::Public, Audience::Entry("jane/doug.png".to_owned())]
+        [Audience::Public, Audience::Entry("jane/doug.png".parse().expect("it is one"))]
             .map(|audience| {
                 let mut bytes = whole_ticket(audience).sign(&signer());
                 bytes.truncate(bytes.len() - common::identity::SIGNATURE_LENGTH);
@@ -106,7 +107,7 @@ fn whole_ticket(audience: Audience) -> Ticket {
     Ticket {
         network: NetworkId(signer().peer_id().0),
         audience,
-        swarm,
+        swarm: swarm.into(),
         holder: signer().public_key(),
         not_before_ms: 1_700_000_000_000,
         expires_ms: 1_700_003_600_000,
@@ -177,11 +178,11 @@ fn key(input: &[u8]) -> String {
 }
 
 fn messages() -> Vec<Message> {
-    let file = FileId::new(5, Hash([0xab; 32])).expect("not over 8 TiB");
+    let content = FileId::new(5, Hash([0xab; 32])).expect("not over 8 TiB").into();
     let (conversation, chunk) = (7, 6);
     vec![
         Message::Hello { version: 1, network: NetworkId([7; 32]), port: 9 },
-        Message::Open { conversation, file, ticket: whole_ticket(Audience::Public).sign(&signer()) },
+        Message::Open { conversation, content, ticket: whole_ticket(Audience::Public).sign(&signer()) },
         Message::Opened { conversation, complete: true },
         Message::Refused { conversation, reason: Reason::Ticket, text: "no".to_owned() },
         Message::Close { conversation },

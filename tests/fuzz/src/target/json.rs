@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use common::id::{FileId, PeerId};
+use common::id::{Content, PeerId};
 use common::index::Index;
 use common::wire::FRAME_HEADER;
 use common::wire::tracker::{FromPeer, FromTracker, Holder, Reply, Request, TooLarge};
@@ -109,17 +109,17 @@ fn from_tracker(input: &[u8]) -> String {
     let mut answer = kind_of(&message);
     match &message {
         FromTracker::Reply { result: Reply::Locations { entry, holders, .. }, .. } => {
-            answer += &maps(holders, &entry.file);
+            answer += &maps(holders, &entry.content);
         }
-        FromTracker::Reply { result: Reply::Plan(plan), .. } => answer += &maps(&plan.holders, &plan.entry.file),
+        FromTracker::Reply { result: Reply::Plan(plan), .. } => answer += &maps(&plan.holders, &plan.entry.content),
         _ => {}
     }
     answer
 }
 
 /// What comes of the maps of these holders.
-fn maps(holders: &[Holder], file: &FileId) -> String {
-    let answers = holders.iter().filter_map(|holder| holder.have.as_ref()).map(|have| match have.to_bitmap(file) {
+fn maps(holders: &[Holder], content: &Content) -> String {
+    let answers = holders.iter().filter_map(|holder| holder.have.as_ref()).map(|have| match have.to_bitmap(content) {
         Ok(bitmap) if bitmap.is_full() => "full".to_owned(),
         Ok(_) => "part".to_owned(),
         Err(error) => kind_of(&error),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use common::audience::Audience;
 use common::chunk::Layout;
 use common::id::{FileId, NetworkId};
 use common::merkle::ChunkHashes;
@@ -90,10 +91,12 @@ impl EvilSeeder {
         let mut tracker =
             RawTracker::join(cluster.address(), &identity, user, address.port()).expect("the tracker is there");
         let file = shared.hashes.file_id();
-        let register = Request::Register { name: entry.to_owned(), file };
+        let content = file.into();
+        let register = Request::Register { name: entry.to_owned(), content, folder: None, users: None };
         let registered = tracker.request(register).expect("the tracker answers");
         assert!(matches!(registered, Ok(Reply::Registered { .. })), "registering: {registered:?}");
-        let announce = Request::Announce { swarms: vec![Announced { file, have: Have::All }] };
+        let announce =
+            Request::Announce { swarms: vec![Announced { content, audience: Audience::Public, have: Have::All }] };
         let announced = tracker.request(announce).expect("the tracker answers");
         assert!(matches!(announced, Ok(Reply::Done)), "announcing: {announced:?}");
         shared.keep(&tracker.socket().expect("a socket can be cloned"));

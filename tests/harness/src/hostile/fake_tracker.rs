@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use common::audience::Audience;
 use common::id::{FileId, NetworkId};
 use common::tls;
-use common::wire::tracker::{Entry, FromPeer, FromTracker, Plan, Reply, Request, Welcome};
+use common::wire::tracker::{Access, Entry, FromPeer, FromTracker, Plan, Reply, Request, Welcome};
 use common::wire::{MAX_TRACKER_FRAME, TRACKER_ALPN};
 use rustls::ServerConfig;
 
@@ -106,19 +107,36 @@ fn answer(shared: &Shared, request: &Request, seen_as: SocketAddr) -> Reply {
     let entry = || Entry {
         owners: vec!["mallory".to_owned()],
         name: shared.entry_name.clone(),
-        file: shared.file,
+        version: 1,
+        content: shared.file.into(),
+        folder: None,
+        restricted: false,
+        users: Vec::new(),
         seeders: 1,
         downloaders: 0,
         registered_ms: 0,
     };
     match request {
-        Request::Hello(hello) => {
-            Reply::Welcome(Welcome { name: hello.name.clone(), seen_as, time_ms: 0, silence_ms: SILENCE_MS, peers: 1 })
-        }
+        Request::Hello(hello) => Reply::Welcome(Welcome {
+            name: hello.name.clone(),
+            seen_as,
+            time_ms: 0,
+            silence_ms: SILENCE_MS,
+            peers: 1,
+            account: false,
+            access: Access::Open,
+        }),
         Request::List(_) | Request::Search { .. } => Reply::Entries { entries: vec![entry()], total: 1 },
         Request::Loc { .. } => Reply::Locations { entry: entry(), holders: Vec::new(), next: None },
-        Request::Plan { .. } => Reply::Plan(Plan { entry: entry(), ticket: String::new(), holders: Vec::new() }),
-        Request::Register { name, .. } => Reply::Registered { entry: format!("mallory/{name}"), already: false },
+        Request::Plan { .. } => {
+            Reply::Plan(Plan { entry: entry(), audience: Audience::Public, ticket: String::new(), holders: Vec::new() })
+        }
+        Request::Register { name, .. } => Reply::Registered {
+            entry: format!("mallory/{name}"),
+            version: 1,
+            already: false,
+            audience: Audience::Public,
+        },
         _ => Reply::Done,
     }
 }

@@ -35,6 +35,7 @@ impl RawTracker {
             interfaces: Vec::new(),
             advertised: Vec::new(),
             agent: "harness".to_owned(),
+            device: "harness".to_owned(),
         };
         match tracker.request(Request::Hello(hello))? {
             Ok(Reply::Welcome(_)) => Ok(tracker),

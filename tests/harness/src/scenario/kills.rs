@@ -97,7 +97,7 @@ fn check_fetched(ran: &Ran, content: Content) -> u64 {
     let peer::command::Outcome::Downloaded(Downloaded { file, fetched_bytes, shares, .. }) = ran.json() else {
         panic!("d ended in {}", ran.stdout)
     };
-    let layout = Layout::of(&file);
+    let layout = Layout::of(&file.file().expect("it is a file"));
     let verified: u64 = shares.iter().map(|share| share.bytes).sum();
     assert_eq!(verified, content.length(), "each chunk counts once: {shares:?}");
     assert!(shares.len() >= 2, "several sent something: {shares:?}");
