@@ -1,5 +1,6 @@
 use super::*;
-use crate::id::{FileId, Hash};
+use crate::audience::OfferId;
+use crate::id::{FileId, FolderId, Hash};
 use proptest::prelude::*;
 
 const CHUNK: u64 = 16 << 10;
@@ -78,6 +79,27 @@ fn an_empty_file_is_complete_at_once() {
 }
 
 #[test]
+fn each_audience_and_each_kind_of_content_is_a_swarm_of_its_own() {
+    let index = Index::new();
+    let manifest = FileId::new(5, Hash([1; 32])).unwrap();
+    let contents = [Content::File(manifest), FolderId::new(manifest, 1).unwrap().into()];
+    let audiences = [
+        Audience::Public,
+        Audience::Entry("a/x".parse().unwrap()),
+        Audience::Entry("b/x".parse().unwrap()),
+        Audience::Offer(OfferId(1)),
+    ];
+    for content in &contents {
+        for audience in &audiences {
+            let key = SwarmKey::new(content, audience);
+            assert_eq!(index.counts(&key), Counts::default(), "{content} {audience:?}");
+            index.announce(peer(1), key, Change::All).unwrap();
+        }
+    }
+    assert_eq!(index.swarms_of(&peer(1)), contents.len() * audiences.len());
+}
+
+#[test]
 fn what_is_wrong_changes_nothing() {
     let (index, file) = (Index::new(), file(1, 4));
     let (short, long) = (Bitmap::full(3), Bitmap::full(5));
@@ -113,7 +135,7 @@ fn a_peer_has_a_limited_number_of_swarms() {
 #[test]
 fn a_peer_has_a_limited_number_of_map_bytes() {
     let index = Index::new();
-    let longest = |number| FileId::new(crate::id::MAX_FILE_LENGTH, Hash([number; 32])).unwrap();
+    let longest = |number| public(FileId::new(crate::id::MAX_FILE_LENGTH, Hash([number; 32])).unwrap());
     let fitting = u8::try_from(MAX_MAP_BYTES_PER_PEER / map_bytes(&longest(0))).unwrap();
     for number in 0..fitting {
         index.announce(peer(1), longest(number), Change::Add(&[1])).unwrap();
