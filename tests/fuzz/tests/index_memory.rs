@@ -1,7 +1,8 @@
 //! What the location maps take up, counted by this crate's allocator.
 
+use common::audience::Audience;
 use common::id::{FileId, Hash, PeerId};
-use common::index::{Change, Index};
+use common::index::{Change, Index, SwarmKey};
 use fuzz::measure;
 
 /// Bytes in the index for each of `peers` complete holders of each of `files`.
@@ -12,8 +13,9 @@ fn bytes_per_holder(peers: u32, files: u32) -> usize {
         for file in 0..files {
             let Hash(root) = digest(file, 0);
             let file = FileId::new(1 << 30, Hash(root)).expect("not over 8 TiB");
+            let swarm = SwarmKey::new(&file.into(), &Audience::Public);
             for peer in 0..peers {
-                index.announce(PeerId(digest(peer, 1).0), file, Change::All).expect("within the limits");
+                index.announce(PeerId(digest(peer, 1).0), swarm, Change::All).expect("within the limits");
             }
         }
         index
@@ -34,10 +36,13 @@ fn a_complete_holder_costs_about_150_bytes() {
 #[test]
 fn peers_that_leave_give_back_what_they_took() {
     let index = Index::new();
-    let file = |number: u32| FileId::new(1 << 30, common::merkle::sha256(&number.to_be_bytes())).unwrap();
+    let swarm = |number: u32| {
+        let file = FileId::new(1 << 30, common::merkle::sha256(&number.to_be_bytes())).unwrap();
+        SwarmKey::new(&file.into(), &Audience::Public)
+    };
     let round = || {
         for number in 0..1000 {
-            index.announce(PeerId([7; 32]), file(number), Change::Add(&[1, 2])).unwrap();
+            index.announce(PeerId([7; 32]), swarm(number), Change::Add(&[1, 2])).unwrap();
         }
         index.remove_peer(&PeerId([7; 32]));
     };

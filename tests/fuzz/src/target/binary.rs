@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use common::audience::Audience;
+use common::audience::{Audience, OfferId};
 use common::bitmap::Bitmap;
-use common::id::{FileId, Hash, NetworkId, PeerId};
+use common::id::{Content, FileId, FolderId, Hash, NetworkId, PeerId};
 use common::identity::{Identity, PublicKey};
 use common::merkle::ChunkHashes;
 use common::reader::Reader;
@@ -85,13 +85,15 @@ pub(super) const TICKET: Target = Target {
     name: "ticket",
     run: ticket,
     seeds: || {
-        [Audience::Public, Audience::Entry("jane/doug.png".parse().expect("it is one"))]
-            .map(|audience| {
-                let mut bytes = whole_ticket(audience).sign(&signer());
-                bytes.truncate(bytes.len() - common::identity::SIGNATURE_LENGTH);
-                bytes
-            })
-            .to_vec()
+        let entry = Audience::Entry("jane/doug.png".parse().expect("it is one"));
+        let mut tickets = [Audience::Public, Audience::Offer(OfferId(7)), entry].map(whole_ticket).to_vec();
+        tickets.push(Ticket { swarm: folder(), ..whole_ticket(Audience::Public) });
+        let unsigned = |ticket: Ticket| {
+            let mut bytes = ticket.sign(&signer());
+            bytes.truncate(bytes.len() - common::identity::SIGNATURE_LENGTH);
+            bytes
+        };
+        tickets.into_iter().map(unsigned).collect()
     },
     words: &["shoal-ticket-v1"],
     memory_base: 4 << 10,
@@ -100,6 +102,11 @@ pub(super) const TICKET: Target = Target {
 
 fn signer() -> Identity {
     Identity::from_seed(&[1; 32])
+}
+
+fn folder() -> Content {
+    let manifest = FileId::new(9, Hash([1; 32])).expect("not over 8 TiB");
+    FolderId::new(manifest, 3).expect("not over 2^20 chunks").into()
 }
 
 fn whole_ticket(audience: Audience) -> Ticket {
@@ -183,6 +190,7 @@ fn messages() -> Vec<Message> {
     vec![
         Message::Hello { version: 1, network: NetworkId([7; 32]), port: 9 },
         Message::Open { conversation, content, ticket: whole_ticket(Audience::Public).sign(&signer()) },
+        Message::Open { conversation, content: folder(), ticket: whole_ticket(Audience::Public).sign(&signer()) },
         Message::Opened { conversation, complete: true },
         Message::Refused { conversation, reason: Reason::Ticket, text: "no".to_owned() },
         Message::Close { conversation },

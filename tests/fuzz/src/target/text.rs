@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 use std::path::{Component, Path};
 use std::str::FromStr;
 
-use common::id::{FileId, Hash, NetworkId, PeerId};
+use common::id::{Content, FileId, FolderId, Hash, NetworkId, PeerId};
 use common::identity::PublicKey;
 use common::name::{EntryName, EntryRef, MAX_ENTRY_NAME, UserName};
 
@@ -15,9 +15,16 @@ pub(super) const IDS: Target = Target {
     run: ids,
     seeds: || {
         let file = FileId::new(107_330, Hash([0xcd; 32])).expect("not over 8 TiB");
-        [file.to_string(), Hash([1; 32]).to_string(), PeerId([0xa7; 32]).to_string(), NetworkId([0; 32]).to_string()]
-            .map(String::into_bytes)
-            .to_vec()
+        let folder = FolderId::new(file, 3).expect("not over 2^20 chunks");
+        [
+            file.to_string(),
+            Content::Folder(folder).to_string(),
+            Hash([1; 32]).to_string(),
+            PeerId([0xa7; 32]).to_string(),
+            NetworkId([0; 32]).to_string(),
+        ]
+        .map(String::into_bytes)
+        .to_vec()
     },
     words: &["-", "0x", "8796093022208", "aaaaaaaaaaaaa", "22222222", "00000000", "ffffffff"],
     memory_base: 4 << 10,
@@ -67,8 +74,15 @@ fn ids(input: &[u8]) -> String {
     let Ok(text) = str::from_utf8(input) else {
         return "not text".to_owned();
     };
-    [read::<FileId>(text), read::<Hash>(text), read::<PeerId>(text), read::<NetworkId>(text), read::<PublicKey>(text)]
-        .join(", ")
+    [
+        read::<FileId>(text),
+        read::<Content>(text),
+        read::<Hash>(text),
+        read::<PeerId>(text),
+        read::<NetworkId>(text),
+        read::<PublicKey>(text),
+    ]
+    .join(", ")
 }
 
 /// What is read is what is written, and reads the same again.
