@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use common::audience::Sharing;
 use common::identity::Identity;
 use common::wire::tracker::Have;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
@@ -73,20 +74,32 @@ impl Context {
         let _ = self.notices.send(notice);
     }
 
+    /// Tells the tracker what is here of a swarm, for each audience.
+    pub(crate) fn announce(&self, swarm: &Swarm, have: &Have) {
+        self.announce_each(swarm.sharings(), have);
+    }
+
+    /// Tells the tracker what is here of these.
+    pub(crate) fn announce_each(&self, sharings: Vec<Sharing>, have: &Have) {
+        for sharing in sharings {
+            self.tracker().announce(sharing, have.clone());
+        }
+    }
+
     /// A shared file is not what it was: stops serving it and says so. Once for each swarm.
     pub(crate) fn withdraw(&self, swarm: &Arc<Swarm>, why: &str) {
         if !self.swarms.remove(swarm) {
             return;
         }
-        let file = swarm.file();
-        self.tracker().announce(file, Have::None);
+        let content = swarm.content();
+        self.announce(swarm, &Have::None);
         swarm.refuse_all(why);
         if let Some(path) = swarm.path() {
             tracing::warn!(path = %path.display(), why, "a shared file was withdrawn");
-            self.notice(Notice::Withdrawn { path, file, why: why.to_owned() });
+            self.notice(Notice::Withdrawn { path, file: content, why: why.to_owned() });
         }
-        if self.events.try_send(EngineEvent::Withdrawn { file }).is_err() {
-            tracing::warn!("the library was not told that {file} was withdrawn; it will see at the next start");
+        if self.events.try_send(EngineEvent::Withdrawn { content }).is_err() {
+            tracing::warn!("the library was not told that {content} was withdrawn; it will see at the next start");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The engine: one handle to everything that moves chunks. It accepts and dials peers, serves what is shared, runs
 //! downloads, and announces to the tracker what is here.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
+use common::audience::Audience;
 use common::id::{Content, NetworkId, PeerId};
 use common::identity::Identity;
 use common::merkle::ChunkHashes;
@@ -30,8 +31,9 @@ use crate::limit::Limiter;
 use crate::link::Link;
 use crate::links::{self, Links};
 use crate::notice::Notice;
-use crate::storage::{Partial, PartialRecord, Stamp};
-use crate::swarm::{ReadFailure, Swarm, Swarms};
+pub use crate::storage::{Looks, Placing, PlanSource};
+use crate::storage::{Partial, PartialMeta, PartialRecord};
+use crate::swarm::{Announced, ReadFailure, Resharing, Swarm, Swarms};
 use crate::tasks::Tasks;
 use crate::tracker_client::TrackerClient;
 
@@ -55,10 +57,10 @@ pub struct Engine {
     jobs: Arc<Jobs>,
 }
 
-/// The downloads under way, for what the tracker tells of their files.
+/// The downloads under way, for what the tracker tells of their swarms.
 #[derive(Debug, Default)]
 struct Jobs {
-    by_file: Mutex<HashMap<Content, mpsc::Sender<JobEvent>>>,
+    by_content: Mutex<HashMap<Content, mpsc::Sender<JobEvent>>>,
 }
 
 /// What an engine is made from.
@@ -86,34 +88,49 @@ pub enum EngineEvent {
     /// A shared file is not what it was any more and was withdrawn (the notice and the announcement went out already).
     Withdrawn {
         /// What it was.
-        file: Content,
+        content: Content,
     },
 }
 
-/// A complete file to be served.
+/// Something complete to be served.
 #[derive(Debug, Clone)]
 pub struct Shared {
     /// What it is.
-    pub file: Content,
+    pub content: Content,
     /// Where it lies.
     pub path: PathBuf,
-    /// What the file system said of it when it was hashed.
-    pub stamp: Stamp,
+    /// How it looked when it was hashed.
+    pub looks: Looks,
     /// Its chunk hashes.
     pub hashes: Arc<ChunkHashes>,
+    /// For whom; with none, for nobody.
+    pub audiences: BTreeSet<Audience>,
 }
 
 /// What to download.
 #[derive(Debug, Clone)]
 pub struct DownloadSpec {
-    /// `owner/name`, asked of the tracker for plans and tickets.
+    /// `owner/name`; of an offer `sender/name`.
     pub entry: String,
+    /// Whether the tracker is asked for plans and tickets of the entry, or of an offer.
+    pub source: PlanSource,
     /// The bare name, for people and for the file.
     pub name: String,
+    /// Which version of the entry it is, from 1; 0 for an offer.
+    pub version: u32,
     /// What it is.
-    pub file: Content,
-    /// Where the complete file goes: its full path as wished; where that exists, ` (1)` and so on is put in.
+    pub content: Content,
+    /// Under which audience it is downloaded, and served meanwhile and afterwards.
+    pub audience: Audience,
+    /// Where what is complete goes, as a full path.
     pub target: PathBuf,
+    /// How it gets that name.
+    pub placing: Placing,
+    /// Files (of a folder: folders) that may have the same bytes at the same places: those are taken from there, checked
+    /// as all others are. They are only read.
+    pub bases: Vec<PathBuf>,
+    /// Of a folder: only what matches one of these globs; with none of them, all.
+    pub only: Vec<String>,
     /// Give up after so long without anybody who has what is missing; `None`: never.
     pub wait: Option<Duration>,
     /// The plan, where there is one already; otherwise the engine asks for it.
@@ -140,6 +157,8 @@ pub struct Done {
     pub elapsed: Duration,
     /// Who sent how much, the most first.
     pub shares: Vec<Share>,
+    /// With [`Placing::Over`]: what was edited here, and therefore stayed as it is.
+    pub edited: Vec<PathBuf>,
 }
 
 /// Why a download ended without the file. What has come is kept in every case.
@@ -243,21 +262,48 @@ impl Engine {
         self.context.tasks.spawn("look after shared files", look_after(Arc::clone(&self.context)));
     }
 
-    /// Serves a complete file and announces it. Again with the same file: nothing changes.
+    /// Serves what is complete, and announces it to each audience. Where it is served already, these audiences are added;
+    /// what is being downloaded is left alone.
     pub fn share(&self, shared: Shared) {
-        let Shared { file, path, stamp, hashes } = shared;
-        let swarm = Swarm::complete(hashes, path, stamp);
-        let (_, new) = self.context.swarms.add(swarm);
-        if new {
-            self.context.tracker().announce(file, Have::All);
+        let Shared { content, path, looks, hashes, audiences } = shared;
+        let Looks::File(stamp) = looks else {
+            tracing::error!(%content, "what is to be shared is no file");
+            return;
+        };
+        if audiences.is_empty() {
+            return;
+        }
+        let (swarm, _) = self.context.swarms.add(Swarm::complete(hashes, path, stamp));
+        if swarm.is_complete() {
+            self.reshare(&swarm, swarm.add_audiences(audiences, Announced::Yes));
         }
     }
 
-    /// Stops serving a file and withdraws it. One that is being downloaded is left alone.
-    pub fn unshare(&self, file: &Content) {
-        let Some(swarm) = self.context.swarms.find(file).filter(|swarm| swarm.is_complete()) else { return };
-        if self.context.swarms.remove(&swarm) {
-            self.context.tracker().announce(*file, Have::None);
+    /// Serves something no more under this audience, and not at all where that was the last. What is being downloaded is
+    /// left alone.
+    pub fn unshare(&self, content: &Content, audience: &Audience) {
+        if let Some(swarm) = self.complete(content) {
+            self.reshare(&swarm, swarm.remove_audience(audience));
+        }
+    }
+
+    /// Serves something under just these audiences from now on; with none of them, not at all. What is not served, or is
+    /// being downloaded, is left alone.
+    pub fn set_audiences(&self, content: &Content, audiences: BTreeSet<Audience>) {
+        if let Some(swarm) = self.complete(content) {
+            self.reshare(&swarm, swarm.set_audiences(audiences, Announced::Yes));
+        }
+    }
+
+    fn complete(&self, content: &Content) -> Option<Arc<Swarm>> {
+        self.context.swarms.find(content).filter(|swarm| swarm.is_complete())
+    }
+
+    /// The audiences of a complete swarm have changed: tells the tracker, and ends what has no audience any more.
+    fn reshare(&self, swarm: &Arc<Swarm>, change: Resharing) {
+        self.context.announce_each(change.added, &Have::All);
+        self.context.announce_each(change.removed, &Have::None);
+        if !swarm.has_audiences() && self.context.swarms.remove(swarm) {
             swarm.refuse_all("this file is shared no more");
         }
     }
@@ -270,13 +316,13 @@ impl Engine {
         progress: watch::Sender<Option<Progress>>,
         cancel: CancellationToken,
     ) -> Result<Done, DownloadError> {
-        let file = spec.file;
+        let content = spec.content;
         let context = Arc::clone(&self.context);
         let tools = JobTools { context, downloading: self.downloading.clone(), progress, cancel };
-        let _guard = JobGuard { jobs: Arc::clone(&self.jobs), file };
+        let _guard = JobGuard { jobs: Arc::clone(&self.jobs), content };
         let jobs = Arc::clone(&self.jobs);
-        Box::pin(Job::run(spec, tools, move |file, events| {
-            jobs.lock().insert(file, events);
+        Box::pin(Job::run(spec, tools, move |content, events| {
+            jobs.lock().insert(content, events);
         }))
         .await
     }
@@ -287,18 +333,7 @@ impl Engine {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             listed => listed?,
         };
-        let unfinished = records.into_iter().map(|PartialRecord { meta }| Unfinished {
-            network: meta.network,
-            spec: DownloadSpec {
-                entry: meta.entry,
-                name: meta.name,
-                file: meta.file,
-                target: meta.target,
-                wait: None,
-                plan: None,
-            },
-        });
-        Ok(unfinished.collect())
+        Ok(records.into_iter().map(|PartialRecord { meta }| Unfinished::from(meta)).collect())
     }
 
     /// Asks a peer whether it is there, at the first of these addresses that answers.
@@ -332,24 +367,35 @@ impl Engine {
     }
 }
 
+impl From<PartialMeta> for Unfinished {
+    fn from(meta: PartialMeta) -> Self {
+        let PartialMeta { network, entry, source, name, version, content, audience, target, placing, bases, only } =
+            meta;
+        let (wait, plan) = (None, None);
+        let spec =
+            DownloadSpec { entry, source, name, version, content, audience, target, placing, bases, only, wait, plan };
+        Self { network, spec }
+    }
+}
+
 impl Jobs {
     fn lock(&self) -> MutexGuard<'_, HashMap<Content, mpsc::Sender<JobEvent>>> {
-        self.by_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.by_content.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 /// Forgets the job of a download that has ended.
 struct JobGuard {
     jobs: Arc<Jobs>,
-    file: Content,
+    content: Content,
 }
 
 impl Drop for JobGuard {
     fn drop(&mut self) {
         let mut jobs = self.jobs.lock();
         // Another download of the same file was refused, and must not forget the first.
-        if jobs.get(&self.file).is_some_and(mpsc::Sender::is_closed) {
-            jobs.remove(&self.file);
+        if jobs.get(&self.content).is_some_and(mpsc::Sender::is_closed) {
+            jobs.remove(&self.content);
         }
     }
 }
@@ -413,11 +459,11 @@ async fn follow(context: Arc<Context>, jobs: Arc<Jobs>, mut events: broadcast::R
     let dial_backs = Arc::new(Semaphore::new(MOST_DIAL_BACKS));
     loop {
         match events.recv().await {
-            Ok(Event::Holder { content: file, holder, .. }) => {
-                let job = jobs.lock().get(&file).cloned();
+            Ok(Event::Holder { content, audience, holder }) => {
+                let job = jobs.lock().get(&content).cloned();
                 if let Some(job) = job {
                     // A job that is too busy asks for a plan later.
-                    let _ = job.try_send(JobEvent::Holder(holder));
+                    let _ = job.try_send(JobEvent::Holder(audience, holder));
                 }
             }
             Ok(Event::Dial { peer, addresses }) => {

@@ -1,15 +1,16 @@
 //! Swarms: what is here of each file, complete or in the making, for all who serve, fetch or announce it.
 //!
-//! Invariant: a swarm has a chunk only when it was verified (or the whole file was hashed), so that nothing
-//! unverified is ever served or told of.
+//! Invariants: a swarm has a chunk only when it was verified (or the whole file was hashed), so that nothing
+//! unverified is ever served or told of; and it is served under the audiences that it has at that moment, no other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
+use common::audience::{Audience, Sharing};
 use common::bitmap::Bitmap;
 use common::chunk::Layout;
 use common::id::{Content, PeerId};
@@ -22,10 +23,10 @@ use crate::link::{Link, Outbox};
 use crate::spread::Spread;
 use crate::storage::Stamp;
 
-/// One file that is shared or being downloaded.
+/// Something that is shared or being downloaded.
 #[derive(Debug)]
 pub(crate) struct Swarm {
-    file: Content,
+    content: Content,
     layout: Layout,
     state: Mutex<State>,
 }
@@ -38,6 +39,26 @@ struct State {
     listeners: Vec<Listener>,
     spread: Spread,
     job: Option<mpsc::Sender<JobEvent>>,
+    /// For whom.
+    audiences: BTreeMap<Audience, Announced>,
+}
+
+/// Whether the tracker is told that something is shared for an audience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Announced {
+    /// It is not: who asks for this knows of it from elsewhere (the manifest of a folder).
+    No,
+    /// It is.
+    Yes,
+}
+
+/// How the audiences of a swarm changed, as far as the tracker is told of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resharing {
+    /// To be announced.
+    pub(crate) added: Vec<Sharing>,
+    /// To be withdrawn.
+    pub(crate) removed: Vec<Sharing>,
 }
 
 /// Where the bytes are.
@@ -70,28 +91,84 @@ pub(crate) enum ReadFailure {
 }
 
 impl Swarm {
-    /// A file that is complete. It is opened for each reading, so that any number may be shared.
+    /// A file that is complete, for nobody yet. It is opened for each reading, so that any number may be shared.
     pub(crate) fn complete(hashes: Arc<ChunkHashes>, path: PathBuf, stamp: Stamp) -> Self {
         let layout = hashes.layout();
         let have = Bitmap::full(layout.count());
         Self::new(hashes.file_id().into(), layout, have, Source::Complete { path, stamp }, Some(hashes))
     }
 
-    /// A file that is to be downloaded.
-    pub(crate) fn making(file: Content) -> Self {
-        let layout = Layout::of(&file.file_or_manifest());
-        Self::new(file, layout, Bitmap::empty(layout.count()), Source::Making(None), None)
+    /// A file that is to be downloaded under this audience.
+    pub(crate) fn making(content: Content, audience: Audience) -> Self {
+        let layout = Layout::of(&content.file_or_manifest());
+        let making = Self::new(content, layout, Bitmap::empty(layout.count()), Source::Making(None), None);
+        making.lock().audiences.insert(audience, Announced::Yes);
+        making
     }
 
-    fn new(file: Content, layout: Layout, have: Bitmap, source: Source, hashes: Option<Arc<ChunkHashes>>) -> Self {
+    fn new(content: Content, layout: Layout, have: Bitmap, source: Source, hashes: Option<Arc<ChunkHashes>>) -> Self {
         let spread = Spread::new(layout.count());
-        let state = State { have, hashes, source, listeners: Vec::new(), spread, job: None };
-        Self { file, layout, state: Mutex::new(state) }
+        let state =
+            State { have, hashes, source, listeners: Vec::new(), spread, job: None, audiences: BTreeMap::new() };
+        Self { content, layout, state: Mutex::new(state) }
     }
 
-    /// Which file.
-    pub(crate) const fn file(&self) -> Content {
-        self.file
+    /// What it is.
+    pub(crate) const fn content(&self) -> Content {
+        self.content
+    }
+
+    /// Whether it is shared for this audience now.
+    pub(crate) fn is_for(&self, audience: &Audience) -> bool {
+        self.lock().audiences.contains_key(audience)
+    }
+
+    /// What the tracker is told of it: one swarm for each audience.
+    pub(crate) fn sharings(&self) -> Vec<Sharing> {
+        let state = self.lock();
+        let announced = state.audiences.iter().filter(|(_, announced)| **announced == Announced::Yes);
+        announced.map(|(audience, _)| self.sharing(audience)).collect()
+    }
+
+    /// It is for these audiences too.
+    pub(crate) fn add_audiences(&self, audiences: BTreeSet<Audience>, announced: Announced) -> Resharing {
+        let mut state = self.lock();
+        let mut added = Vec::new();
+        for audience in audiences {
+            let before = state.audiences.get(&audience).copied();
+            if announced == Announced::Yes && before != Some(Announced::Yes) {
+                added.push(self.sharing(&audience));
+            }
+            state.audiences.insert(audience, before.map_or(announced, |before| before.max(announced)));
+        }
+        Resharing { added, removed: Vec::new() }
+    }
+
+    /// It is for these audiences, and for no others any more.
+    pub(crate) fn set_audiences(&self, audiences: BTreeSet<Audience>, announced: Announced) -> Resharing {
+        let gone = {
+            let mut state = self.lock();
+            state.audiences.extract_if(.., |audience, _| !audiences.contains(audience)).collect::<Vec<_>>()
+        };
+        let gone = gone.into_iter().filter(|(_, announced)| *announced == Announced::Yes);
+        let removed = gone.map(|(audience, _)| self.sharing(&audience)).collect();
+        Resharing { removed, ..self.add_audiences(audiences, announced) }
+    }
+
+    /// It is not for this audience any more.
+    pub(crate) fn remove_audience(&self, audience: &Audience) -> Resharing {
+        let before = self.lock().audiences.remove(audience);
+        let removed = before.filter(|announced| *announced == Announced::Yes).map(|_| self.sharing(audience));
+        Resharing { added: Vec::new(), removed: removed.into_iter().collect() }
+    }
+
+    /// Whether it is for anybody.
+    pub(crate) fn has_audiences(&self) -> bool {
+        !self.lock().audiences.is_empty()
+    }
+
+    fn sharing(&self, audience: &Audience) -> Sharing {
+        Sharing { content: self.content, audience: audience.clone() }
     }
 
     /// How it is cut.
@@ -304,36 +381,36 @@ fn unreadable(error: &io::Error) -> ReadFailure {
 /// All swarms of this peer in its network.
 #[derive(Debug, Default)]
 pub(crate) struct Swarms {
-    by_file: Mutex<HashMap<Content, Arc<Swarm>>>,
+    by_content: Mutex<HashMap<Content, Arc<Swarm>>>,
 }
 
 impl Swarms {
     fn lock(&self) -> MutexGuard<'_, HashMap<Content, Arc<Swarm>>> {
-        self.by_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.by_content.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The swarm of this file.
-    pub(crate) fn find(&self, file: &Content) -> Option<Arc<Swarm>> {
-        self.lock().get(file).cloned()
+    /// The swarm of this content.
+    pub(crate) fn find(&self, content: &Content) -> Option<Arc<Swarm>> {
+        self.lock().get(content).cloned()
     }
 
-    /// Adds a swarm unless there is one for its file; says which one is there now and whether it is the new one.
+    /// Adds a swarm unless there is one for its content; says which one is there now and whether it is the new one.
     pub(crate) fn add(&self, swarm: Swarm) -> (Arc<Swarm>, bool) {
-        let mut by_file = self.lock();
-        if let Some(there) = by_file.get(&swarm.file) {
+        let mut by_content = self.lock();
+        if let Some(there) = by_content.get(&swarm.content) {
             return (Arc::clone(there), false);
         }
         let swarm = Arc::new(swarm);
-        by_file.insert(swarm.file, Arc::clone(&swarm));
+        by_content.insert(swarm.content, Arc::clone(&swarm));
         (swarm, true)
     }
 
     /// Takes a swarm out, if it is still this one.
     pub(crate) fn remove(&self, swarm: &Arc<Swarm>) -> bool {
-        let mut by_file = self.lock();
-        let same = by_file.get(&swarm.file).is_some_and(|there| Arc::ptr_eq(there, swarm));
+        let mut by_content = self.lock();
+        let same = by_content.get(&swarm.content).is_some_and(|there| Arc::ptr_eq(there, swarm));
         if same {
-            by_file.remove(&swarm.file);
+            by_content.remove(&swarm.content);
         }
         same
     }

@@ -57,15 +57,15 @@ async fn keep_library(parts: Arc<Parts>, mut withdrawn: mpsc::Receiver<EngineEve
     }
     let any_dropped = !dropped.is_empty();
     for item in dropped {
-        parts.tell(Notice::Withdrawn { path: item.path, file: item.file, why: item.why });
+        parts.tell(Notice::Withdrawn { path: item.path, file: item.content, why: item.why });
     }
     if any_dropped {
         parts.save_library().await;
     }
-    while let Some(EngineEvent::Withdrawn { file }) = withdrawn.recv().await {
+    while let Some(EngineEvent::Withdrawn { content }) = withdrawn.recv().await {
         // The engine has told of it already.
-        let (instead, dropped) = parts.with_library(move |library| library.on_withdrawn(network, file)).await;
-        tracing::debug!(%file, dropped = dropped.len(), instead = instead.is_some(), "withdrawn");
+        let (instead, dropped) = parts.with_library(move |library| library.on_withdrawn(network, content)).await;
+        tracing::debug!(%content, dropped = dropped.len(), instead = instead.is_some(), "withdrawn");
         if let Some(shared) = instead {
             parts.serve(shared).await;
         }

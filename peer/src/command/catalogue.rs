@@ -93,8 +93,8 @@ pub(super) async fn deregister(parts: &Parts, entry: &str) -> Result<Outcome, Fa
     let full = EntryRef { owner: Some(owner.clone()), name: asked.name };
     let network = parts.network()?;
     parts.names.on_gone(owner.as_str(), full.name.as_str());
-    let unused = parts.with_library(move |library| library.forget_entry(network, &full)).await;
-    parts.unshare(&unused).await;
+    let reshared = parts.with_library(move |library| library.forget_entry(network, &full)).await;
+    parts.reshare(reshared).await;
     parts.save_library().await;
     Ok(Outcome::Deregistered { entry: entry.to_owned() })
 }

@@ -1,11 +1,10 @@
 //! Downloading: from an entry's name to a complete file that this peer serves on; and cancelling that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::audience::Audience;
 use common::id::{Content, NetworkId};
 use common::name::EntryRef;
 use common::wire::tracker::{Plan, Reply, Request};
@@ -16,8 +15,8 @@ use super::downloads::{Begun, Carrier, Patience, Running};
 use super::local::{self, Here, Wanted};
 use super::parts::{Parts, absolute};
 use super::{Downloaded, Failure, FailureKind, Outcome, Update, failure};
-use crate::engine::{Done, DownloadError, DownloadSpec};
-use crate::library::{Item, Resumption};
+use crate::engine::{Done, DownloadError, DownloadSpec, Placing, PlanSource};
+use crate::library::{EntryShare, Item, Resumption};
 use crate::notice::Notice;
 
 /// How long cancelling waits for a download to end; what has come is on the disk or fetched again.
@@ -57,10 +56,24 @@ pub(super) async fn download(
     let wanted = if output.is_some() { Wanted::There } else { Wanted::Anywhere };
     let here = local::find(parts, network, &file, &target, wanted, updates).await?;
     if let Some(here) = here {
-        return Ok(Outcome::Downloaded(take_what_is_here(parts, network, &full, here, begin).await));
+        let share = EntryShare { version: plan.entry.version, audience: plan.audience };
+        return Ok(Outcome::Downloaded(take_what_is_here(parts, network, (full, share), here, begin).await));
     }
     let (entry, name) = (full.to_string(), full.name.to_string());
-    let spec = DownloadSpec { entry, name, file, target, wait, plan: Some(plan) };
+    let spec = DownloadSpec {
+        entry,
+        source: PlanSource::Entry,
+        name,
+        version: plan.entry.version,
+        content: file,
+        audience: plan.audience.clone(),
+        target,
+        placing: Placing::Beside,
+        bases: Vec::new(),
+        only: Vec::new(),
+        wait,
+        plan: Some(plan),
+    };
     let running = match start(parts, network, full, spec).await {
         // The engine itself gives up after the wait.
         Started::New(running) => running.follow(updates, Patience::Endless).await?,
@@ -91,7 +104,7 @@ fn full_name(asked: &EntryRef, plan: &Plan) -> Result<EntryRef, Failure> {
 async fn take_what_is_here(
     parts: &Parts,
     network: NetworkId,
-    entry: &EntryRef,
+    (entry, share): (EntryRef, EntryShare),
     here: Here,
     begin: Instant,
 ) -> Downloaded {
@@ -100,14 +113,15 @@ async fn take_what_is_here(
         Here::Unlisted(shared) => (shared, true),
         Here::Copied(shared) => (shared, false),
     };
-    let (file, path) = (shared.file, shared.path.clone());
-    let item =
-        Item { network, file, path: path.clone(), entries: BTreeSet::from([entry.clone()]), stamp: shared.stamp };
+    let (content, path, version) = (shared.content, shared.path.clone(), share.version);
+    let (entries, offers) = (BTreeMap::from([(entry.clone(), share)]), BTreeSet::new());
+    let item = Item { network, content, path: path.clone(), entries, offers, looks: shared.looks.clone() };
     parts.share(item, shared).await;
     parts.save_library().await;
     let elapsed_ms = milliseconds(begin.elapsed());
-    let (entry, bytes) = (entry.to_string(), file.file_or_manifest().length());
-    Downloaded { entry, version: 1, file, bytes, path, already, fetched_bytes: 0, elapsed_ms, shares: Vec::new() }
+    let (entry, bytes) = (entry.to_string(), content.file_or_manifest().length());
+    let (fetched_bytes, shares) = (0, Vec::new());
+    Downloaded { entry, version, file: content, bytes, path, already, fetched_bytes, elapsed_ms, shares }
 }
 
 /// What became of the wish to begin a download.
@@ -118,7 +132,7 @@ enum Started {
 
 /// Begins a download that goes on whoever watches, unless there is one of this file.
 async fn start(parts: &Arc<Parts>, network: NetworkId, entry: EntryRef, spec: DownloadSpec) -> Started {
-    let file = spec.file;
+    let file = spec.content;
     let (running, carrier) = match parts.downloads.begin(entry, file) {
         Begun::UnderWay(running) => return Started::UnderWay(running),
         Begun::New(running, carrier) => (running, carrier),
@@ -135,10 +149,11 @@ async fn start(parts: &Arc<Parts>, network: NetworkId, entry: EntryRef, spec: Do
 async fn carry_out(parts: &Arc<Parts>, network: NetworkId, running: &Running, spec: DownloadSpec, carrier: Carrier) {
     let (name, file) = (running.entry.name.clone(), running.file);
     let progress = carrier.progress.clone();
+    let (source, version) = (spec.source, spec.version);
     let result = parts.engine.download(spec, progress, running.cancel.clone()).await;
     let end = match result {
         Ok(done) => {
-            let downloaded = complete(parts, network, running, done).await;
+            let downloaded = complete(parts, network, running, (source, version), done).await;
             parts.tell(Notice::Downloaded { name: name.to_string(), path: downloaded.path.clone() });
             Ok(downloaded)
         }
@@ -155,26 +170,47 @@ async fn carry_out(parts: &Arc<Parts>, network: NetworkId, running: &Running, sp
 }
 
 /// The file is complete and served: the library takes it, and the tracker is told.
-async fn complete(parts: &Arc<Parts>, network: NetworkId, running: &Running, done: Done) -> Downloaded {
-    let Done { shared, fetched_bytes, elapsed, shares } = done;
-    let (file, path, entry) = (shared.file, shared.path.clone(), running.entry.to_string());
-    let entries = BTreeSet::from([running.entry.clone()]);
-    parts.share(Item { network, file, path: path.clone(), entries, stamp: shared.stamp }, shared).await;
-    let (all, request) =
-        (Arc::clone(parts), Request::Completed { entry: entry.clone(), content: file, audience: Audience::Public });
+async fn complete(
+    parts: &Arc<Parts>,
+    network: NetworkId,
+    running: &Running,
+    (source, version): (PlanSource, u32),
+    done: Done,
+) -> Downloaded {
+    let Done { shared, fetched_bytes, elapsed, shares, edited: _ } = done;
+    let (content, path, entry) = (shared.content, shared.path.clone(), running.entry.to_string());
+    let audience = shared.audiences.first().cloned().unwrap_or_default();
+    let mut item = Item {
+        network,
+        content,
+        path: path.clone(),
+        entries: BTreeMap::new(),
+        offers: BTreeSet::new(),
+        looks: shared.looks.clone(),
+    };
+    match source {
+        PlanSource::Entry => {
+            item.entries.insert(running.entry.clone(), EntryShare { version, audience: audience.clone() });
+        }
+        PlanSource::Offer(offer) => {
+            item.offers.insert(offer);
+        }
+    }
+    parts.share(item, shared).await;
+    let (all, request) = (Arc::clone(parts), Request::Completed { entry: entry.clone(), content, audience });
     parts.tasks.spawn("tell of a completed download", async move {
         if let Err(error) = all.tracker.request(request).await {
             tracing::debug!(%error, "the tracker does not know of a completed download");
         }
     });
-    let (bytes, elapsed_ms) = (file.file_or_manifest().length(), milliseconds(elapsed));
-    Downloaded { entry, version: 1, file, bytes, path, already: false, fetched_bytes, elapsed_ms, shares }
+    let (bytes, elapsed_ms) = (content.file_or_manifest().length(), milliseconds(elapsed));
+    Downloaded { entry, version, file: content, bytes, path, already: false, fetched_bytes, elapsed_ms, shares }
 }
 
 /// Goes on with what an earlier run left unfinished in this network, but for what the user cancelled.
 pub(crate) async fn resume(parts: &Arc<Parts>, network: NetworkId, unfinished: Vec<DownloadSpec>) {
     for spec in unfinished {
-        if parts.library.resumption(&spec.file) == Resumption::WhenAsked {
+        if parts.library.resumption(&spec.content) == Resumption::WhenAsked {
             continue;
         }
         match spec.entry.parse::<EntryRef>() {

@@ -1,5 +1,6 @@
 //! What is here already: before anything is fetched, where the file is to go, and whether it lies there or elsewhere.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -14,7 +15,7 @@ use super::parts::{Parts, off_reactor};
 use super::{Failure, FailureKind, Update};
 use crate::engine::Shared;
 use crate::hashing::{Digests, HashError};
-use crate::storage::{Stamp, place, sync_parent};
+use crate::storage::{Looks, Stamp, place, sync_parent};
 
 /// Where the wanted file is already.
 #[derive(Debug)]
@@ -64,7 +65,8 @@ pub(super) async fn find(
     updates: &mpsc::Sender<Update>,
 ) -> Result<Option<Here>, Failure> {
     let wanted = *file;
-    let listed = parts.with_library(move |library| library.of_file(network, &wanted)).await.map(|(_, shared)| shared);
+    let listed =
+        parts.with_library(move |library| library.of_content(network, &wanted)).await.map(|(_, shared)| shared);
     match (listed, place) {
         (Some(shared), Wanted::Anywhere) => Ok(Some(Here::Listed(shared))),
         (Some(shared), Wanted::There) if shared.path == target => Ok(Some(Here::Listed(shared))),
@@ -108,7 +110,8 @@ async fn shared_at(
     let hashed = parts.hashers.hash(path, name, Digests::Chunks, updates).await?;
     let same = Content::File(hashed.hashes.file_id()) == *file;
     let hashes = Arc::new(hashed.hashes);
-    Ok(same.then(|| Shared { file: *file, path: path.to_owned(), stamp: hashed.stamp, hashes }))
+    let (looks, audiences) = (Looks::File(hashed.stamp), BTreeSet::new());
+    Ok(same.then(|| Shared { content: *file, path: path.to_owned(), looks, hashes, audiences }))
 }
 
 /// Copies a shared file to the target, or to `name (1).ext` and so on where that exists. The copy is hashed before it gets
@@ -120,20 +123,20 @@ async fn copy(parts: &Parts, from: &Shared, target: &Path, updates: &mpsc::Sende
     let guard = RemoveOnDrop(beside(target));
     let (source, to) = (from.path.clone(), guard.0.clone());
     off_reactor(move || copy_bytes(&source, &to)).await.map_err(failed)?;
-    let Some(copied) = shared_at(parts, &from.file, &guard.0, updates).await? else {
+    let Some(copied) = shared_at(parts, &from.content, &guard.0, updates).await? else {
         let text = format!("{} is no longer what was registered", from.path.display());
         return Err(Failure::new(FailureKind::Failed, text));
     };
     let target_path = target.to_owned();
-    let (path, stamp) = off_reactor(move || {
+    let (path, looks) = off_reactor(move || {
         let path = place(&guard.0, &target_path, |_| Ok(()))?;
         sync_parent(&path)?;
-        let stamp = Stamp::of(&std::fs::metadata(&path)?);
-        Ok((path, stamp))
+        let looks = Looks::File(Stamp::of(&std::fs::metadata(&path)?));
+        Ok((path, looks))
     })
     .await
     .map_err(failed)?;
-    Ok(Here::Copied(Shared { path, stamp, ..copied }))
+    Ok(Here::Copied(Shared { path, looks, ..copied }))
 }
 
 /// A hidden name in the target's directory that nobody else has.

@@ -1,12 +1,11 @@
 //! Parts: what commands work with, wired together once by the app.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::id::{Content, NetworkId, PeerId};
+use common::id::{NetworkId, PeerId};
 use common::name::UserName;
 use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,7 @@ use super::{Failure, FailureKind};
 use crate::dir::Dir;
 use crate::engine::{Engine, Shared};
 use crate::hashing::Hashers;
-use crate::library::{Item, Library};
+use crate::library::{Item, Library, Reshared};
 use crate::notice::Notice;
 use crate::tasks::Tasks;
 use crate::tracker_client::{TrackerAddress, TrackerClient};
@@ -86,12 +85,11 @@ impl Parts {
 
     /// Shares a complete file now, and after a restart once the library is saved. What else was at its path before is
     /// shared no more.
-    pub(super) async fn share(&self, item: Item, shared: Shared) {
-        let hashes = Arc::clone(&shared.hashes);
-        let replaced = self.library.add(item, hashes);
-        if let Some(replaced) = replaced {
-            self.unshare(&BTreeSet::from([replaced])).await;
-        }
+    pub(super) async fn share(&self, item: Item, mut shared: Shared) {
+        let (network, hashes) = (item.network, Arc::clone(&shared.hashes));
+        let reshared = self.library.add(item, hashes);
+        self.reshare(reshared).await;
+        shared.audiences = self.library.audiences(network, &shared.content);
         self.serve(shared).await;
     }
 
@@ -101,10 +99,12 @@ impl Parts {
         self.with_library(move |_| engine.share(shared)).await;
     }
 
-    /// Has the engine serve these files no more.
-    pub(super) async fn unshare(&self, files: &BTreeSet<Content>) {
-        let (engine, files) = (self.engine.clone(), files.clone());
-        self.with_library(move |_| files.iter().for_each(|file| engine.unshare(file))).await;
+    /// Has the engine serve what has changed in the library for those only for whom it is now.
+    pub(crate) async fn reshare(&self, reshared: Reshared) {
+        for (content, audiences) in reshared {
+            let engine = self.engine.clone();
+            self.with_library(move |_| engine.set_audiences(&content, audiences)).await;
+        }
     }
 
     /// Runs what must not stop half way when nobody waits for it any more.

@@ -1,6 +1,6 @@
 //! Registering: from a file on disk to an entry in the catalogue that this peer serves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use super::parts::{Parts, absolute};
 use super::{Failure, FailureKind, Outcome, Update, failure};
 use crate::engine::Shared;
 use crate::hashing::{Digests, HashError, open_regular};
-use crate::library::Item;
+use crate::library::{EntryShare, Item};
+use crate::storage::Looks;
 
 /// Hashes a file, unless that was done before and it has not changed, registers it under its own name, and shares it.
 pub(super) async fn register(
@@ -52,24 +53,26 @@ async fn hashed(
         return Ok(shared);
     }
     let hashed = parts.hashers.hash(path, name.to_string(), Digests::Chunks, updates).await?;
-    let file = Content::File(hashed.hashes.file_id());
-    Ok(Shared { file, path: path.to_owned(), stamp: hashed.stamp, hashes: Arc::new(hashed.hashes) })
+    let content = Content::File(hashed.hashes.file_id());
+    let (looks, hashes) = (Looks::File(hashed.stamp), Arc::new(hashed.hashes));
+    Ok(Shared { content, path: path.to_owned(), looks, hashes, audiences: BTreeSet::new() })
 }
 
 /// Puts the file into the catalogue, and shares it.
 async fn enter(parts: &Parts, name: EntryName, shared: Shared, users: Option<Vec<String>>) -> Result<Outcome, Failure> {
     let network = parts.network()?;
-    let (file, path) = (shared.file, shared.path.clone());
-    let request = Request::Register { name: name.to_string(), content: file, folder: None, users };
+    let (content, path) = (shared.content, shared.path.clone());
+    let request = Request::Register { name: name.to_string(), content, folder: None, users };
     let Reply::Registered { entry, version, already, audience } = parts.tracker.request(request).await? else {
         return Err(failure::odd_answer());
     };
     let full = own_entry(&entry, &name)?;
-    let entries = BTreeSet::from([full.clone()]);
-    parts.share(Item { network, file, path: path.clone(), entries, stamp: shared.stamp }, shared).await;
+    let entries = BTreeMap::from([(full.clone(), EntryShare { version, audience: audience.clone() })]);
+    let (offers, looks) = (BTreeSet::new(), shared.looks.clone());
+    parts.share(Item { network, content, path: path.clone(), entries, offers, looks }, shared).await;
     parts.save_library().await;
     let (entry, name) = (full.to_string(), name.to_string());
-    Ok(Outcome::Registered { entry, name, file, folder: None, version, path, already, audience })
+    Ok(Outcome::Registered { entry, name, file: content, folder: None, version, path, already, audience })
 }
 
 /// What the tracker calls the entry: `owner/name`, and the name is the one asked for.

@@ -73,11 +73,11 @@ fn status(parts: &Parts) -> Status {
 }
 
 fn shared_item(item: Item) -> SharedItem {
-    let name = match item.entries.first() {
+    let name = match item.entries.keys().next() {
         Some(entry) => entry.name.to_string(),
         None => item.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
     };
-    SharedItem { name, file: item.file, path: item.path }
+    SharedItem { name, file: item.content, path: item.path }
 }
 
 /// Asks for entries and users when somebody looks for names, but not all the time.

@@ -4,12 +4,13 @@
 mod prepare;
 mod session;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::audience::Audience;
 use common::id::{Content, PeerId};
 use common::merkle::ChunkHashes;
 use common::wire::peer::{Message, Reason, chunks_in_map};
@@ -32,7 +33,8 @@ use crate::engine::{Done, DownloadError, DownloadSpec, Shared};
 use crate::link::{Link, LinkId};
 use crate::notice::Notice;
 use crate::storage::Partial;
-use crate::swarm::Swarm;
+use crate::storage::{Looks, PlanSource};
+use crate::swarm::{Announced, Swarm};
 use crate::tracker_client::{TrackerError, TrackerState};
 
 /// Events that may wait for the job; links wait when it is full, so that nothing gathers.
@@ -99,7 +101,7 @@ impl Job {
     ) -> Result<Done, DownloadError> {
         let began = Instant::now();
         let (events, mut queue) = mpsc::channel(EVENTS);
-        let (swarm, new) = tools.context.swarms.add(Swarm::making(spec.file));
+        let (swarm, new) = tools.context.swarms.add(Swarm::making(spec.content, spec.audience.clone()));
         if !new {
             return Err(DownloadError::UnderWay);
         }
@@ -111,7 +113,7 @@ impl Job {
         };
         let source = prepared.partial.reader().map_err(|source| disk_error(&prepared.partial, source))?;
         swarm.begin(events.clone(), source, prepared.done.clone());
-        register(spec.file, events.clone());
+        register(spec.content, events.clone());
         let mut job = Self::new(spec, tools, swarm, prepared, began, events);
         job.announce_map();
         job.know_hashes_of_small();
@@ -146,7 +148,7 @@ impl Job {
         tracker_state.mark_unchanged();
         Self {
             tracker_state,
-            layer: Layer::new(spec.file, began),
+            layer: Layer::new(spec.content, began),
             picker: Picker::new(swarm.layout(), done, seed),
             contacts: Contacts::default(),
             sessions: BTreeMap::new(),
@@ -206,8 +208,8 @@ impl Job {
             }
             JobEvent::Closed(link) => self.on_closed(link),
             JobEvent::Newcomer(link) => self.on_link(link.peer(), &link),
-            JobEvent::Holder(holder) => {
-                if holder.peer != self.context().identity.peer_id() {
+            JobEvent::Holder(audience, holder) => {
+                if audience == self.spec.audience && holder.peer != self.context().identity.peer_id() {
                     self.contacts.on_holder(holder, Instant::now());
                 }
             }
@@ -258,7 +260,7 @@ impl Job {
         }
         self.unsynced += 1;
         self.swarm.add(chunk);
-        self.context().tracker().announce(self.spec.file, Have::Add(vec![chunk]));
+        self.context().announce(&self.swarm, &Have::Add(vec![chunk]));
         let Source { peer, address } = from;
         let user = self.contacts.find(&peer).map(|contact| contact.user.clone()).unwrap_or_default();
         let size = self.swarm.layout().chunk(chunk).map_or(0, |index| self.swarm.layout().size(index));
@@ -309,7 +311,7 @@ impl Job {
 
     fn know_hashes_of_small(&mut self) {
         if self.hashes.is_none()
-            && let Some(hashes) = Layer::of_small(&self.spec.file)
+            && let Some(hashes) = Layer::of_small(&self.spec.content)
         {
             let hashes = Arc::new(hashes);
             self.swarm.set_hashes(Arc::clone(&hashes));
@@ -318,7 +320,7 @@ impl Job {
     }
 
     fn announce_map(&self) {
-        self.context().tracker().announce(self.spec.file, Have::Map(self.picker.done().to_hex()));
+        self.context().announce(&self.swarm, &Have::Map(self.picker.done().to_hex()));
     }
 
     fn on_tick(&mut self) -> Result<(), DownloadError> {
@@ -381,7 +383,10 @@ impl Job {
         self.planning = true;
         self.planned = Some(now);
         let (tracker, events) = (self.context().tracker().clone(), self.events.clone());
-        let request = Request::Plan { entry: self.spec.entry.clone(), content: Some(self.spec.file) };
+        let request = match self.spec.source {
+            PlanSource::Entry => Request::Plan { entry: self.spec.entry.clone(), content: Some(self.spec.content) },
+            PlanSource::Offer(offer) => Request::PlanOffer { offer },
+        };
         self.context().tasks.spawn("plan", async move {
             let answer = match tracker.request(request).await {
                 Ok(Reply::Plan(plan)) => Ok(Box::new(plan)),
@@ -395,6 +400,11 @@ impl Job {
     fn on_plan(&mut self, plan: Plan) {
         let now = Instant::now();
         self.planned = Some(now);
+        if plan.entry.content != self.spec.content {
+            tracing::warn!(entry = self.spec.entry, "the tracker's plan is for something else");
+            return;
+        }
+        self.set_audience(plan.audience);
         if let Ok(ticket) = HEXLOWER.decode(plan.ticket.as_bytes()) {
             self.ticket = Some(ticket);
         }
@@ -403,6 +413,17 @@ impl Job {
                 self.contacts.on_holder(holder, now);
             }
         }
+    }
+
+    /// The entry is for others now than it was when the download began.
+    fn set_audience(&mut self, audience: Audience) {
+        if audience == self.spec.audience {
+            return;
+        }
+        self.spec.audience = audience.clone();
+        let change = self.swarm.set_audiences(BTreeSet::from([audience]), Announced::Yes);
+        self.context().announce_each(change.removed, &Have::None);
+        self.context().announce_each(change.added, &Have::Map(self.picker.done().to_hex()));
     }
 
     /// Without a plan the download goes on with whom it knows; without anybody it must end where the tracker refuses.
@@ -479,11 +500,12 @@ impl Job {
         let (path, stamp) = placed.map_err(|source| disk_error(&self.partial, source))?;
         self.swarm.finish(path.clone(), stamp);
         guard.done = true;
-        self.context().tracker().announce(self.spec.file, Have::All);
+        self.context().announce(&self.swarm, &Have::All);
         self.settle();
         let fetched_bytes = self.metered + self.meters.iter().map(|meter| meter.bytes()).sum::<u64>();
-        let shared = Shared { file: self.spec.file, path, stamp, hashes };
-        Ok(Done { shared, fetched_bytes, elapsed, shares: self.tally.shares() })
+        let audiences = BTreeSet::from([self.spec.audience.clone()]);
+        let shared = Shared { content: self.spec.content, path, looks: Looks::File(stamp), hashes, audiences };
+        Ok(Done { shared, fetched_bytes, elapsed, shares: self.tally.shares(), edited: Vec::new() })
     }
 
     /// Puts file and name on the disk, and only then forgets the journal. Goes on when the job has ended.
@@ -519,7 +541,7 @@ struct SwarmGuard {
 impl Drop for SwarmGuard {
     fn drop(&mut self) {
         if !self.done && self.context.swarms.remove(&self.swarm) {
-            self.context.tracker().announce(self.swarm.file(), Have::None);
+            self.context.announce(&self.swarm, &Have::None);
             self.swarm.refuse_all("the download was stopped");
         }
     }

@@ -115,6 +115,7 @@ impl Layer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::id::FileId;
     use common::merkle::FileHasher;
 
     fn sample(length: u64) -> ChunkHashes {
@@ -133,7 +134,7 @@ mod tests {
     fn hashes_come_whole_and_wrong_ones_are_bad() {
         let hashes = sample(3 << 20);
         let (link, now) = (LinkId(1), Instant::now());
-        let mut layer = Layer::new(hashes.file_id(), now);
+        let mut layer = Layer::new(hashes.file_id().into(), now);
         assert_eq!(layer.begin(link, now), (0, 192));
         assert!(matches!(layer.on_part(link, 5, vec![Hash([0; 32])], now), Part::Stray));
         let (one, two) = hashes.as_slice().split_at(100);
@@ -153,7 +154,7 @@ mod tests {
     fn one_who_gives_little_at_a_time_is_not_waited_for() {
         let hashes = sample(3 << 20);
         let (link, start) = (LinkId(1), Instant::now());
-        let mut layer = Layer::new(hashes.file_id(), start);
+        let mut layer = Layer::new(hashes.file_id().into(), start);
         layer.begin(link, start);
         for (number, hash) in (0..).zip(&hashes.as_slice()[..3]) {
             let now = start + PATIENCE / 4 * number;
@@ -167,10 +168,10 @@ mod tests {
     fn small_files_need_no_hashes_from_anybody() {
         for length in [0, 1, 16384] {
             let hashes = sample(length);
-            assert_eq!(Layer::of_small(&hashes.file_id()), Some(hashes));
+            assert_eq!(Layer::of_small(&hashes.file_id().into()), Some(hashes));
         }
-        assert_eq!(Layer::of_small(&sample(16385).file_id()), None);
-        let wrong = Content::new(0, Hash([1; 32])).unwrap();
+        assert_eq!(Layer::of_small(&sample(16385).file_id().into()), None);
+        let wrong = FileId::new(0, Hash([1; 32])).unwrap().into();
         assert_eq!(Layer::of_small(&wrong), None);
     }
 }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use common::audience::Audience;
 use common::id::{Hash, PeerId};
 use common::wire::peer::Reason;
 use common::wire::tracker::{Holder, Plan};
@@ -45,8 +46,8 @@ pub(crate) enum JobEvent {
     Closed(LinkId),
     /// Somebody came for chunks, and may have some.
     Newcomer(Arc<Link>),
-    /// The tracker names a holder.
-    Holder(Holder),
+    /// The tracker names a holder of its content, shared under this audience.
+    Holder(Audience, Holder),
     /// The tracker's answer to the question for a plan.
     Planned(Result<Box<Plan>, TrackerError>),
     /// The file could not be written.

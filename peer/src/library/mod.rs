@@ -1,7 +1,7 @@
 //! The library: which complete files this peer shares, in which network, remembered over restarts.
 //!
 //! An item is a file at a path in one network. It counts only as long as the file system says of the file what it said
-//! when it was hashed, its [`Stamp`]; the chunk hashes are kept beside it, so that nothing is hashed twice. The list is in
+//! when it was hashed, its [`Looks`]; the chunk hashes are kept beside it, so that nothing is hashed twice. The list is in
 //! one state file, the chunk hashes in a file for each file id. Everything here blocks for the disk.
 
 mod layers;
@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use common::audience::{Audience, OfferId};
 use common::id::{Content, NetworkId};
 use common::merkle::ChunkHashes;
 use common::name::EntryRef;
@@ -22,29 +23,56 @@ use self::layers::Layers;
 use self::stored::Stored;
 use crate::dir::{StateError, put_aside};
 use crate::engine::Shared;
-use crate::storage::Stamp;
+use crate::storage::Looks;
 
-/// A complete file that is shared in one network.
+/// Something complete, a file or a folder, that is shared in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Item {
     /// In which network, and nowhere else.
     pub(crate) network: NetworkId,
     /// What it is.
-    pub(crate) file: Content,
+    pub(crate) content: Content,
     /// Where it lies; there is one item for each path and network.
     #[serde(with = "path_text")]
     pub(crate) path: PathBuf,
-    /// Under which names, each with its owner, it was registered or downloaded.
-    pub(crate) entries: BTreeSet<EntryRef>,
-    /// What the file system said of it when it was hashed.
-    pub(crate) stamp: Stamp,
+    /// As which entries, each with its owner, it was registered or downloaded.
+    pub(crate) entries: BTreeMap<EntryRef, EntryShare>,
+    /// On account of which offers it was sent or accepted.
+    #[serde(default)]
+    pub(crate) offers: BTreeSet<OfferId>,
+    /// How it looked when it was hashed.
+    pub(crate) looks: Looks,
 }
+
+/// How something is shared on account of one entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EntryShare {
+    /// Which version of the entry it is, from 1.
+    pub(crate) version: u32,
+    /// For whom.
+    pub(crate) audience: Audience,
+}
+
+impl Item {
+    /// Under which audiences it is shared.
+    pub(crate) fn audiences(&self) -> BTreeSet<Audience> {
+        let entries = self.entries.values().map(|share| share.audience.clone());
+        entries.chain(self.offers.iter().copied().map(Audience::Offer)).collect()
+    }
+
+    fn is_unused(&self) -> bool {
+        self.entries.is_empty() && self.offers.is_empty()
+    }
+}
+
+/// What is to be shared from now on under just these audiences; with none of them, not at all.
+pub(crate) type Reshared = BTreeMap<Content, BTreeSet<Audience>>;
 
 /// An item that is shared no more, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dropped {
     pub(crate) path: PathBuf,
-    pub(crate) file: Content,
+    pub(crate) content: Content,
     /// A sentence.
     pub(crate) why: String,
 }
@@ -95,7 +123,7 @@ impl Library {
         let layers = Layers::new(layers);
         // With a damaged list nobody knows which of them are used.
         if warning.is_none() {
-            layers.remove_unused(&state.items.values().map(|item| item.file).collect())?;
+            layers.remove_unused(&state.items.values().map(|item| item.content).collect())?;
         }
         let library = Self { path: path.to_owned(), layers, state: Mutex::new(state), saved: Mutex::new(0) };
         Ok((library, warning))
@@ -110,13 +138,17 @@ impl Library {
                 Err(why) => dropped.push(self.drop_item(item, why)),
             }
         }
+        // What was dropped is no reason to share a copy of it.
+        for one in &mut shared {
+            one.audiences = self.audiences(network, &one.content);
+        }
         (shared, dropped)
     }
 
-    /// The engine withdrew a file. The item that it served is dropped; where the same file lies at another path as well,
-    /// that one can be shared instead.
-    pub(crate) fn on_withdrawn(&self, network: NetworkId, file: Content) -> (Option<Shared>, Vec<Dropped>) {
-        let mut items: Vec<Item> = self.items(network).into_iter().filter(|item| item.file == file).collect();
+    /// The engine withdrew something. The item that it served is dropped; where the same lies at another path as well, that
+    /// one can be shared instead.
+    pub(crate) fn on_withdrawn(&self, network: NetworkId, content: Content) -> (Option<Shared>, Vec<Dropped>) {
+        let mut items: Vec<Item> = self.items(network).into_iter().filter(|item| item.content == content).collect();
         let mut dropped = Vec::new();
         let mut good = Vec::new();
         for item in items.drain(..) {
@@ -130,58 +162,93 @@ impl Library {
             let (item, _) = good.remove(0);
             dropped.push(self.drop_item(item, "its bytes are not what they were".to_owned()));
         }
-        (good.into_iter().next().map(|(_, one)| one), dropped)
+        let audiences = self.audiences(network, &content);
+        let instead = good.into_iter().next().map(|(_, one)| Shared { audiences, ..one });
+        (instead, dropped)
+    }
+
+    /// Under which audiences something is to be shared in a network; none where it is not.
+    pub(crate) fn audiences(&self, network: NetworkId, content: &Content) -> BTreeSet<Audience> {
+        self.state().audiences(network, content)
     }
 
     /// Whether an item is what it was: what the engine needs to serve it, or a sentence.
     pub(crate) fn check(&self, item: &Item) -> Result<Shared, String> {
-        check_stamp(&item.path, &item.stamp)?;
-        let unsaved = self.state().unsaved.get(&item.file).cloned();
+        item.looks.check(&item.path).map_err(|different| different.to_string())?;
+        let unsaved = self.state().unsaved.get(&item.content).cloned();
         let hashes = match unsaved {
             Some(hashes) => hashes,
-            None => match self.layers.load(&item.file) {
+            None => match self.layers.load(&item.content) {
                 Ok(hashes) => Arc::new(hashes),
                 Err(error) => return Err(format!("its chunk hashes are lost ({error})")),
             },
         };
-        Ok(Shared { file: item.file, path: item.path.clone(), stamp: item.stamp, hashes })
+        let audiences = self.audiences(item.network, &item.content);
+        Ok(Shared { content: item.content, path: item.path.clone(), looks: item.looks.clone(), hashes, audiences })
     }
 
     /// Adds an item; one at the same path in the same network is replaced, or gets the new names where it is the same.
-    /// The file that it was before is returned when no item names it any more.
-    pub(crate) fn add(&self, mut item: Item, hashes: Arc<ChunkHashes>) -> Option<Content> {
+    /// What it was before is returned, with the audiences that are left of it.
+    pub(crate) fn add(&self, mut item: Item, hashes: Arc<ChunkHashes>) -> Reshared {
         let mut state = self.state();
         state.changes += 1;
-        state.unsaved.insert(item.file, hashes);
-        state.cancelled.remove(&item.file);
-        let (network, key) = (item.network, (item.network, item.path.clone()));
+        state.unsaved.insert(item.content, hashes);
+        state.cancelled.remove(&item.content);
+        let (network, content, key) = (item.network, item.content, (item.network, item.path.clone()));
         let before = state.items.remove(&key).map(|before| {
-            if before.file == item.file {
-                item.entries.extend(before.entries);
+            if before.content == item.content {
+                let newer = std::mem::replace(&mut item.entries, before.entries);
+                item.entries.extend(newer);
+                item.offers.extend(before.offers);
             }
-            before.file
+            before.content
         });
         state.items.insert(key, item);
-        before.filter(|file| !state.names(network, file))
+        let others = before.into_iter().filter(|before| *before != content);
+        others.map(|before| (before, state.audiences(network, &before))).collect()
     }
 
-    /// Takes a name away from the items that have it; those without any name left are dropped. Gives the files that no
-    /// item of the network is any more.
-    pub(crate) fn forget_entry(&self, network: NetworkId, entry: &EntryRef) -> BTreeSet<Content> {
-        let nameless: Vec<Item> = {
+    /// Takes a name away from the items that have it; those without any name left are dropped. Gives what is shared for
+    /// others now than it was.
+    pub(crate) fn forget_entry(&self, network: NetworkId, entry: &EntryRef) -> Reshared {
+        self.change_items(network, |item| item.entries.remove(entry).is_some())
+    }
+
+    /// The same for an offer.
+    pub(crate) fn forget_offer(&self, network: NetworkId, offer: OfferId) -> Reshared {
+        self.change_items(network, |item| item.offers.remove(&offer))
+    }
+
+    /// An entry is for others now than it was. Gives what is shared for others now than it was.
+    pub(crate) fn set_audience(&self, network: NetworkId, entry: &EntryRef, audience: &Audience) -> Reshared {
+        self.change_items(network, |item| match item.entries.get_mut(entry) {
+            Some(share) if share.audience != *audience => {
+                share.audience = audience.clone();
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// Changes the items of a network for which `change` says that it did, and drops those that have no name any more.
+    fn change_items(&self, network: NetworkId, mut change: impl FnMut(&mut Item) -> bool) -> Reshared {
+        let (changed, unused) = {
             let mut state = self.state();
-            let with_entry = state.items.values_mut().filter(|item| item.network == network);
-            with_entry
-                .filter_map(|item| (item.entries.remove(entry) && item.entries.is_empty()).then(|| item.clone()))
-                .collect()
+            let (mut changed, mut unused) = (BTreeSet::new(), Vec::new());
+            for item in state.items.values_mut().filter(|item| item.network == network) {
+                if change(item) {
+                    changed.insert(item.content);
+                    unused.extend(item.is_unused().then(|| item.clone()));
+                }
+            }
+            state.changes += 1;
+            (changed, unused)
         };
-        let files: BTreeSet<Content> = nameless.iter().map(|item| item.file).collect();
-        for item in nameless {
+        for item in unused {
             self.drop_item(item, String::new());
         }
-        let mut state = self.state();
-        state.changes += 1;
-        files.into_iter().filter(|file| !state.names(network, file)).collect()
+        let state = self.state();
+        changed.into_iter().map(|content| (content, state.audiences(network, &content))).collect()
     }
 
     /// The items of a network, in the order of their paths.
@@ -196,25 +263,25 @@ impl Library {
         found.into_iter().find_map(|item| self.check(&item).ok().map(|shared| (item, shared)))
     }
 
-    /// The first item of this file in this network that is what it was.
-    pub(crate) fn of_file(&self, network: NetworkId, file: &Content) -> Option<(Item, Shared)> {
-        let items = self.items(network).into_iter().filter(|item| item.file == *file);
+    /// The first item of this content in this network that is what it was.
+    pub(crate) fn of_content(&self, network: NetworkId, content: &Content) -> Option<(Item, Shared)> {
+        let items = self.items(network).into_iter().filter(|item| item.content == *content);
         items.into_iter().find_map(|item| self.check(&item).ok().map(|shared| (item, shared)))
     }
 
     /// A download is not to go on by itself when the peer starts again, or is.
-    pub(crate) fn set_resumption(&self, file: Content, resumption: Resumption) {
+    pub(crate) fn set_resumption(&self, content: Content, resumption: Resumption) {
         let mut state = self.state();
         state.changes += 1;
         match resumption {
-            Resumption::ByItself => state.cancelled.remove(&file),
-            Resumption::WhenAsked => state.cancelled.insert(file),
+            Resumption::ByItself => state.cancelled.remove(&content),
+            Resumption::WhenAsked => state.cancelled.insert(content),
         };
     }
 
     /// Whether a download goes on by itself when the peer starts again.
-    pub(crate) fn resumption(&self, file: &Content) -> Resumption {
-        if self.state().cancelled.contains(file) { Resumption::WhenAsked } else { Resumption::ByItself }
+    pub(crate) fn resumption(&self, content: &Content) -> Resumption {
+        if self.state().cancelled.contains(content) { Resumption::WhenAsked } else { Resumption::ByItself }
     }
 
     /// Puts all changes made before the call on the disk. Calls at the same time share one writing.
@@ -245,16 +312,16 @@ impl Library {
             let mut state = self.state();
             state.changes += 1;
             state.items.remove(&(item.network, item.path.clone()));
-            let last = !state.items.values().any(|other| other.file == item.file);
+            let last = !state.items.values().any(|other| other.content == item.content);
             if last {
-                state.unsaved.remove(&item.file);
+                state.unsaved.remove(&item.content);
             }
             last
         };
         if last {
-            self.layers.remove(&item.file);
+            self.layers.remove(&item.content);
         }
-        Dropped { path: item.path, file: item.file, why }
+        Dropped { path: item.path, content: item.content, why }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -271,27 +338,10 @@ pub(crate) enum Resumption {
 }
 
 impl State {
-    /// Whether any item of the network is this file.
-    fn names(&self, network: NetworkId, file: &Content) -> bool {
-        self.items.values().any(|item| item.network == network && item.file == *file)
-    }
-}
-
-/// Whether the file system says of a file what it said before; if not, a sentence.
-fn check_stamp(path: &Path, stamp: &Stamp) -> Result<(), String> {
-    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "it is gone".to_owned(),
-        _ => format!("it cannot be looked at ({error})"),
-    })?;
-    let now = Stamp::of(&metadata);
-    if !metadata.is_file() {
-        Err("it is no regular file any more".to_owned())
-    } else if now.size != stamp.size {
-        Err(format!("it has {} bytes now, and had {}", now.size, stamp.size))
-    } else if now != *stamp {
-        Err("it has changed since it was read".to_owned())
-    } else {
-        Ok(())
+    /// Under which audiences this is shared, by all items of the network that are it; none where none is.
+    fn audiences(&self, network: NetworkId, content: &Content) -> BTreeSet<Audience> {
+        let same = self.items.values().filter(|item| item.network == network && item.content == *content);
+        same.flat_map(Item::audiences).collect()
     }
 }
 

@@ -3,16 +3,20 @@
 //! - [`Partial`]: a file in the making, with its [`journal`], in a folder of its own under `downloading/`
 //! - `drafts`: chunks that come in parts, perhaps several of the same
 //! - [`place()`]: how a complete file gets its final name
-//! - [`Stamp`]: how a change of a complete file is noticed
+//! - [`Stamp`], [`Looks`]: how a change of what is complete is noticed
 
 mod drafts;
 mod journal;
+mod looks;
 mod partial;
 mod place;
 mod stamp;
 
 pub(crate) use drafts::Draft;
+pub use looks::Looks;
+pub use partial::PlanSource;
 pub(crate) use partial::{Opened, Partial, PartialMeta, PartialRecord, join_segments, verify_chunk};
+pub use place::Placing;
 pub(crate) use place::{place, sync_parent};
 pub use stamp::Stamp;
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
+use common::audience::{Audience, OfferId};
 use common::bitmap::Bitmap;
 use common::chunk::Layout;
 use common::id::{Content, Hash, NetworkId};
@@ -19,10 +20,12 @@ use serde::{Deserialize, Serialize};
 
 use super::drafts::{Draft, Places, To, lock};
 use super::journal::Journal;
-use super::{SEGMENT, Stamp, sync_parent};
+use super::{Placing, SEGMENT, Stamp, sync_parent};
 
 /// The schema of `meta.json`.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
+/// The schema before there were audiences; it is read, but not written.
+const SCHEMA_WITHOUT_AUDIENCES: u32 = 1;
 /// Bytes written at once. Writes of 1 MiB in random order took 1.3 to 8 times as long (ext4, Linux 6.18, 1 GiB: 0.60 to
 /// 2.7 s where these took 0.25 to 0.56 s): the page cache then looks for a folio of that size for each.
 const WRITE: usize = 256 << 10;
@@ -34,25 +37,80 @@ const MAX_META: u64 = 64 << 10;
 pub(crate) struct PartialMeta {
     /// In which network it was asked for.
     pub(crate) network: NetworkId,
-    /// `owner/name`.
+    /// `owner/name`; of an offer `sender/name`.
     pub(crate) entry: String,
+    /// What the tracker is asked for.
+    pub(crate) source: PlanSource,
     /// The bare name.
     pub(crate) name: String,
+    /// Which version of the entry; 0 for an offer.
+    pub(crate) version: u32,
     /// What it is.
-    pub(crate) file: Content,
+    pub(crate) content: Content,
+    /// Under which audience it is downloaded.
+    pub(crate) audience: Audience,
     /// Where it is to go.
     pub(crate) target: PathBuf,
+    /// How it gets its name there.
+    pub(crate) placing: Placing,
+    /// What may hold the same bytes at the same places.
+    pub(crate) bases: Vec<PathBuf>,
+    /// Of a folder: only what matches one of these globs; with none of them, all.
+    pub(crate) only: Vec<String>,
+}
+
+/// What the tracker is asked for plans of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanSource {
+    /// The entry.
+    #[default]
+    Entry,
+    /// An offer that was accepted.
+    Offer(OfferId),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored {
     schema: u32,
-    #[serde(flatten)]
     meta: PartialMeta,
     /// Where the data are.
     data: PathBuf,
     /// Where the data go or went, once all is verified.
     placed: Option<Placed>,
+}
+
+/// [`Stored`] in [`SCHEMA_WITHOUT_AUDIENCES`].
+#[derive(Debug, Deserialize)]
+struct StoredWithoutAudiences {
+    network: NetworkId,
+    entry: String,
+    name: String,
+    file: Content,
+    target: PathBuf,
+    data: PathBuf,
+    placed: Option<Placed>,
+}
+
+impl From<StoredWithoutAudiences> for Stored {
+    fn from(old: StoredWithoutAudiences) -> Self {
+        let StoredWithoutAudiences { network, entry, name, file, target, data, placed } = old;
+        let meta = PartialMeta {
+            network,
+            entry,
+            source: PlanSource::Entry,
+            name,
+            // Nothing had more than one.
+            version: 1,
+            content: file,
+            audience: Audience::Public,
+            target,
+            placing: Placing::Beside,
+            bases: Vec::new(),
+            only: Vec::new(),
+        };
+        Self { schema: SCHEMA, meta, data, placed }
+    }
 }
 
 /// A file under its final name, and how to know it again: a number of an inode alone may come back for another file.
@@ -125,20 +183,20 @@ pub(crate) struct Opened {
 impl Partial {
     /// Opens what is there of a file in the making, or begins it. `meta` replaces what an earlier run wanted.
     pub(crate) fn open(downloading: &Path, meta: PartialMeta) -> io::Result<Opened> {
-        let folder = downloading.join(meta.file.to_string());
+        let folder = downloading.join(meta.content.to_string());
         fs::create_dir_all(&folder)?;
-        let earlier = read_stored(&folder).filter(|stored| stored.meta.file == meta.file);
+        let earlier = read_stored(&folder).filter(|stored| stored.meta.content == meta.content);
         let (data_path, data) = open_data(&folder, &meta, earlier.as_ref())?;
         let journal_path = folder.join("journal");
-        if data.metadata()?.len() != meta.file.file_or_manifest().length() {
+        if data.metadata()?.len() != meta.content.file_or_manifest().length() {
             // Nothing that the journal says is about these bytes.
             remove_if_there(&journal_path)?;
-            data.set_len(meta.file.file_or_manifest().length())?;
+            data.set_len(meta.content.file_or_manifest().length())?;
         }
-        let hashes = read_hashes(&folder, &meta.file);
+        let hashes = read_hashes(&folder, &meta.content);
         let stored = Stored { schema: SCHEMA, meta, data: data_path, placed: None };
         write_stored(&folder, &stored)?;
-        let layout = Layout::of(&stored.meta.file.file_or_manifest());
+        let layout = Layout::of(&stored.meta.content.file_or_manifest());
         let (journal, replayed) = Journal::open(&journal_path, layout.count())?;
         let (stored, journal, places) = (Mutex::new(stored), Mutex::new(journal), Places::default());
         let partial = Self { folder, layout, stored, data, journal, places };
@@ -326,10 +384,10 @@ fn settle(folder: &Path, stored: &Stored, placed: &Placed) -> io::Result<bool> {
         remove_folder(folder)?;
         return Ok(true);
     };
-    let layout = Layout::of(&stored.meta.file.file_or_manifest());
+    let layout = Layout::of(&stored.meta.content.file_or_manifest());
     let (_, replayed) = Journal::open(&folder.join("journal"), layout.count())?;
-    let right = file.metadata()?.len() == stored.meta.file.file_or_manifest().length()
-        && read_hashes(folder, &stored.meta.file).is_some_and(|hashes| {
+    let right = file.metadata()?.len() == stored.meta.content.file_or_manifest().length()
+        && read_hashes(folder, &stored.meta.content).is_some_and(|hashes| {
             let doubtful =
                 layout.chunks().map(common::chunk::ChunkIndex::get).filter(|c| !replayed.synced.contains(*c));
             doubtful.into_iter().all(|chunk| verify_chunk(&file, &hashes, chunk).unwrap_or(false))
@@ -375,7 +433,7 @@ fn data_path(folder: &Path, meta: &PartialMeta) -> io::Result<PathBuf> {
     if fs::metadata(parent)?.dev() == fs::metadata(folder)?.dev() {
         return Ok(inside);
     }
-    Ok(parent.join(format!(".shoal-{}.part", meta.file)))
+    Ok(parent.join(format!(".shoal-{}.part", meta.content)))
 }
 
 fn read_stored(folder: &Path) -> Option<Stored> {
@@ -383,8 +441,16 @@ fn read_stored(folder: &Path) -> Option<Stored> {
     if fs::metadata(&path).ok()?.len() > MAX_META {
         return None;
     }
-    let stored: Stored = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    (stored.schema == SCHEMA).then_some(stored)
+    #[derive(Deserialize)]
+    struct Schema {
+        schema: u32,
+    }
+    let bytes = fs::read(path).ok()?;
+    match serde_json::from_slice::<Schema>(&bytes).ok()?.schema {
+        SCHEMA => serde_json::from_slice(&bytes).ok(),
+        SCHEMA_WITHOUT_AUDIENCES => serde_json::from_slice::<StoredWithoutAudiences>(&bytes).ok().map(Stored::from),
+        _ => None,
+    }
 }
 
 fn write_stored(folder: &Path, stored: &Stored) -> io::Result<()> {
@@ -428,6 +494,7 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::id::FileId;
     use common::merkle::FileHasher;
 
     fn sample(length: usize) -> (Vec<u8>, ChunkHashes) {
@@ -437,8 +504,20 @@ mod tests {
         (bytes, hasher.finish().unwrap())
     }
 
-    fn meta(file: Content, target: PathBuf) -> PartialMeta {
-        PartialMeta { network: NetworkId([1; 32]), entry: "ann/x".into(), name: "x".into(), file, target }
+    fn meta(file: FileId, target: PathBuf) -> PartialMeta {
+        PartialMeta {
+            network: NetworkId([1; 32]),
+            entry: "ann/x".into(),
+            source: PlanSource::Offer(OfferId(7)),
+            name: "x".into(),
+            version: 3,
+            content: file.into(),
+            audience: Audience::Offer(OfferId(7)),
+            target,
+            placing: Placing::Beside,
+            bases: vec!["/old".into()],
+            only: Vec::new(),
+        }
     }
 
     #[test]
@@ -465,6 +544,25 @@ mod tests {
         assert!(verify_chunk(&file, &hashes, 0).unwrap());
         assert!(!verify_chunk(&file, &hashes, 1).unwrap());
         assert!(!verify_chunk(&file, &hashes, 99).unwrap());
+    }
+
+    #[test]
+    fn what_a_program_without_audiences_left_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, hashes) = sample(50_000);
+        let file = hashes.file_id();
+        let folder = dir.path().join(file.to_string());
+        fs::create_dir_all(&folder).unwrap();
+        let (network, target) = (NetworkId([1; 32]), dir.path().join("x"));
+        let data = folder.join("data");
+        let old = serde_json::json!({
+            "schema": 1, "network": network, "entry": "ann/x", "name": "x", "file": file, "target": target, "data": data,
+            "placed": null,
+        });
+        fs::write(folder.join("meta.json"), old.to_string()).unwrap();
+        let [PartialRecord { meta }] = <[_; 1]>::try_from(Partial::list(dir.path()).unwrap()).unwrap();
+        assert_eq!((meta.content, meta.audience, meta.version), (file.into(), Audience::Public, 1));
+        assert_eq!((meta.target, meta.source, meta.placing), (target, PlanSource::Entry, Placing::Beside));
     }
 
     #[test]
@@ -553,7 +651,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (_, hashes) = sample(50_000);
         let meta = meta(hashes.file_id(), dir.path().join("x"));
-        let (folder, theirs) = (dir.path().join(meta.file.to_string()), dir.path().join("theirs"));
+        let (folder, theirs) = (dir.path().join(meta.content.to_string()), dir.path().join("theirs"));
         fs::create_dir_all(&folder).unwrap();
         fs::write(&theirs, "mine").unwrap();
         std::os::unix::fs::symlink(&theirs, folder.join("data")).unwrap();

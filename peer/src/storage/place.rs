@@ -6,9 +6,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde::{Deserialize, Serialize};
+
+use super::Looks;
 
 /// So many `name (N).ext` are tried before giving up.
 const MOST_TRIES: u32 = 10_000;
+
+/// How something complete gets its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placing {
+    /// Under the target's name, or `name (1).ext` and so on where that is taken.
+    #[default]
+    Beside,
+    /// In the place of what lies at the target, in one rename, if that still looks as it did. If somebody edited it, at
+    /// `otherwise`, or beside that; if it is gone, at the target.
+    Over {
+        /// How what is to be replaced looked when it was put there.
+        looks: Looks,
+        /// Where it goes if it may not replace that.
+        otherwise: PathBuf,
+    },
+}
 
 /// Moves `from` to `target`, or to `name (1).ext` and so on where that exists; says where it is now. `before` hears of
 /// each name before it is tried.

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::id::Content;
+use common::audience::Sharing;
 use common::wire::tracker::{Announced, Code, Have, Refusal, Reply};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -28,8 +28,8 @@ struct State {
 
 impl Announcements {
     /// Takes what is here now.
-    pub(super) fn set(&self, file: Content, have: &Have) {
-        self.state().announcer.set(file, have);
+    pub(super) fn set(&self, sharing: Sharing, have: &Have) {
+        self.state().announcer.set(sharing, have);
         self.changed.notify_one();
     }
 
@@ -42,13 +42,13 @@ impl Announcements {
 
     /// The tracker answered a batch with these swarms. One that has no time gets them again after a pause; any other refusal
     /// would come again, and is given back for the user.
-    pub(super) fn on_answer(&self, files: &[Content], answer: Result<Reply, Refusal>) -> Result<(), Refusal> {
+    pub(super) fn on_answer(&self, sharings: &[Sharing], answer: Result<Reply, Refusal>) -> Result<(), Refusal> {
         match answer {
             Ok(_) => Ok(()),
             Err(Refusal { code: Code::Busy | Code::Unavailable, text, .. }) => {
                 tracing::debug!(text, "the tracker has no time for an announcement");
                 let mut state = self.state();
-                state.announcer.on_refused(files);
+                state.announcer.on_refused(sharings);
                 state.not_before = Some(Instant::now() + REFUSED_PAUSE);
                 Ok(())
             }
@@ -90,10 +90,10 @@ impl Announcements {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::id::Hash;
+    use common::id::{FileId, Hash};
 
-    fn file() -> Content {
-        Content::new(64 << 14, Hash([1; 32])).unwrap()
+    fn file() -> Sharing {
+        Sharing::public(FileId::new(64 << 14, Hash([1; 32])).unwrap().into())
     }
 
     async fn next(announcements: &Announcements, start: Instant) -> (Duration, Vec<Have>) {

@@ -6,9 +6,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use common::audience::Audience;
+use common::audience::{Audience, Sharing};
 use common::bitmap::Bitmap;
-use common::id::Content;
+use common::name::MAX_ENTRY_REF;
 use common::wire::tracker::{Announced, Have};
 use common::wire::{MAX_ANNOUNCED, MAX_TRACKER_FRAME};
 use tokio::time::Instant;
@@ -19,6 +19,8 @@ pub(super) const ADD_INTERVAL: Duration = Duration::from_secs(1);
 const ENVELOPE_BYTES: usize = 1024;
 /// Bytes of JSON around what one swarm has, generously: its id and the words.
 const SWARM_BYTES: usize = 192;
+/// Bytes of JSON around an entry's name as an audience, or of an offer as one, generously.
+const AUDIENCE_BYTES: usize = 64;
 /// Bytes of JSON of one chunk number: up to 2^19, and a comma.
 const NUMBER_BYTES: usize = 7;
 
@@ -26,13 +28,13 @@ const NUMBER_BYTES: usize = 7;
 /// on it [`Self::poll_batch`] until it gives nothing, again when [`Self::poll_timeout`] says so or something was set.
 #[derive(Debug, Default)]
 pub(super) struct Announcer {
-    swarms: HashMap<Content, Swarm>,
+    swarms: HashMap<Sharing, Swarm>,
     /// Withdrawn, and the tracker does not know it yet.
-    withdrawn: BTreeSet<Content>,
+    withdrawn: BTreeSet<Sharing>,
     /// What goes into the next batch.
-    ready: BTreeSet<Content>,
+    ready: BTreeSet<Sharing>,
     /// What has only additions, which wait for `next_add`.
-    waiting: BTreeSet<Content>,
+    waiting: BTreeSet<Sharing>,
     /// Additions do not go out before; `None`: they may.
     next_add: Option<Instant>,
 }
@@ -60,41 +62,43 @@ enum Unsent {
 
 impl Announcer {
     /// Takes what is here now. A map that is none of this file is an error of the caller and changes nothing.
-    pub(super) fn set(&mut self, file: Content, have: &Have) {
+    pub(super) fn set(&mut self, sharing: Sharing, have: &Have) {
         match have {
-            Have::All => self.replace(file, Kept::All),
-            Have::Map(_) => match have.to_bitmap(&file) {
-                Ok(bitmap) => self.replace(file, Kept::Some(bitmap)),
-                Err(error) => tracing::error!(%file, %error, "a map to be announced is not one of its file"),
+            Have::All => self.replace(sharing, Kept::All),
+            Have::Map(_) => match have.to_bitmap(&sharing.content) {
+                Ok(bitmap) => self.replace(sharing, Kept::Some(bitmap)),
+                Err(error) => {
+                    tracing::error!(content = %sharing.content, %error, "a map to be announced is not one of its swarm");
+                }
             },
-            Have::Add(chunks) => self.add(file, chunks),
+            Have::Add(chunks) => self.add(sharing, chunks),
             Have::None => {
-                if self.swarms.remove(&file).is_some() {
-                    self.ready.remove(&file);
-                    self.waiting.remove(&file);
-                    self.withdrawn.insert(file);
+                if self.swarms.remove(&sharing).is_some() {
+                    self.ready.remove(&sharing);
+                    self.waiting.remove(&sharing);
+                    self.withdrawn.insert(sharing);
                 }
             }
         }
     }
 
-    fn replace(&mut self, file: Content, have: Kept) {
-        if let (Some(Swarm { have: Kept::All, .. }), Kept::All) = (self.swarms.get(&file), &have) {
+    fn replace(&mut self, sharing: Sharing, have: Kept) {
+        if let (Some(Swarm { have: Kept::All, .. }), Kept::All) = (self.swarms.get(&sharing), &have) {
             return;
         }
-        self.swarms.insert(file, Swarm { have, unsent: Unsent::Whole });
-        self.withdrawn.remove(&file);
-        self.waiting.remove(&file);
-        self.ready.insert(file);
+        self.withdrawn.remove(&sharing);
+        self.waiting.remove(&sharing);
+        self.ready.insert(sharing.clone());
+        self.swarms.insert(sharing, Swarm { have, unsent: Unsent::Whole });
     }
 
-    fn add(&mut self, file: Content, chunks: &[u32]) {
-        let Some(swarm) = self.swarms.get_mut(&file) else {
-            let mut bitmap = Bitmap::empty(file.chunks());
+    fn add(&mut self, sharing: Sharing, chunks: &[u32]) {
+        let Some(swarm) = self.swarms.get_mut(&sharing) else {
+            let mut bitmap = Bitmap::empty(sharing.content.chunks());
             for chunk in chunks {
                 bitmap.insert(*chunk);
             }
-            return self.replace(file, Kept::Some(bitmap));
+            return self.replace(sharing, Kept::Some(bitmap));
         };
         let Kept::Some(bitmap) = &mut swarm.have else { return };
         let new: Vec<u32> = chunks.iter().copied().filter(|chunk| bitmap.insert(*chunk)).collect();
@@ -106,7 +110,7 @@ impl Announcer {
             Unsent::Added(added) => added.extend(new),
             Unsent::Nothing => {
                 swarm.unsent = Unsent::Added(new);
-                self.waiting.insert(file);
+                self.waiting.insert(sharing);
             }
         }
     }
@@ -119,20 +123,20 @@ impl Announcer {
         for swarm in self.swarms.values_mut() {
             swarm.unsent = Unsent::Whole;
         }
-        self.ready = self.swarms.keys().copied().collect();
+        self.ready = self.swarms.keys().cloned().collect();
     }
 
     /// The tracker did not take a batch with these swarms: they are to be said again, whole.
-    pub(super) fn on_refused(&mut self, files: &[Content]) {
-        for file in files {
-            match self.swarms.get_mut(file) {
+    pub(super) fn on_refused(&mut self, sharings: &[Sharing]) {
+        for sharing in sharings {
+            match self.swarms.get_mut(sharing) {
                 Some(swarm) => {
                     swarm.unsent = Unsent::Whole;
-                    self.waiting.remove(file);
-                    self.ready.insert(*file);
+                    self.waiting.remove(sharing);
+                    self.ready.insert(sharing.clone());
                 }
                 None => {
-                    self.withdrawn.insert(*file);
+                    self.withdrawn.insert(sharing.clone());
                 }
             }
         }
@@ -147,28 +151,29 @@ impl Announcer {
         let mut batch = Vec::new();
         let mut room = MAX_TRACKER_FRAME - ENVELOPE_BYTES;
         while batch.len() < MAX_ANNOUNCED {
-            let (file, have) = match self.withdrawn.first() {
-                Some(file) => (*file, Have::None),
+            let (sharing, have) = match self.withdrawn.first() {
+                Some(sharing) => (sharing.clone(), Have::None),
                 None => match self.ready.first() {
-                    Some(file) => (*file, self.unsent(file)),
+                    Some(sharing) => (sharing.clone(), self.unsent(sharing)),
                     None => break,
                 },
             };
-            let Some(left) = room.checked_sub(encoded_size(&have)) else { break };
+            let Some(left) = room.checked_sub(encoded_size(&sharing.audience, &have)) else { break };
             room = left;
-            if !self.withdrawn.remove(&file) {
-                self.ready.remove(&file);
-                if let Some(swarm) = self.swarms.get_mut(&file) {
+            if !self.withdrawn.remove(&sharing) {
+                self.ready.remove(&sharing);
+                if let Some(swarm) = self.swarms.get_mut(&sharing) {
                     swarm.unsent = Unsent::Nothing;
                 }
             }
-            batch.push(Announced { content: file, audience: Audience::Public, have });
+            let Sharing { content, audience } = sharing;
+            batch.push(Announced { content, audience, have });
         }
         (!batch.is_empty()).then_some(batch)
     }
 
-    fn unsent(&self, file: &Content) -> Have {
-        let Some(swarm) = self.swarms.get(file) else { return Have::None };
+    fn unsent(&self, sharing: &Sharing) -> Have {
+        let Some(swarm) = self.swarms.get(sharing) else { return Have::None };
         match (&swarm.unsent, &swarm.have) {
             (_, Kept::All) => Have::All,
             // From some number of chunks on the map is the shorter way to say it.
@@ -192,8 +197,14 @@ impl Announcer {
 }
 
 /// At most so many bytes of JSON, together with the swarm's id.
-fn encoded_size(have: &Have) -> usize {
+fn encoded_size(audience: &Audience, have: &Have) -> usize {
     SWARM_BYTES
+        + match audience {
+            Audience::Public => 0,
+            // A quotation mark in a name takes two.
+            Audience::Entry(_) => AUDIENCE_BYTES + 2 * MAX_ENTRY_REF,
+            Audience::Offer(_) => AUDIENCE_BYTES,
+        }
         + match have {
             Have::All | Have::None => 0,
             Have::Map(hex) => hex.len(),
@@ -204,15 +215,16 @@ fn encoded_size(have: &Have) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::id::{Hash, MAX_FILE_LENGTH};
+    use common::id::{FileId, Hash, MAX_FILE_LENGTH};
+    use common::name::{MAX_ENTRY_NAME, MAX_USER_NAME};
 
-    fn file(number: u8, length: u64) -> Content {
-        Content::new(length, Hash([number; 32])).unwrap()
+    fn file(number: u8, length: u64) -> Sharing {
+        Sharing::public(FileId::new(length, Hash([number; 32])).unwrap().into())
     }
 
-    fn said(announcer: &mut Announcer, now: Instant) -> Vec<(Content, Have)> {
+    fn said(announcer: &mut Announcer, now: Instant) -> Vec<(Sharing, Have)> {
         let batch = announcer.poll_batch(now).unwrap_or_default();
-        batch.into_iter().map(|announced| (announced.file, announced.have)).collect()
+        batch.into_iter().map(|announced| (announced.sharing(), announced.have)).collect()
     }
 
     fn bitmap(length: u32, ones: &[u32]) -> Have {
@@ -229,16 +241,16 @@ mod tests {
     fn additions_are_told_once_a_second_and_together() {
         let (mut announcer, start) = (Announcer::default(), Instant::now());
         let swarm = file(1, LENGTH);
-        announcer.set(swarm, &bitmap(512, &[]));
-        assert_eq!(said(&mut announcer, start), [(swarm, bitmap(512, &[]))]);
-        announcer.set(swarm, &Have::Add(vec![3]));
-        assert_eq!(said(&mut announcer, start), [(swarm, Have::Add(vec![3]))], "the first does not wait");
-        announcer.set(swarm, &Have::Add(vec![4]));
-        announcer.set(swarm, &Have::Add(vec![4, 3, 5]));
+        announcer.set(swarm.clone(), &bitmap(512, &[]));
+        assert_eq!(said(&mut announcer, start), [(swarm.clone(), bitmap(512, &[]))]);
+        announcer.set(swarm.clone(), &Have::Add(vec![3]));
+        assert_eq!(said(&mut announcer, start), [(swarm.clone(), Have::Add(vec![3]))], "the first does not wait");
+        announcer.set(swarm.clone(), &Have::Add(vec![4]));
+        announcer.set(swarm.clone(), &Have::Add(vec![4, 3, 5]));
         let almost = start + ADD_INTERVAL.saturating_sub(Duration::from_millis(1));
         assert_eq!(said(&mut announcer, almost), []);
         assert_eq!(announcer.poll_timeout(almost), Some(start + ADD_INTERVAL));
-        assert_eq!(said(&mut announcer, start + ADD_INTERVAL), [(swarm, Have::Add(vec![4, 5]))]);
+        assert_eq!(said(&mut announcer, start + ADD_INTERVAL), [(swarm.clone(), Have::Add(vec![4, 5]))]);
         assert_eq!(announcer.poll_timeout(start + ADD_INTERVAL), None);
     }
 
@@ -246,15 +258,15 @@ mod tests {
     fn what_replaces_goes_at_once_and_swallows_additions() {
         let (mut announcer, now) = (Announcer::default(), Instant::now());
         let swarm = file(1, LENGTH);
-        announcer.set(swarm, &Have::Add(vec![1]));
-        assert_eq!(said(&mut announcer, now), [(swarm, bitmap(512, &[1]))], "unknown before: whole");
-        announcer.set(swarm, &Have::Add(vec![2]));
+        announcer.set(swarm.clone(), &Have::Add(vec![1]));
+        assert_eq!(said(&mut announcer, now), [(swarm.clone(), bitmap(512, &[1]))], "unknown before: whole");
+        announcer.set(swarm.clone(), &Have::Add(vec![2]));
         said(&mut announcer, now);
-        announcer.set(swarm, &Have::Add(vec![3]));
-        announcer.set(swarm, &Have::All);
-        announcer.set(swarm, &Have::Add(vec![4]));
-        assert_eq!(said(&mut announcer, now), [(swarm, Have::All)]);
-        announcer.set(swarm, &Have::All);
+        announcer.set(swarm.clone(), &Have::Add(vec![3]));
+        announcer.set(swarm.clone(), &Have::All);
+        announcer.set(swarm.clone(), &Have::Add(vec![4]));
+        assert_eq!(said(&mut announcer, now), [(swarm.clone(), Have::All)]);
+        announcer.set(swarm.clone(), &Have::All);
         assert_eq!(announcer.poll_timeout(now), None, "nothing new");
     }
 
@@ -262,47 +274,66 @@ mod tests {
     fn many_additions_become_a_map() {
         let (mut announcer, now) = (Announcer::default(), Instant::now());
         let swarm = file(1, LENGTH);
-        announcer.set(swarm, &bitmap(512, &[]));
+        announcer.set(swarm.clone(), &bitmap(512, &[]));
         said(&mut announcer, now);
         let many: Vec<u32> = (0..100).collect();
-        announcer.set(swarm, &Have::Add(many.clone()));
-        assert_eq!(said(&mut announcer, now), [(swarm, bitmap(512, &many))]);
+        announcer.set(swarm.clone(), &Have::Add(many.clone()));
+        assert_eq!(said(&mut announcer, now), [(swarm.clone(), bitmap(512, &many))]);
     }
 
     #[test]
     fn withdrawn_is_said_once_and_forgotten() {
         let (mut announcer, now) = (Announcer::default(), Instant::now());
         let (one, two) = (file(1, LENGTH), file(2, LENGTH));
-        announcer.set(one, &Have::None);
+        announcer.set(one.clone(), &Have::None);
         assert_eq!(said(&mut announcer, now), [], "never announced");
-        announcer.set(one, &Have::All);
-        announcer.set(two, &Have::All);
+        announcer.set(one.clone(), &Have::All);
+        announcer.set(two.clone(), &Have::All);
         said(&mut announcer, now);
-        announcer.set(one, &Have::None);
-        assert_eq!(said(&mut announcer, now), [(one, Have::None)]);
-        announcer.set(one, &Have::None);
+        announcer.set(one.clone(), &Have::None);
+        assert_eq!(said(&mut announcer, now), [(one.clone(), Have::None)]);
+        announcer.set(one.clone(), &Have::None);
         announcer.on_connected();
-        assert_eq!(said(&mut announcer, now), [(two, Have::All)]);
-        announcer.set(two, &Have::None);
-        announcer.set(two, &Have::All);
-        assert_eq!(said(&mut announcer, now), [(two, Have::All)], "shared again before it was said");
+        assert_eq!(said(&mut announcer, now), [(two.clone(), Have::All)]);
+        announcer.set(two.clone(), &Have::None);
+        announcer.set(two.clone(), &Have::All);
+        assert_eq!(said(&mut announcer, now), [(two.clone(), Have::All)], "shared again before it was said");
     }
 
     #[test]
     fn a_new_connection_hears_everything() {
         let (mut announcer, now) = (Announcer::default(), Instant::now());
         let (whole, part) = (file(1, LENGTH), file(2, LENGTH));
-        announcer.set(whole, &Have::All);
-        announcer.set(part, &bitmap(512, &[7]));
+        announcer.set(whole.clone(), &Have::All);
+        announcer.set(part.clone(), &bitmap(512, &[7]));
         said(&mut announcer, now);
-        announcer.set(part, &Have::Add(vec![8]));
+        announcer.set(part.clone(), &Have::Add(vec![8]));
         announcer.on_connected();
-        let expected = [(whole, Have::All), (part, bitmap(512, &[7, 8]))];
+        let expected = [(whole.clone(), Have::All), (part.clone(), bitmap(512, &[7, 8]))];
         assert_eq!(said(&mut announcer, now), expected);
-        announcer.set(part, &Have::None);
+        announcer.set(part.clone(), &Have::None);
         said(&mut announcer, now);
-        announcer.on_refused(&[whole, part]);
+        announcer.on_refused(&[whole.clone(), part.clone()]);
         assert_eq!(said(&mut announcer, now), [(part, Have::None), (whole, Have::All)]);
+    }
+
+    fn longest() -> Audience {
+        let entry = format!("{}/{}", "a".repeat(MAX_USER_NAME), "\"".repeat(MAX_ENTRY_NAME));
+        Audience::Entry(entry.parse().unwrap())
+    }
+
+    #[test]
+    fn the_same_is_said_for_each_audience_by_itself() {
+        let (mut announcer, now) = (Announcer::default(), Instant::now());
+        let all = file(1, LENGTH);
+        let some = Sharing { audience: Audience::Entry("ann/x".parse().unwrap()), ..all.clone() };
+        announcer.set(all.clone(), &Have::All);
+        announcer.set(some.clone(), &bitmap(512, &[1]));
+        assert_eq!(said(&mut announcer, now), [(all.clone(), Have::All), (some.clone(), bitmap(512, &[1]))]);
+        announcer.set(all.clone(), &Have::None);
+        assert_eq!(said(&mut announcer, now), [(all, Have::None)]);
+        announcer.on_connected();
+        assert_eq!(said(&mut announcer, now), [(some, bitmap(512, &[1]))]);
     }
 
     #[test]
@@ -312,7 +343,8 @@ mod tests {
         for number in 0..2500_u32 {
             let mut root = [0; 32];
             root[..4].copy_from_slice(&number.to_be_bytes());
-            announcer.set(Content::new(5, Hash(root)).unwrap(), &Have::All);
+            announcer
+                .set(Sharing { content: FileId::new(5, Hash(root)).unwrap().into(), audience: longest() }, &Have::All);
             swarms += 1;
         }
         // Each map of a file this long is 128 KiB of hex.

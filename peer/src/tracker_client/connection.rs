@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::id::Content;
+use common::audience::Sharing;
 use common::identity::{Identity, PublicKey};
 use common::tls::{self, Expect, UnexpectedPeer};
 use common::wire::tracker::{
@@ -243,25 +243,25 @@ async fn write_all(
     mut on_refused: impl FnMut(Refusal),
 ) -> String {
     // One announcement at a time: a tracker that is slow is not buried under them.
-    let mut announced: Option<(Question, Vec<Content>)> = None;
+    let mut announced: Option<(Question, Vec<Sharing>)> = None;
     loop {
         let frame = tokio::select! {
             biased;
             Some(number) = pongs.recv() => FromPeer::Pong(number).to_frame().expect("a pong is short"),
             answer = answer_to(&mut announced) => {
-                if let Some((_, files)) = announced.take()
-                    && let Err(refusal) = announcements.on_answer(&files, answer)
+                if let Some((_, sharings)) = announced.take()
+                    && let Err(refusal) = announcements.on_answer(&sharings, answer)
                 {
                     on_refused(refusal);
                 }
                 continue;
             }
             batch = announcements.next_batch(), if announced.is_none() => {
-                let files = batch.iter().map(|swarm| swarm.content).collect();
+                let sharings = batch.iter().map(|announced| announced.sharing()).collect();
                 match line.asked.register(Request::Announce { swarms: batch }) {
                     Ok(mut question) => {
                         let frame = std::mem::take(&mut question.frame);
-                        announced = Some((question, files));
+                        announced = Some((question, sharings));
                         frame
                     }
                     Err(TooLarge { .. }) => unreachable!("batches keep to the limit of a frame"),
@@ -276,7 +276,7 @@ async fn write_all(
 }
 
 /// The answer to the announcement that is under way; never, when there is none.
-async fn answer_to(announced: &mut Option<(Question, Vec<Content>)>) -> Result<Reply, Refusal> {
+async fn answer_to(announced: &mut Option<(Question, Vec<Sharing>)>) -> Result<Reply, Refusal> {
     match announced {
         Some((question, _)) => match (&mut question.answer).await {
             Ok(answer) => answer,

@@ -27,7 +27,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::id::{Content, NetworkId};
+use common::audience::Sharing;
+use common::id::NetworkId;
 use common::identity::{Identity, PublicKey};
 use common::name::UserName;
 use common::wire::tracker::{Event, Have, Refusal, Reply, Request, TooLarge, Welcome};
@@ -285,10 +286,10 @@ impl TrackerClient {
         }
     }
 
-    /// Says which chunks of a file are here, now and after every reconnect. [`Have::All`] and [`Have::Map`] replace what
+    /// Says which chunks of a swarm are here, now and after every reconnect. [`Have::All`] and [`Have::Map`] replace what
     /// was said, at once; [`Have::Add`] adds to it and goes out at most once a second; [`Have::None`] withdraws it.
-    pub fn announce(&self, file: Content, have: Have) {
-        self.shared.announcements.set(file, &have);
+    pub fn announce(&self, sharing: Sharing, have: Have) {
+        self.shared.announcements.set(sharing, &have);
     }
 
     /// Leaves the network in good order and ends the connection, within a second. Idempotent.

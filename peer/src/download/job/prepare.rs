@@ -28,9 +28,15 @@ pub(super) async fn prepare(spec: &DownloadSpec, tools: &JobTools) -> Result<Pre
     let meta = PartialMeta {
         network,
         entry: spec.entry.clone(),
+        source: spec.source,
         name: spec.name.clone(),
-        file: spec.file,
+        version: spec.version,
+        content: spec.content,
+        audience: spec.audience.clone(),
         target: spec.target.clone(),
+        placing: spec.placing.clone(),
+        bases: spec.bases.clone(),
+        only: spec.only.clone(),
     };
     let (downloading, progress, cancel) = (tools.downloading.clone(), tools.progress.clone(), tools.cancel.clone());
     let opening = tokio::task::spawn_blocking(move || {
