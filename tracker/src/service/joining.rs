@@ -1,8 +1,9 @@
 //! Joining and leaving, and whose a user name is.
 //!
-//! A name belongs to the first key that uses it, until that key has not been seen for 30 days and has no entries. A key
-//! has one name: it keeps the one it has unless another is asked for by name, and then only while it has no entries,
-//! whose names would change with it.
+//! A name with a password is an account's, and belongs to the devices that are logged in. One without belongs to the first
+//! key that uses it, until that key has not been seen for 30 days and has no entries. A key has one name: it keeps the one
+//! it has unless another is asked for by name, and then only while it has no entries, whose names would change with it.
+//! Where not everybody may join, only keys that are logged in to an account do.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,18 +13,18 @@ use std::time::Duration;
 use common::id::PeerId;
 use common::identity::PublicKey;
 use common::name::UserName;
-use common::wire::MAX_ADDRESSES;
-use common::wire::tracker::{Code, Event, Hello, Refusal};
+use common::wire::tracker::{Access, Code, Event, Hello, Refusal};
+use common::wire::{MAX_ADDRESSES, MAX_DEVICE_NAME};
 
-use super::{Effect, News, Now, refusal};
-use crate::state::{ConnId, Contact, Dials, Gate, Load, Online, State, User, Write};
+use super::{Effect, News, Now, refusal, revoking};
+use crate::state::{Account, ConnId, Contact, Device, Dials, Gate, Load, Online, State, Write};
 
 /// A name is free again when its key has no entries and was last seen so long ago.
 const NAME_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How exactly it is known when a user was last seen: each is written down once in so long while online.
+/// How exactly it is known when a device was last seen: each is written down once in so long while online.
 const SEEN_EVERY: Duration = Duration::from_secs(3600);
-/// Most users that are kept; some 150 bytes each.
-const MAX_USERS: usize = 1_000_000;
+/// Most accounts that are kept, those of guests too; some 400 bytes each.
+pub(super) const MAX_ACCOUNTS: usize = 1_000_000;
 /// The last number that is tried behind a default name.
 const MAX_SUFFIX: u32 = 9_999;
 /// With more peers than this online, who comes and goes is of interest to those only who share a swarm: to tell
@@ -96,22 +97,35 @@ pub(crate) fn claim(state: &State, peer: PeerId, hello: &Hello, now: Now) -> Res
         Err(_) if hello.name_is_default => UserName::suggestion(&hello.name),
         Err(error) => return Err(refusal(Code::BadName, error.to_string())),
     };
-    let known = state.users().of(&peer);
+    let known = state.accounts().device(&peer);
+    let is_guest = known.is_none_or(|device| !has_password(state, &device.account));
     let name = match known {
-        Some(user) if hello.name_is_default || user.name == wanted => user.name.clone(),
-        Some(user) => renamed(state, user, wanted, now)?,
-        None if state.users().len() >= MAX_USERS => {
-            return Err(refusal(Code::Limit, "this tracker knows as many users as it can keep: ask its operator"));
-        }
+        _ if is_guest && state.access != Access::Open => return Err(login_required(state.access)),
+        Some(device) if hello.name_is_default || device.account == wanted => device.account.clone(),
+        Some(device) if !is_guest => return Err(logged_in_as(&device.account)),
+        Some(device) => renamed(state, &device.account, wanted, now)?,
+        None if state.accounts().len() >= MAX_ACCOUNTS => return Err(too_many_accounts()),
         None if hello.name_is_default => free_variant(state, &wanted, now)?,
         None => free(state, wanted, now)?,
     };
+    let called = device_name(&hello.device);
     let mut writes = Vec::new();
-    if let Some(before) = state.users().owner(&name).filter(|owner| *owner != peer) {
-        writes.push(Write::User(before, None));
-    }
-    if known.is_none_or(|user| user.name != name) {
-        writes.push(Write::User(peer, Some(User { name: name.clone(), seen_ms: now.unix_ms })));
+    match known {
+        Some(device) if device.account == name && device.name == called => {}
+        Some(device) if device.account == name => {
+            writes.push(Write::Device(peer, Some(Device { name: called, ..device.clone() })));
+        }
+        _ => {
+            writes.extend(vacate(state, &name));
+            if let Some(device) = known {
+                writes.push(Write::Account(device.account.clone(), None));
+            }
+            let (created_ms, seen_ms) = (now.unix_ms, now.unix_ms);
+            let account = Account { password: None, created_ms, seen_ms, former: Vec::new() };
+            writes.push(Write::Account(name.clone(), Some(account)));
+            let device = Device { account: name.clone(), name: called, since_ms: now.unix_ms, seen_ms };
+            writes.push(Write::Device(peer, Some(device)));
+        }
     }
     Ok(Claim { name, writes })
 }
@@ -143,6 +157,7 @@ pub(crate) fn enter(state: &mut State, name: UserName, newcomer: Newcomer, now: 
         effects.push(Effect::TellOthers { than: peer, event });
     }
     effects.push(Effect::Say(News::Joined { name: name.to_string(), address, peers: state.roster.len() }));
+    effects.extend(revoking::recent(state, peer, now));
     effects
 }
 
@@ -174,18 +189,61 @@ pub(crate) fn touch(state: &State, now: Now) -> Vec<Write> {
     state.roster.by_name().filter_map(|(peer, _)| seen_now(state, *peer, now)).collect()
 }
 
-/// Forgets the users whose names are free again.
+/// Forgets what has expired: names that are free again, invites, revocations.
 pub(crate) fn expire(state: &State, now: Now) -> Vec<Write> {
-    let users = state.users().iter();
-    users.filter(|(peer, user)| is_expired(state, peer, user, now)).map(|(peer, _)| Write::User(*peer, None)).collect()
+    let accounts = state.accounts().iter();
+    let expired = accounts.filter(|(name, account)| is_expired(state, name, account, now));
+    let mut writes: Vec<Write> = expired.flat_map(|(name, _)| vacate(state, name)).collect();
+    let invites = state.invites().iter().filter(|(_, invite)| invite.expires_ms <= now.unix_ms);
+    writes.extend(invites.map(|(code, _)| Write::Invite(code, None)));
+    writes.extend(revoking::forget(state, now));
+    writes
 }
 
-fn renamed(state: &State, user: &User, wanted: UserName, now: Now) -> Result<UserName, Refusal> {
-    let entries = state.catalogue().count_of(&user.name);
+/// Takes a name from whoever had it: the account and its devices.
+pub(super) fn vacate(state: &State, name: &UserName) -> Vec<Write> {
+    let devices = state.accounts().devices_of(name).map(|peer| Write::Device(peer, None));
+    let account = state.accounts().get(name).map(|_| Write::Account(name.clone(), None));
+    devices.chain(account).collect()
+}
+
+/// Whether nobody has a name, or one who has not been seen for long and left nothing.
+pub(super) fn is_free(state: &State, name: &UserName, now: Now) -> bool {
+    state.accounts().get(name).is_none_or(|account| is_expired(state, name, account, now))
+}
+
+pub(super) fn has_password(state: &State, name: &UserName) -> bool {
+    state.accounts().get(name).is_some_and(Account::has_password)
+}
+
+fn login_required(access: Access) -> Refusal {
+    let text = match access {
+        Access::Invite => {
+            "this tracker is for people who were invited: sign up with the code of an invite (`peer signup NAME`), or log \
+             in if you have an account here (`peer login NAME`)"
+        }
+        Access::Accounts | Access::Open => {
+            "this tracker is for people who have an account: sign up (`peer signup NAME`), or log in if you have one \
+             (`peer login NAME`)"
+        }
+    };
+    refusal(Code::LoginRequired, text)
+}
+
+fn logged_in_as(name: &UserName) -> Refusal {
+    let text = format!("this device is logged in as {name} here: join without --name, or `peer logout` first");
+    refusal(Code::Conflict, text)
+}
+
+pub(super) fn too_many_accounts() -> Refusal {
+    refusal(Code::Limit, "this tracker knows as many users as it can keep: ask its operator")
+}
+
+fn renamed(state: &State, name: &UserName, wanted: UserName, now: Now) -> Result<UserName, Refusal> {
+    let entries = state.catalogue().count_of(name);
     if entries > 0 {
         let text = format!(
-            "this peer is {0} here and has {entries} entries under that name: join as {0}, or deregister them first",
-            user.name
+            "this peer is {name} here and has {entries} entries under that name: join as {name}, or deregister them first"
         );
         return Err(refusal(Code::Conflict, text));
     }
@@ -196,7 +254,14 @@ fn free(state: &State, wanted: UserName, now: Now) -> Result<UserName, Refusal> 
     if is_free(state, &wanted, now) {
         return Ok(wanted);
     }
-    let text = format!("the name {wanted} belongs to another peer here: choose another with --name");
+    let text = if has_password(state, &wanted) {
+        format!(
+            "the name {wanted} belongs to an account here: `peer login {wanted}` if it is yours, or choose another with \
+             --name"
+        )
+    } else {
+        format!("the name {wanted} belongs to another peer here: choose another with --name")
+    };
     Err(refusal(Code::NameTaken, text))
 }
 
@@ -210,27 +275,34 @@ fn free_variant(state: &State, wanted: &UserName, now: Now) -> Result<UserName, 
     })
 }
 
-fn is_free(state: &State, name: &UserName, now: Now) -> bool {
-    let Some(owner) = state.users().owner(name) else { return true };
-    state.users().of(&owner).is_none_or(|user| is_expired(state, &owner, user, now))
+fn is_expired(state: &State, name: &UserName, account: &Account, now: Now) -> bool {
+    !account.has_password()
+        && age(state.accounts().seen_ms(name), now) >= NAME_KEPT
+        && state.catalogue().count_of(name) == 0
+        && state.roster.named(name).next().is_none()
 }
 
-fn is_expired(state: &State, peer: &PeerId, user: &User, now: Now) -> bool {
-    age(user, now) >= NAME_KEPT && state.catalogue().count_of(&user.name) == 0 && state.roster.get(peer).is_none()
-}
-
-fn is_stale(user: &User, now: Now) -> bool {
-    age(user, now) >= SEEN_EVERY
-}
-
-const fn age(user: &User, now: Now) -> Duration {
-    Duration::from_millis(now.unix_ms.saturating_sub(user.seen_ms))
+const fn age(seen_ms: u64, now: Now) -> Duration {
+    Duration::from_millis(now.unix_ms.saturating_sub(seen_ms))
 }
 
 fn seen_now(state: &State, peer: PeerId, now: Now) -> Option<Write> {
-    let user = state.users().of(&peer)?;
-    let seen = User { name: user.name.clone(), seen_ms: now.unix_ms };
-    is_stale(user, now).then_some(Write::User(peer, Some(seen)))
+    let device = state.accounts().device(&peer)?;
+    let seen = Device { seen_ms: now.unix_ms, ..device.clone() };
+    (age(device.seen_ms, now) >= SEEN_EVERY).then_some(Write::Device(peer, Some(seen)))
+}
+
+/// What a user calls a machine, as it is kept: no control characters, and not long.
+fn device_name(said: &str) -> String {
+    let mut name: String = said.trim().chars().filter(|character| !is_unprintable(*character)).collect();
+    name.truncate(name.floor_char_boundary(MAX_DEVICE_NAME));
+    name
+}
+
+/// Control characters, and those that change the direction of what follows.
+fn is_unprintable(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -267,7 +339,7 @@ mod tests {
         for name in ["", "Alice", "a/b", "a b", "..", "a\n", &"a".repeat(33)] {
             assert_eq!(world.try_join(1, &hello(name)).unwrap_err().code, Code::BadName, "{name:?}");
         }
-        assert_eq!(world.state.users().len(), 0);
+        assert_eq!(world.state.accounts().len(), 0);
     }
 
     #[test]
@@ -303,9 +375,10 @@ mod tests {
         assert_eq!(world.try_join(2, &hello("alice")).unwrap_err().code, Code::NameTaken);
         assert_eq!(expire(&world.state, world.now), []);
         world.pass(Duration::from_secs(1));
-        assert_eq!(expire(&world.state, world.now), [Write::User(alice, None)]);
+        let free_again = [Write::Device(alice, None), Write::Account("alice".parse().unwrap(), None)];
+        assert_eq!(expire(&world.state, world.now), free_again);
         assert_eq!(world.try_join(2, &hello("alice")).unwrap(), "alice");
-        assert!(world.state.users().of(&alice).is_none());
+        assert!(world.state.accounts().device(&alice).is_none());
         assert_eq!(world.try_join(1, &hello_default("alice")).unwrap(), "alice-2");
     }
 
@@ -318,11 +391,11 @@ mod tests {
         let writes = touch(&world.state, world.now);
         assert_eq!(writes.len(), 1);
         world.apply(writes);
-        assert_eq!(world.state.users().of(&alice).unwrap().seen_ms, world.now.unix_ms);
+        assert_eq!(world.state.accounts().device(&alice).unwrap().seen_ms, world.now.unix_ms);
         assert_eq!(touch(&world.state, world.now), []);
         world.pass(Duration::from_secs(3600));
         world.leave(alice);
-        assert_eq!(world.state.users().of(&alice).unwrap().seen_ms, world.now.unix_ms);
+        assert_eq!(world.state.accounts().device(&alice).unwrap().seen_ms, world.now.unix_ms);
     }
 
     #[test]

@@ -16,9 +16,9 @@ use super::{Effect, Now, REPLY_ROOM, refusal};
 use crate::state::State;
 
 /// How long a ticket is good for.
-const TICKET_LIFE: Duration = Duration::from_secs(3600);
+pub(super) const TICKET_LIFE: Duration = Duration::from_secs(3600);
 /// A ticket is good from a little before it was made, for seeders whose idea of the tracker's time is late.
-const TICKET_EARLIER: Duration = Duration::from_secs(60);
+pub(super) const TICKET_EARLIER: Duration = Duration::from_secs(60);
 /// Of a large swarm so many are looked at for the least busy ones of a plan.
 const PLAN_SAMPLE: usize = 4 * MAX_PLAN_SEEDERS;
 /// So many holders are looked at for one part of a list of them. Their maps take up to 13 MiB meanwhile.

@@ -11,6 +11,7 @@ mod glob;
 mod joining;
 mod locating;
 mod people;
+mod revoking;
 
 use std::net::SocketAddr;
 use std::time::Duration;

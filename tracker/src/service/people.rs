@@ -32,23 +32,26 @@ pub(super) fn users(state: &State) -> Reply {
 
 /// Where somebody is, by user name or peer id.
 pub(super) fn whereabouts(state: &State, caller: PeerId, user: &str) -> Result<Reply, Refusal> {
-    let peer = match (user.parse::<PeerId>(), UserName::new(user)) {
-        (Ok(peer), _) => Some(peer),
-        (_, Ok(name)) => {
-            let online = state.roster.named(&name);
-            online.or_else(|| state.users().owner(&name))
-        }
+    let (known, devices): (bool, Vec<PeerId>) = match (user.parse::<PeerId>(), UserName::new(user)) {
+        (Ok(peer), _) => (true, vec![peer]),
+        (_, Ok(name)) => (state.accounts().get(&name).is_some(), state.roster.named(&name).collect()),
         (Err(_), Err(error)) => return Err(refusal(Code::BadName, error.to_string())),
     };
-    let Some(peer) = peer else {
+    if !known {
         return Err(refusal(Code::NotFound, format!("there is no user {user}: `users` shows who is online")));
-    };
-    let (Some(online), Some(asker)) = (state.roster.get(&peer), state.roster.get(&caller)) else {
-        return Err(refusal(Code::Gone, format!("{user} is not online")));
-    };
-    let addresses = online.contact.addresses_for(&asker.contact);
-    let holder = Holder { peer, user: online.name.to_string(), addresses, have: None };
-    Ok(Reply::Whereabouts { holders: vec![holder] })
+    }
+    let gone = || refusal(Code::Gone, format!("{user} is not online"));
+    let asker = state.roster.get(&caller).ok_or_else(gone)?;
+    let online = devices.iter().filter_map(|peer| state.roster.get(peer).map(|online| (*peer, online)));
+    let holders: Vec<Holder> = online
+        .map(|(peer, online)| Holder {
+            peer,
+            user: online.name.to_string(),
+            addresses: online.contact.addresses_for(&asker.contact),
+            have: None,
+        })
+        .collect();
+    if holders.is_empty() { Err(gone()) } else { Ok(Reply::Whereabouts { holders }) }
 }
 
 pub(super) fn completed(state: &State, caller: PeerId, entry: &str) -> Result<(Reply, Vec<Effect>), Refusal> {

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use common::id::Content;
 use common::name::{EntryName, UserName};
+use serde::{Deserialize, Serialize};
 
 use super::fold;
 
 /// What an owner's name for something stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Registered {
     /// The file.
     pub(crate) content: Content,

@@ -1,31 +1,43 @@
 //! State: all that the tracker knows. What is durable changes by [`State::apply`] only, one [`Write`] at a time.
 
+mod accounts;
 mod catalogue;
 mod contact;
 mod dials;
 mod gate;
+mod invites;
+mod revocations;
 mod roster;
-mod users;
+mod row;
 
 use std::sync::Arc;
 
+use common::audience::Audience;
 use common::id::PeerId;
 use common::identity::Identity;
 use common::index::Index;
 use common::name::{EntryName, UserName};
+use common::wire::tracker::Access;
 
+pub(crate) use self::accounts::{Account, Accounts, Device, PasswordHash};
 pub(crate) use self::catalogue::{Catalogue, Line, LineKey, Registered};
 pub(crate) use self::contact::{Contact, plain};
 pub(crate) use self::dials::Dials;
 pub(crate) use self::gate::Gate;
+pub(crate) use self::invites::{CodeHash, Invite, Invites};
+pub(crate) use self::revocations::Revocations;
 pub(crate) use self::roster::{ConnId, Load, Online, Roster};
-pub(crate) use self::users::{User, Users};
+pub(crate) use self::row::{DamagedRow, Row, Table};
 
 /// All that the tracker knows.
 #[derive(Debug)]
 pub(crate) struct State {
-    users: Users,
+    accounts: Accounts,
+    invites: Invites,
+    revocations: Revocations,
     catalogue: Catalogue,
+    /// Who may join.
+    pub(crate) access: Access,
     /// Who is online.
     pub(crate) roster: Roster,
     /// Who has which chunks; shared with the connections, which announce to it by themselves.
@@ -39,8 +51,15 @@ pub(crate) struct State {
 /// One change of what is durable. It says what is there afterwards, so to make it twice does no harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Write {
-    /// A user is this, or unknown.
-    User(PeerId, Option<User>),
+    /// The account of this name is this, or not there.
+    Account(UserName, Option<Account>),
+    /// A key is bound to an account, or to none.
+    Device(PeerId, Option<Device>),
+    /// The invite with this code is this, or not there.
+    Invite(CodeHash, Option<Invite>),
+    /// Tickets of this holder for this audience (`None`: for any) are worth nothing if their time began before this,
+    /// milliseconds since 1970 (UTC).
+    Revocation(PeerId, Option<Audience>, Option<u64>),
     /// An owner's entry is this, or not there.
     Entry(UserName, EntryName, Option<Registered>),
 }
@@ -50,11 +69,14 @@ pub(crate) enum Write {
 pub(crate) struct Random(u64);
 
 impl State {
-    /// Nobody is there and nothing is known.
+    /// Nobody is there and nothing is known; everybody may join.
     pub(crate) fn new(identity: Identity, seed: u64) -> Self {
         Self {
-            users: Users::default(),
+            accounts: Accounts::default(),
+            invites: Invites::default(),
+            revocations: Revocations::default(),
             catalogue: Catalogue::default(),
+            access: Access::Open,
             roster: Roster::default(),
             index: Arc::default(),
             identity,
@@ -62,9 +84,19 @@ impl State {
         }
     }
 
-    /// The users that are known.
-    pub(crate) const fn users(&self) -> &Users {
-        &self.users
+    /// The users that are known, and their devices.
+    pub(crate) const fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// The codes that let somebody sign up.
+    pub(crate) const fn invites(&self) -> &Invites {
+        &self.invites
+    }
+
+    /// The tickets that are worth nothing any more.
+    pub(crate) const fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// The entries.
@@ -75,7 +107,16 @@ impl State {
     /// Makes a change and gives the one that takes it back.
     pub(crate) fn apply(&mut self, write: Write) -> Write {
         match write {
-            Write::User(peer, user) => Write::User(peer, self.users.set(peer, user)),
+            Write::Account(name, account) => {
+                let before = self.accounts.set_account(&name, account);
+                Write::Account(name, before)
+            }
+            Write::Device(peer, device) => Write::Device(peer, self.accounts.set_device(peer, device)),
+            Write::Invite(code, invite) => Write::Invite(code, self.invites.set(code, invite)),
+            Write::Revocation(holder, audience, before_ms) => {
+                let before = self.revocations.set(holder, audience.clone(), before_ms);
+                Write::Revocation(holder, audience, before)
+            }
             Write::Entry(owner, name, entry) => {
                 let before = self.catalogue.set(&owner, &name, entry);
                 Write::Entry(owner, name, before)

@@ -1,6 +1,6 @@
 //! The roster: the peers that are online, each with one connection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,11 +50,11 @@ pub(crate) struct Load {
     half_life: u64,
 }
 
-/// All peers that are online. Two keys never have one name.
+/// All peers that are online. Several may have one name: the devices of one user.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     peers: HashMap<PeerId, Online>,
-    names: BTreeMap<UserName, PeerId>,
+    names: BTreeMap<UserName, BTreeSet<PeerId>>,
 }
 
 impl Load {
@@ -90,20 +90,20 @@ impl Roster {
         self.peers.get_mut(peer)
     }
 
-    /// The peer of a user, where it is online.
-    pub(crate) fn named(&self, name: &UserName) -> Option<PeerId> {
-        self.names.get(name).copied()
+    /// The devices of a user that are online, in the order of their ids.
+    pub(crate) fn named(&self, name: &UserName) -> impl Iterator<Item = PeerId> {
+        self.names.get(name).into_iter().flatten().copied()
     }
 
     /// All of them, by name.
     pub(crate) fn by_name(&self) -> impl Iterator<Item = (&PeerId, &Online)> {
-        self.names.values().filter_map(|peer| self.peers.get_key_value(peer))
+        self.names.values().flatten().filter_map(|peer| self.peers.get_key_value(peer))
     }
 
     /// Puts a peer in and gives the one of the same key that was there.
     pub(crate) fn insert(&mut self, peer: PeerId, online: Online) -> Option<Online> {
         let before = self.remove(&peer);
-        self.names.insert(online.name.clone(), peer);
+        self.names.entry(online.name.clone()).or_default().insert(peer);
         self.peers.insert(peer, online);
         before
     }
@@ -111,7 +111,12 @@ impl Roster {
     /// Takes a peer out.
     pub(crate) fn remove(&mut self, peer: &PeerId) -> Option<Online> {
         let online = self.peers.remove(peer)?;
-        self.names.remove(&online.name);
+        if let Some(peers) = self.names.get_mut(&online.name) {
+            peers.remove(peer);
+            if peers.is_empty() {
+                self.names.remove(&online.name);
+            }
+        }
         Some(online)
     }
 }

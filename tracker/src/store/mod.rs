@@ -1,4 +1,5 @@
-//! The store: what outlives the tracker's process. It holds the tracker's key, the users and the entries.
+//! The store: what outlives the tracker's process. It holds the tracker's key and all
+//! that is durable of its state, as rows.
 //!
 //! Writes are absolute (they say what is there afterwards, not what changes), so that writing one twice does no harm.
 
@@ -16,7 +17,7 @@ use crate::state::Write;
 pub(crate) struct Stored {
     /// The seed of the tracker's key.
     pub(crate) seed: [u8; 32],
-    /// Users and entries, as the writes that make them.
+    /// All that is durable, as the writes that make it.
     pub(crate) contents: Vec<Write>,
 }
 

@@ -1,0 +1,147 @@
+//! Revoking: tickets that were given and are to be worth nothing. Seeders ask nobody, so all who are online are told, and
+//! who joins within the time that such a ticket would have lasted.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use common::audience::Audience;
+use common::id::PeerId;
+use common::ticket::CLOCK_TOLERANCE_MS;
+use common::wire::tracker::{Event, Revocation};
+
+use super::locating::{TICKET_EARLIER, TICKET_LIFE};
+use super::{Effect, Now};
+use crate::state::{State, Write};
+
+/// So many audiences are named for one holder; with more, all its tickets are revoked in place of them, and it asks for
+/// those anew that it may still have. Picked by hand: more than one user is likely to lose in an hour.
+const MAX_OF_HOLDER: usize = 256;
+/// Revocations in one event; one takes at most some 750 bytes of JSON.
+const MAX_IN_EVENT: usize = 1_000;
+
+/// Takes all tickets from these holders that were issued until now: those for this audience, or all. Later ones count.
+pub(super) fn revoke(
+    state: &State,
+    holders: impl IntoIterator<Item = PeerId>,
+    audience: Option<&Audience>,
+    now: Now,
+) -> (Vec<Write>, Vec<Effect>) {
+    // A ticket that is issued now begins so much earlier; the next millisecond's begins after this.
+    let before_ms = now.unix_ms.saturating_sub(millis(TICKET_EARLIER)).saturating_add(1);
+    let (mut writes, mut told) = (Vec::new(), Vec::new());
+    for holder in holders.into_iter().collect::<BTreeSet<_>>() {
+        let known: Vec<Revocation> = state.revocations().of(holder).collect();
+        let named_already = known.iter().any(|known| known.audience.as_ref() == audience);
+        let audience = audience.filter(|_one| named_already || known.len() < MAX_OF_HOLDER).cloned();
+        if audience.is_none() {
+            // What was said of single audiences is in what is said of all.
+            let single = known.into_iter().filter(|known| known.audience.is_some());
+            writes.extend(single.map(|known| Write::Revocation(holder, known.audience, None)));
+        }
+        writes.push(Write::Revocation(holder, audience.clone(), Some(before_ms)));
+        told.push(Revocation { holder, audience, before_ms });
+    }
+    let mut effects = Vec::new();
+    for event in events(told) {
+        effects.extend(state.roster.by_name().map(|(to, _)| Effect::Tell { to: *to, event: event.clone() }));
+    }
+    (writes, effects)
+}
+
+/// What somebody who joins is to know.
+pub(super) fn recent(state: &State, to: PeerId, now: Now) -> Vec<Effect> {
+    let recent = state.revocations().iter().filter(|revocation| !is_past(revocation, now)).collect();
+    events(recent).into_iter().map(|event| Effect::Tell { to, event }).collect()
+}
+
+/// Forgets the revocations of tickets that have all expired.
+pub(super) fn forget(state: &State, now: Now) -> impl Iterator<Item = Write> {
+    let past = state.revocations().iter().filter(move |revocation| is_past(revocation, now));
+    past.map(|Revocation { holder, audience, .. }| Write::Revocation(holder, audience, None))
+}
+
+fn events(revocations: Vec<Revocation>) -> Vec<Event> {
+    revocations.chunks(MAX_IN_EVENT).map(|part| Event::Revoked { revocations: part.to_vec() }).collect()
+}
+
+fn is_past(revocation: &Revocation, now: Now) -> bool {
+    let lasted = millis(TICKET_EARLIER + TICKET_LIFE) + CLOCK_TOLERANCE_MS;
+    revocation.before_ms.saturating_add(lasted) < now.unix_ms
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use common::audience::OfferId;
+    use common::ticket::Ticket;
+    use common::wire::tracker::{Plan, Reply, Request};
+    use data_encoding::HEXLOWER;
+
+    use super::super::testing::{World, file, hello};
+    use super::*;
+
+    fn ticket(world: &mut World, peer: PeerId) -> Ticket {
+        let plan = Request::Plan { entry: "alice/x".to_owned(), content: None };
+        let Reply::Plan(Plan { ticket, .. }) = world.reply(peer, plan) else { panic!("a plan") };
+        let bytes = HEXLOWER.decode(ticket.as_bytes()).unwrap();
+        Ticket::verify(&bytes, &world.state.identity.public_key()).unwrap()
+    }
+
+    fn told(effects: &[Effect]) -> Vec<(PeerId, Revocation)> {
+        let told = effects.iter().filter_map(|effect| match effect {
+            Effect::Tell { to, event: Event::Revoked { revocations } } => Some((*to, revocations[0].clone())),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn tickets_until_now_are_revoked_and_later_ones_are_not() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        world.register(alice, "x", file(1));
+        let before = ticket(&mut world, bob);
+        let (writes, effects) = revoke(&world.state, [bob, bob], Some(&Audience::Public), world.now);
+        world.apply(writes);
+        let [(to, first), (other, _)] = told(&effects).try_into().unwrap();
+        assert_eq!(BTreeSet::from([to, other]), BTreeSet::from([alice, bob]), "everybody is told, once");
+        assert_eq!((first.holder, first.audience), (bob, Some(Audience::Public)));
+        assert!(before.not_before_ms < first.before_ms);
+        world.pass(Duration::from_millis(1));
+        assert!(ticket(&mut world, bob).not_before_ms >= first.before_ms);
+    }
+
+    #[test]
+    fn who_joins_is_told_for_as_long_as_such_a_ticket_lasts() {
+        let mut world = World::new();
+        let bob = world.join(2, "bob");
+        let (writes, _) = revoke(&world.state, [bob], None, world.now);
+        world.apply(writes);
+        let (_, effects) = world.join_from(1, &hello("alice"), "192.0.2.1:1").unwrap();
+        assert_eq!(told(&effects).len(), 1);
+        world.pass(TICKET_LIFE + Duration::from_millis(CLOCK_TOLERANCE_MS + 1));
+        assert_eq!(forget(&world.state, world.now).count(), 0);
+        world.pass(Duration::from_millis(1));
+        assert_eq!(recent(&world.state, bob, world.now), []);
+        let past = forget(&world.state, world.now).collect();
+        world.apply(past);
+        assert_eq!(world.state.revocations().iter().count(), 0);
+    }
+
+    #[test]
+    fn many_of_one_holder_become_one_of_all_its_tickets() {
+        let mut world = World::new();
+        let bob = world.join(2, "bob");
+        for number in 0..3_000 {
+            let audience = Audience::Offer(OfferId(number % 700));
+            let (writes, _) = revoke(&world.state, [bob], Some(&audience), world.now);
+            world.apply(writes);
+            let named = world.state.revocations().before_ms(bob, Some(&audience));
+            assert!(named.or_else(|| world.state.revocations().before_ms(bob, None)).is_some());
+            assert!(world.state.revocations().of(bob).count() <= MAX_OF_HOLDER);
+        }
+    }
+}
