@@ -10,6 +10,7 @@
 //! - [`index`]: location maps, who has which chunks
 //! - [`audience`]: for whom a swarm is shared
 //! - [`secret`]: passwords and codes, which are never printed
+//! - [`manifest`]: a folder as a file
 //! - [`name`]: names of users and entries
 //! - [`bitmap`]: which chunks of a swarm are there
 //! - [`merkle`]: hashes of blocks and chunks up to the root
@@ -25,6 +26,7 @@ pub mod chunk;
 pub mod id;
 pub mod identity;
 pub mod index;
+pub mod manifest;
 pub mod merkle;
 pub mod name;
 pub mod reader;

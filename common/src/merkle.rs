@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::chunk::{BLOCK_SIZE, ChunkIndex, Layout};
+use crate::chunk::{BLOCK_SIZE, ChunkIndex, Layout, SwarmLayout};
 use crate::id::{FileId, Hash};
 
 #[expect(clippy::cast_possible_truncation, reason = "16 KiB")]
@@ -183,6 +183,59 @@ impl ChunkHashes {
     }
 }
 
+/// The chunk hashes of a swarm, checked: those of its files, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwarmHashes {
+    layout: SwarmLayout,
+    hashes: Vec<Hash>,
+}
+
+impl SwarmHashes {
+    /// Takes the hashes for those of a swarm if they are: count first, then each file's root.
+    pub fn checked(layout: &SwarmLayout, hashes: Vec<Hash>) -> Result<Self, LayerError> {
+        let want = layout.count();
+        if hashes.len() != want as usize {
+            return Err(LayerError::Count { want, got: hashes.len() });
+        }
+        let mut rest = hashes.as_slice();
+        for part in layout.parts() {
+            let (own, after) = rest.split_at_checked(part.layout().count() as usize).ok_or(LayerError::Root)?;
+            if root_of(&part.layout(), own) != part.id().root() {
+                return Err(LayerError::Root);
+            }
+            rest = after;
+        }
+        Ok(Self { layout: layout.clone(), hashes })
+    }
+
+    /// Those that follow from the ids of the files: where no file has more than one chunk.
+    pub fn known(layout: &SwarmLayout) -> Option<Self> {
+        let hashes: Option<Vec<Hash>> = layout.chunks().map(|chunk| layout.known_hash(chunk)).collect();
+        Self::checked(layout, hashes?).ok()
+    }
+
+    /// How the swarm is cut.
+    pub const fn layout(&self) -> &SwarmLayout {
+        &self.layout
+    }
+
+    /// What this chunk must hash to.
+    pub fn of(&self, chunk: ChunkIndex) -> Hash {
+        *self.hashes.get(chunk.get() as usize).expect("a chunk index of this layout")
+    }
+
+    /// All, in order.
+    pub fn as_slice(&self) -> &[Hash] {
+        &self.hashes
+    }
+}
+
+impl From<ChunkHashes> for SwarmHashes {
+    fn from(hashes: ChunkHashes) -> Self {
+        Self { layout: SwarmLayout::of_file(&hashes.file_id()), hashes: hashes.hashes }
+    }
+}
+
 fn root_of(layout: &Layout, hashes: &[Hash]) -> Hash {
     let base = layout.chunk_height();
     let mut fold = Fold::new(base);
@@ -332,6 +385,31 @@ mod tests {
         assert_eq!(ChunkHashes::checked(&id, hashes.clone()), Err(LayerError::Root));
         hashes.pop();
         assert_eq!(ChunkHashes::checked(&id, hashes), Err(LayerError::Count { want: 7, got: 6 }));
+    }
+
+    #[test]
+    fn the_hashes_of_a_folder_are_checked_file_by_file() {
+        let hashed = |length: u64| {
+            let mut hasher = FileHasher::new(length).unwrap();
+            hasher.update(&content(length));
+            hasher.finish().unwrap()
+        };
+        let files = [hashed(100_000), hashed(0), hashed(5), hashed(16_385)];
+        let layout = SwarmLayout::of_files((0..).zip(files.iter().map(ChunkHashes::file_id))).unwrap();
+        let all: Vec<Hash> = files.iter().flat_map(|file| file.as_slice().iter().copied()).collect();
+        let whole = SwarmHashes::checked(&layout, all.clone()).unwrap();
+        assert_eq!((whole.as_slice(), SwarmHashes::known(&layout)), (all.as_slice(), None));
+        for wrong in 0..all.len() {
+            let mut changed = all.clone();
+            changed[wrong] = Hash([9; 32]);
+            assert_eq!(SwarmHashes::checked(&layout, changed), Err(LayerError::Root), "{wrong}");
+        }
+        let short = all.len() - 1;
+        assert!(matches!(SwarmHashes::checked(&layout, all[..short].to_vec()), Err(LayerError::Count { .. })));
+        let small = SwarmLayout::of_files([(0, files[2].file_id()), (1, files[1].file_id())].into_iter()).unwrap();
+        assert_eq!(SwarmHashes::known(&small).unwrap().as_slice(), files[2].as_slice());
+        let alone: SwarmHashes = files[0].clone().into();
+        assert_eq!(alone.as_slice(), files[0].as_slice());
     }
 
     #[test]
