@@ -13,6 +13,7 @@ use crate::audience::{Audience, OfferId, Sharing};
 use crate::bitmap::{Bitmap, BitmapError};
 use crate::id::{Content, PeerId};
 use crate::index::{Change, Changed, Chunks, Index, IndexError, SwarmKey};
+use crate::manifest::Manifest;
 use crate::secret::Secret;
 
 mod body;
@@ -321,6 +322,12 @@ pub struct FolderSize {
     pub files: u32,
     /// Bytes in all of them together.
     pub bytes: u64,
+}
+
+impl From<&Manifest> for FolderSize {
+    fn from(manifest: &Manifest) -> Self {
+        Self { files: manifest.file_count(), bytes: manifest.layout().length() }
+    }
 }
 
 /// Which chunks of one swarm a peer has.

@@ -6,6 +6,7 @@ use common::audience::{Audience, OfferId};
 use common::bitmap::Bitmap;
 use common::id::{Content, FileId, FolderId, Hash, NetworkId, PeerId};
 use common::identity::{Identity, PublicKey};
+use common::manifest::{Entry, EntryKind, Manifest};
 use common::merkle::ChunkHashes;
 use common::reader::Reader;
 use common::ticket::Ticket;
@@ -58,6 +59,26 @@ pub(super) const KEY: Target = Target {
     words: &["\u{1}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}"],
     memory_base: 4 << 10,
     memory_per_byte: 4,
+};
+
+/// A manifest.
+pub(super) const MANIFEST: Target = Target {
+    name: "manifest",
+    run: manifest,
+    seeds: || {
+        let file = FileId::new(107_330, Hash([0xcd; 32])).expect("not over 8 TiB");
+        let entry = |path: &str, kind| Entry { path: path.to_owned(), mode: 0o644, kind };
+        let entries = vec![
+            entry("a", EntryKind::File(file)),
+            entry("b/c", EntryKind::EmptyDirectory),
+            entry("b/d/e", EntryKind::File(file)),
+        ];
+        [Vec::new(), entries].map(|entries| Manifest::new(entries).expect("they are in nobody's way").encode()).to_vec()
+    },
+    words: &["shoal-manifest-v1", "/", "..", "\u{0}\u{1}a", "NUL"],
+    memory_base: 4 << 10,
+    // An entry of 8 bytes is some 80 in a list, and its name is in a set.
+    memory_per_byte: 64,
 };
 
 /// The body of a frame between peers.
@@ -182,6 +203,17 @@ fn key(input: &[u8]) -> String {
     let is_honest = key == signer().public_key() && message == b"message" && signature == signer().sign(message);
     assert!(key != signer().public_key() || verified.is_ok() == is_honest, "a forged signature counts");
     answer(&verified)
+}
+
+fn manifest(input: &[u8]) -> String {
+    let read = Manifest::decode(input);
+    if let Ok(manifest) = &read {
+        assert_eq!(manifest.encode(), input, "a second form");
+        let count: u32 =
+            manifest.files().map(|(number, ..)| manifest.layout().chunks_of(number)).map(|c| c.end - c.start).sum();
+        assert_eq!(count, manifest.folder_id().chunks());
+    }
+    answer(&read)
 }
 
 fn messages() -> Vec<Message> {

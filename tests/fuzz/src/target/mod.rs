@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     binary::BITMAP,
     binary::HASHES,
     binary::KEY,
+    binary::MANIFEST,
     binary::PEER_MESSAGE,
     binary::READER,
     binary::TICKET,
