@@ -3,8 +3,9 @@
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Condvar, Mutex};
 
+use common::id::{FileId, Hash};
 use common::identity::Identity;
-use common::wire::tracker::Page;
+use common::wire::tracker::Query;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -113,6 +114,7 @@ impl Desk {
             interfaces: Vec::new(),
             advertised: Vec::new(),
             agent: String::new(),
+            device: String::new(),
         };
         let gate = Arc::new(Gate::default());
         let newcomer = Newcomer { conn, gate: Arc::clone(&gate), key, contact };
@@ -136,12 +138,13 @@ impl Desk {
     }
 
     async fn register(&self, peer: &mut Peer, name: &str) -> u64 {
-        let file = FileId::new(1, common::id::Hash([1; 32])).unwrap();
-        self.ask(peer, Request::Register { name: name.to_owned(), file }).await
+        let content = FileId::new(1, Hash([1; 32])).unwrap().into();
+        let register = Request::Register { name: name.to_owned(), content, folder: None, users: None };
+        self.ask(peer, register).await
     }
 
     async fn names(&self, peer: &mut Peer) -> Vec<String> {
-        let id = self.ask(peer, Request::List(Page::default())).await;
+        let id = self.ask(peer, Request::List(Query::default())).await;
         match peer.answer().await {
             (got, Ok(Reply::Entries { entries, .. })) if got == id => {
                 entries.into_iter().map(|entry| entry.name).collect()
@@ -206,7 +209,7 @@ async fn nobody_is_answered_before_the_commit_and_many_share_one() {
     }
     assert!(matches!(b.answer().await, (1, Ok(Reply::Registered { already: false, .. }))));
     assert!(matches!(b.answer().await, (3, Ok(Reply::Registered { already: true, .. }))));
-    assert_eq!(desk.close().await, [1, 1, 1, 4], "two joined, one was first, four shared the next");
+    assert_eq!(desk.close().await, [2, 2, 1, 4], "two joined, one was first, four shared the next");
 }
 
 #[tokio::test(start_paused = true)]
@@ -303,5 +306,5 @@ async fn at_the_end_everybody_is_told_and_what_was_accepted_is_committed() {
     assert!(timeout(PATIENCE, a.outbox.recv()).await.unwrap().is_none(), "the outbox ends");
     let store = desk.store.clone();
     store.change(|fate| fate.allowed = usize::MAX);
-    assert_eq!(desk.close().await, [1, 1, 1]);
+    assert_eq!(desk.close().await, [2, 1, 1]);
 }

@@ -68,6 +68,7 @@ pub(super) fn completed(state: &State, caller: PeerId, entry: &str) -> Result<(R
 mod tests {
     use std::time::Duration;
 
+    use common::audience::Audience;
     use common::wire::tracker::{Have, Request};
 
     use super::super::testing::{World, file};
@@ -114,7 +115,8 @@ mod tests {
     fn the_operator_hears_of_completed_downloads_but_not_of_nonsense() {
         let mut world = World::new();
         let alice = world.join(1, "alice");
-        let completed = |entry: &str| Request::Completed { entry: entry.to_owned(), file: file(1) };
+        let completed =
+            |entry: &str| Request::Completed { entry: entry.to_owned(), content: file(1), audience: Audience::Public };
         let outcome = world.ask(alice, completed("bob/doug.png"));
         let news = News::Completed {
             name: "alice".to_owned(),

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::id::{FileId, Hash, PeerId};
+use common::audience::Audience;
+use common::id::{Content, FileId, Hash, PeerId};
 use common::identity::Identity;
 use common::wire::tracker::{Announced, Code, Event, Have, Hello, Plan, Refusal, Reply, Request};
 
@@ -18,8 +19,8 @@ pub(super) struct World {
 }
 
 /// A file of 16 chunks.
-pub(super) fn file(number: u8) -> FileId {
-    FileId::new(16_384 * 16, Hash([number; 32])).unwrap()
+pub(super) fn file(number: u8) -> Content {
+    FileId::new(16_384 * 16, Hash([number; 32])).unwrap().into()
 }
 
 /// The key that goes with a number.
@@ -35,6 +36,7 @@ pub(super) fn hello(name: &str) -> Hello {
         interfaces: Vec::new(),
         advertised: Vec::new(),
         agent: String::new(),
+        device: String::new(),
     }
 }
 
@@ -114,18 +116,19 @@ impl World {
         self.ask(peer, request).reply.unwrap_err().code
     }
 
-    pub(super) fn register(&mut self, peer: PeerId, name: &str, file: FileId) -> Reply {
-        self.reply(peer, Request::Register { name: name.to_owned(), file })
+    pub(super) fn register(&mut self, peer: PeerId, name: &str, content: Content) -> Reply {
+        self.reply(peer, Request::Register { name: name.to_owned(), content, folder: None, users: None })
     }
 
-    pub(super) fn announce(&mut self, peer: PeerId, file: FileId, have: Have) -> Vec<Effect> {
-        let outcome = self.ask(peer, Request::Announce { swarms: vec![Announced { file, have }] });
+    pub(super) fn announce(&mut self, peer: PeerId, content: Content, have: Have) -> Vec<Effect> {
+        let swarms = vec![Announced { content, audience: Audience::Public, have }];
+        let outcome = self.ask(peer, Request::Announce { swarms });
         assert_eq!(outcome.reply, Ok(Reply::Done));
         outcome.effects
     }
 
     pub(super) fn plan(&mut self, peer: PeerId, entry: &str) -> (Plan, Vec<Effect>) {
-        let outcome = self.ask(peer, Request::Plan { entry: entry.to_owned(), file: None });
+        let outcome = self.ask(peer, Request::Plan { entry: entry.to_owned(), content: None });
         match outcome.reply {
             Ok(Reply::Plan(plan)) => (plan, outcome.effects),
             other => panic!("{other:?}"),

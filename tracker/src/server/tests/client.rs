@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use common::id::{FileId, Hash, PeerId};
+use common::audience::Audience;
+use common::id::{Content, FileId, Hash, PeerId};
 use common::identity::Identity;
 use common::tls::{Expect, client_config, server_name};
 use common::wire::tracker::{
@@ -108,8 +109,8 @@ pub(super) fn identity(name: &str) -> Identity {
     Identity::from_seed(&seed)
 }
 
-pub(super) fn file(number: u8) -> FileId {
-    FileId::new(16_384 * 16, Hash([number; 32])).unwrap()
+pub(super) fn file(number: u8) -> Content {
+    FileId::new(16_384 * 16, Hash([number; 32])).unwrap().into()
 }
 
 impl Client {
@@ -133,6 +134,7 @@ impl Client {
             interfaces: Vec::new(),
             advertised: Vec::new(),
             agent: "test".to_owned(),
+            device: format!("{name}'s machine"),
         };
         match self.ask(Request::Hello(hello)).await? {
             Reply::Welcome(welcome) => Ok(welcome),
@@ -162,12 +164,13 @@ impl Client {
         self.ask(op).await.expect_err("a refusal").code
     }
 
-    pub(super) async fn register(&mut self, name: &str, file: FileId) -> Result<Reply, Refusal> {
-        self.ask(Request::Register { name: name.to_owned(), file }).await
+    pub(super) async fn register(&mut self, name: &str, content: Content) -> Result<Reply, Refusal> {
+        self.ask(Request::Register { name: name.to_owned(), content, folder: None, users: None }).await
     }
 
-    pub(super) async fn announce(&mut self, file: FileId, have: Have) -> Result<Reply, Refusal> {
-        self.ask(Request::Announce { swarms: vec![Announced { file, have }] }).await
+    pub(super) async fn announce(&mut self, content: Content, have: Have) -> Result<Reply, Refusal> {
+        let swarms = vec![Announced { content, audience: Audience::Public, have }];
+        self.ask(Request::Announce { swarms }).await
     }
 
     /// The next event that `wanted` accepts.

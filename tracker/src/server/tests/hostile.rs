@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use common::wire::tracker::{Announced, Code, FromPeer, Have, Page, Reply, Request};
+use common::audience::Audience;
+use common::id::{FileId, Hash};
+use common::wire::tracker::{Announced, Code, FromPeer, Have, Query, Reply, Request};
 use common::wire::{MAX_ANNOUNCED, MAX_TRACKER_FRAME};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -142,7 +144,7 @@ async fn what_is_no_message_is_refused_where_it_can_be_and_ends_the_connection_o
     for (text, code) in [
         (r#"{"request":{"id":6,"op":{"teleport":1}}}"#, Code::Unknown),
         (r#"{"request":{"id":6,"op":{"plan":{"entry":7}}}}"#, Code::Malformed),
-        (r#"{"request":{"id":6,"op":{"register":{"name":"x","file":{"length":1,"root":"00"}}}}}"#, Code::Malformed),
+        (r#"{"request":{"id":6,"op":{"register":{"name":"x","content":"1-00"}}}}"#, Code::Malformed),
         (r#"{"request":{"id":6,"op":{"hello":{"name":"again","port":1}}}}"#, Code::Malformed),
     ] {
         peer.send_bytes(&framed(text)).await;
@@ -173,12 +175,12 @@ async fn names_that_would_harm_are_refused_by_the_tracker_too() {
     // Nor is what is not UTF-8 a name.
     let mut bytes = br#"{"request":{"id":9,"op":{"register":{"name":"x"#.to_vec();
     bytes.extend([0xff, 0xfe]);
-    bytes.extend(br#"","file":{"length":1,"root":""}}}}}"#);
+    bytes.extend(br#"","content":"1-"}}}}"#);
     let frame = [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat();
     peer.send_bytes(&frame).await;
     assert_eq!(peer.answer(9).await.unwrap_err().code, Code::Malformed);
     let mut other = tracker.join("other").await;
-    assert_eq!(other.ask(Request::List(Page::default())).await, Ok(Reply::Entries { entries: vec![], total: 0 }));
+    assert_eq!(other.ask(Request::List(Query::default())).await, Ok(Reply::Entries { entries: vec![], total: 0 }));
     tracker.stop().await.unwrap();
 }
 
@@ -226,8 +228,8 @@ async fn the_largest_announcements_are_taken() {
     for number in 0..MAX_ANNOUNCED {
         let mut root = [1; 32];
         root[..8].copy_from_slice(&number.to_be_bytes());
-        let file = common::id::FileId::new(1 << 30, common::id::Hash(root)).unwrap();
-        swarms.push(Announced { file, have: Have::Map("80".repeat(128)) });
+        let content = FileId::new(1 << 30, Hash(root)).unwrap().into();
+        swarms.push(Announced { content, audience: Audience::Public, have: Have::Map("80".repeat(128)) });
     }
     assert_eq!(peer.ask(Request::Announce { swarms }).await, Ok(Reply::Done));
     let Ok(Reply::Users { users }) = peer.ask(Request::Users).await else { panic!("users") };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::wire::tracker::{Code, Event, FromTracker, Have, Page, Reply, Request};
+use common::wire::tracker::{Code, Event, FromTracker, Have, Query, Reply, Request};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
@@ -94,7 +94,7 @@ async fn a_tracker_that_is_started_again_is_the_same() {
     assert_eq!(mallory.hello("alice").await.unwrap_err().code, Code::NameTaken);
     // The same connection may try another name.
     mallory.hello("mallory").await.unwrap();
-    let Ok(Reply::Entries { entries, .. }) = mallory.ask(Request::List(Page::default())).await else { panic!("list") };
+    let Ok(Reply::Entries { entries, .. }) = mallory.ask(Request::List(Query::default())).await else { panic!("list") };
     assert_eq!((entries.len(), entries[0].owners[0].as_str(), entries[0].seeders), (1, "alice", 0));
     tracker.join("alice").await;
     tracker.stop().await.unwrap();
@@ -129,7 +129,7 @@ async fn ipv6_and_ipv4_arrive_at_one_tracker() {
     tracker.address.set_ip("::1".parse().unwrap());
     let mut v6 = tracker.connect("v6").await;
     assert_eq!(v6.hello("v6").await.unwrap().seen_as.ip(), "::1".parse::<std::net::IpAddr>().unwrap());
-    let Ok(Reply::Plan(plan)) = v6.ask(Request::Plan { entry: "x".to_owned(), file: None }).await else {
+    let Ok(Reply::Plan(plan)) = v6.ask(Request::Plan { entry: "x".to_owned(), content: None }).await else {
         panic!("plan")
     };
     let addresses: Vec<String> = plan.holders[0].addresses.iter().map(ToString::to_string).collect();

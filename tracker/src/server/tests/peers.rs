@@ -1,6 +1,6 @@
 //! Peers as they should be.
 
-use common::wire::tracker::{Event, Have, Page, Reply, Request};
+use common::wire::tracker::{Event, Have, Query, Reply, Request};
 use tempfile::TempDir;
 
 use super::{Running, file};
@@ -15,11 +15,11 @@ async fn peers_register_list_plan_and_hear_of_each_other() {
     assert_eq!(joined, ());
     alice.register("doug.png", file(1)).await.unwrap();
     alice.announce(file(1), Have::All).await.unwrap();
-    let Ok(Reply::Entries { entries, total: 1 }) = bob.ask(Request::List(Page::default())).await else {
+    let Ok(Reply::Entries { entries, total: 1 }) = bob.ask(Request::List(Query::default())).await else {
         panic!("one entry")
     };
     assert_eq!((entries[0].owners[0].as_str(), entries[0].seeders), ("alice", 1));
-    let plan = Request::Plan { entry: "doug.png".to_owned(), file: None };
+    let plan = Request::Plan { entry: "doug.png".to_owned(), content: None };
     let Ok(Reply::Plan(plan)) = bob.ask(plan).await else { panic!("a plan") };
     assert_eq!((plan.holders.len(), plan.holders[0].peer), (1, alice.peer()));
     assert_eq!(plan.holders[0].addresses, ["127.0.0.1:4000".parse().unwrap()]);

@@ -52,7 +52,7 @@ fn what_was_committed_is_there_again() {
 #[test]
 fn a_store_of_the_schema_before_is_brought_up() {
     let directory = TempDir::new().unwrap();
-    super::migration::tests::make(&directory.path().join(FILE_NAME), SEED);
+    migration::tests::make(&directory.path().join(FILE_NAME), SEED);
     for _again in 0..2 {
         let stored = RedbStore::open(directory.path(), || panic!("the key is there")).unwrap().load().unwrap();
         let [
