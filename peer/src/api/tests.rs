@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{ApiClient, ApiServer, MAX_CONNECTIONS, MAX_REQUEST, Places};
 use crate::backend::fake::{self, Fake};
 use crate::backend::{Backend as _, Names};
-use crate::command::{Command, FailureKind, Outcome, Update};
+use crate::command::{Command, FailureKind, Follow, Listing, Outcome, Update};
 use crate::dir::Dir;
 use crate::notice::Notice;
 use crate::tasks::Tasks;
@@ -52,7 +52,8 @@ impl Both {
 }
 
 fn download(entry: &str) -> Command {
-    Command::Download { entry: entry.to_owned(), output: None, wait_secs: Some(3) }
+    let (only, follow) = (Vec::new(), Follow::Yes);
+    Command::Download { entry: entry.to_owned(), only, follow, output: None, wait_secs: Some(3) }
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
@@ -136,7 +137,7 @@ async fn a_peer_that_has_ended_is_told_in_a_sentence() {
     let client = both.client.clone();
     both.server.shutdown().await;
     let (updates, _nobody) = mpsc::channel(1);
-    let failure = in_time(client.run(Command::List, updates)).await.unwrap_err();
+    let failure = in_time(client.run(Command::List(Listing::default()), updates)).await.unwrap_err();
     assert!(failure.text.contains("has ended"), "{failure}");
     both.end().await;
 }

@@ -1,8 +1,8 @@
 //! Whole peers and a real tracker, over sockets, in one process.
 
 use super::*;
-use crate::command::{Activity, Downloaded, FailureKind, Progress};
-use common::id::FileId;
+use crate::command::{Activity, Downloaded, FailureKind, Follow, Listing, Progress};
+use common::id::Content;
 use common::name::UserName;
 use common::wire::tracker::{Entry, Have, Holder};
 use std::path::{Path, PathBuf};
@@ -95,19 +95,23 @@ async fn run_it(app: &App, command: Command) -> Result<Outcome, Failure> {
     timeout(DEADLINE, app.run(command, updates)).await.unwrap()
 }
 
-async fn register(app: &App, path: &Path) -> (String, FileId, bool) {
-    match run_it(app, Command::Register { path: path.to_owned() }).await {
+async fn register(app: &App, path: &Path) -> (String, Content, bool) {
+    match run_it(app, Command::Register { path: path.to_owned(), users: None }).await {
         Ok(Outcome::Registered { entry, file, already, .. }) => (entry, file, already),
         other => panic!("{other:?}"),
     }
 }
 
+fn wish_with(entry: &str, output: Option<PathBuf>, wait_secs: Option<u64>) -> Command {
+    Command::Download { entry: entry.to_owned(), only: Vec::new(), follow: Follow::No, output, wait_secs }
+}
+
 fn wish(entry: &str) -> Command {
-    Command::Download { entry: entry.to_owned(), output: None, wait_secs: None }
+    wish_with(entry, None, None)
 }
 
 fn wish_to(entry: &str, output: PathBuf) -> Command {
-    Command::Download { entry: entry.to_owned(), output: Some(output), wait_secs: None }
+    wish_with(entry, Some(output), None)
 }
 
 async fn download(app: &App, command: Command) -> Downloaded {
@@ -118,7 +122,7 @@ async fn download(app: &App, command: Command) -> Downloaded {
 }
 
 async fn entries(app: &App) -> Vec<Entry> {
-    match run_it(app, Command::List).await {
+    match run_it(app, Command::List(Listing::default())).await {
         Ok(Outcome::Entries(entries)) => entries,
         other => panic!("{other:?}"),
     }
@@ -228,7 +232,7 @@ async fn after_a_restart_all_is_shared_again_and_nothing_is_read() {
     let (ann, bob) = (net.peer("ann").await, net.peer("bob").await);
     assert_eq!(seeders(&ann, "a", 2).await, ["ann", "bob"]);
     let (updates, mut told) = mpsc::channel(100);
-    ann.run(Command::Register { path: path.clone() }, updates).await.unwrap();
+    ann.run(Command::Register { path: path.clone(), users: None }, updates).await.unwrap();
     assert!(told.recv().await.is_none(), "no progress: nothing was hashed");
     let eve = net.peer("eve").await;
     assert_eq!(std::fs::read(download(&eve, wish("a")).await.path).unwrap(), std::fs::read(&path).unwrap());
@@ -296,17 +300,17 @@ async fn what_cannot_be_is_refused_in_a_sentence() {
     for (path, part) in
         [(missing, "there is no file"), (folder, "is a directory"), ("/dev/null".into(), "no regular file")]
     {
-        let failure = run_it(&ann, Command::Register { path }).await.unwrap_err();
+        let failure = run_it(&ann, Command::Register { path, users: None }).await.unwrap_err();
         assert!(failure.text.contains(part), "{failure}");
     }
     let odd = net.write("files", "a\nb", b"x");
-    assert_eq!(run_it(&ann, Command::Register { path: odd }).await.unwrap_err().kind, FailureKind::Usage);
-    let relative = run_it(&ann, Command::Register { path: "a".into() }).await.unwrap_err();
+    assert_eq!(run_it(&ann, Command::Register { path: odd, users: None }).await.unwrap_err().kind, FailureKind::Usage);
+    let relative = run_it(&ann, Command::Register { path: "a".into(), users: None }).await.unwrap_err();
     assert_eq!(relative.kind, FailureKind::Usage);
     let unknown = run_it(&ann, wish("nothing")).await.unwrap_err();
     assert_eq!(unknown.kind, FailureKind::Failed);
     assert!(unknown.text.contains("`lst`"), "{unknown}");
-    let long = run_it(&ann, Command::Search { text: "x".repeat(1025) }).await.unwrap_err();
+    let long = run_it(&ann, Command::Search { text: "x".repeat(1025), listing: Listing::default() }).await.unwrap_err();
     assert_eq!(long.kind, FailureKind::Usage);
     let target = run_it(&ann, Command::Ping { target: "No Body".to_owned() }).await.unwrap_err();
     assert_eq!(target.kind, FailureKind::Usage);
@@ -326,7 +330,7 @@ async fn without_a_tracker_it_says_so_and_when_one_comes_it_goes_on() {
     assert_eq!(failure.text, format!("no tracker answers at {address} (connection refused)"));
     assert!(failure.hint.unwrap().contains("--tracker"));
     let path = net.write("files", "a", b"x");
-    let early = run_it(&ann, Command::Register { path: path.clone() }).await.unwrap_err();
+    let early = run_it(&ann, Command::Register { path: path.clone(), users: None }).await.unwrap_err();
     assert_eq!(early.kind, FailureKind::NoTracker);
     net.start_tracker().await;
     notice_that(&mut notices, |notice| *notice == Notice::TrackerBack).await;
@@ -437,7 +441,7 @@ async fn nobody_with_the_rest_is_waited_for_as_long_as_was_said() {
     register(&ann, &net.write("files", "a", &content(100_000, 5))).await;
     ann.shutdown().await;
     let asked = Instant::now();
-    let command = Command::Download { entry: "a".to_owned(), output: None, wait_secs: Some(1) };
+    let command = wish_with("a", None, Some(1));
     let failure = run_it(&bob, command).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Incomplete, "{failure:?}");
     assert!(asked.elapsed() > A_WHILE);

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use common::audience::Audience;
 use common::id::{FileId, Hash, PeerId};
 use common::wire::tracker::Entry;
 use tokio::sync::{broadcast, mpsc};
@@ -34,7 +35,11 @@ pub(crate) fn entry(name: &str, length: u64) -> Entry {
     Entry {
         owners: vec!["ann".to_owned()],
         name: name.to_owned(),
-        file: FileId::new(length, Hash([0xab; 32])).unwrap(),
+        version: 1,
+        content: FileId::new(length, Hash([0xab; 32])).unwrap().into(),
+        folder: None,
+        restricted: false,
+        users: Vec::new(),
         seeders: 3,
         downloaders: 0,
         registered_ms: 0,
@@ -64,7 +69,9 @@ pub(crate) fn downloaded(name: &str) -> Downloaded {
     };
     Downloaded {
         entry: format!("ann/{name}"),
-        file: entry(name, 107_330).file,
+        version: 1,
+        file: entry(name, 107_330).content,
+        bytes: 107_330,
         path: format!("/dir/seeding/{name}").into(),
         already: false,
         fetched_bytes: 107_330,
@@ -98,13 +105,16 @@ impl Backend for Fake {
                     Ok(Outcome::Downloaded(downloaded(name)))
                 }
             },
-            Command::List | Command::Search { .. } => Ok(Outcome::Entries(vec![entry("doug.png", 107_330)])),
-            Command::Register { path } => Ok(Outcome::Registered {
+            Command::List(_) | Command::Search { .. } => Ok(Outcome::Entries(vec![entry("doug.png", 107_330)])),
+            Command::Register { path, users: _ } => Ok(Outcome::Registered {
                 entry: "ann/doug.png".to_owned(),
                 name: "doug.png".to_owned(),
-                file: entry("doug.png", 107_330).file,
+                file: entry("doug.png", 107_330).content,
+                folder: None,
+                version: 1,
                 path,
                 already: false,
+                audience: Audience::Public,
             }),
             Command::Status => Ok(Outcome::Status(Box::new(status()))),
             Command::Stop => Ok(Outcome::Stopping),

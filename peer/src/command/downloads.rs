@@ -203,10 +203,10 @@ fn pass_on(updates: &mpsc::Sender<Update>, progress: Option<Progress>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::id::Hash;
+    use common::id::{FileId, Hash};
 
     fn file(number: u8) -> Content {
-        Content::new(1, Hash([number; 32])).unwrap()
+        FileId::new(1, Hash([number; 32])).unwrap().into()
     }
 
     fn entry(text: &str) -> EntryRef {

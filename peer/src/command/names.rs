@@ -91,7 +91,11 @@ mod tests {
         Entry {
             owners: vec![owner.to_owned()],
             name: name.to_owned(),
-            file: FileId::new(0, Hash([0; 32])).unwrap(),
+            version: 1,
+            content: FileId::new(0, Hash([0; 32])).unwrap().into(),
+            folder: None,
+            restricted: false,
+            users: Vec::new(),
             seeders: 0,
             downloaders: 0,
             registered_ms: 0,

@@ -176,7 +176,9 @@ mod tests {
         let shares = if length == 0 { Vec::new() } else { vec![share("ann", length / 2), share("bob", length / 4)] };
         let download = Downloaded {
             entry: "ann/demo.bin".to_owned(),
-            file,
+            version: 1,
+            file: file.into(),
+            bytes: length,
             path: "/x".into(),
             already: false,
             fetched_bytes: length,

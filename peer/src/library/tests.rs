@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::dir::Dir;
+use crate::storage::Stamp;
+use common::id::FileId;
 use common::merkle::FileHasher;
 
 struct Setup {
@@ -48,17 +50,22 @@ fn hashed(content: &[u8]) -> ChunkHashes {
 
 fn item(network: NetworkId, path: &Path, name: &str) -> (Item, ChunkHashes) {
     let hashes = hashed(&std::fs::read(path).unwrap());
-    let stamp = Stamp::of(&std::fs::metadata(path).unwrap());
-    let entries = BTreeSet::from([entry(name)]);
-    (Item { network, file: hashes.file_id(), path: path.to_owned(), entries, stamp }, hashes)
+    let looks = Looks::File(Stamp::of(&std::fs::metadata(path).unwrap()));
+    let entries = BTreeMap::from([(entry(name), EntryShare { version: 1, audience: Audience::Public })]);
+    let content = hashes.file_id().into();
+    (Item { network, content, path: path.to_owned(), entries, offers: BTreeSet::new(), looks }, hashes)
 }
 
-fn add(library: &Library, network: NetworkId, path: &Path, name: &str) -> FileId {
+fn add(library: &Library, network: NetworkId, path: &Path, name: &str) -> Content {
     let (item, hashes) = item(network, path, name);
-    let file = item.file;
+    let content = item.content;
     library.add(item, Arc::new(hashes));
     library.save().unwrap();
-    file
+    content
+}
+
+fn names(item: &Item) -> Vec<String> {
+    item.entries.keys().map(EntryRef::to_string).collect()
 }
 
 fn layer_files(setup: &Setup) -> usize {
@@ -77,7 +84,7 @@ fn what_has_not_changed_is_shared_again_with_its_hashes() {
     let library = setup.load();
     let (shared, dropped) = library.restore(HERE);
     assert_eq!(dropped, []);
-    let found: Vec<_> = shared.iter().map(|shared| (shared.file, shared.path.clone())).collect();
+    let found: Vec<_> = shared.iter().map(|shared| (shared.content, shared.path.clone())).collect();
     assert_eq!(found, [(one, big), (two, empty)]);
     assert_eq!(*shared[0].hashes, hashed(&content));
     assert!(library.restore(ELSEWHERE).0.is_empty(), "shared in one network, not in another");
@@ -95,7 +102,7 @@ fn what_changed_or_vanished_is_dropped_and_said() {
     // The same length: only the times tell, and they are as fine as the file system's clock.
     wait_until(|| {
         std::fs::write(&paths[0], "REWRITTEN").unwrap();
-        Stamp::of(&std::fs::metadata(&paths[0]).unwrap()) != library.items(HERE)[4].stamp
+        Looks::File(Stamp::of(&std::fs::metadata(&paths[0]).unwrap())) != library.items(HERE)[4].looks
     });
     std::fs::write(&paths[1], "grown more").unwrap();
     std::fs::remove_file(&paths[2]).unwrap();
@@ -149,7 +156,7 @@ fn damaged_or_lost_hashes_are_not_believed() {
     let setup = setup();
     let paths = [setup.write("a", b"a"), setup.write("b", b"b"), setup.write("c", b"c")];
     let library = setup.load();
-    let files: Vec<FileId> = paths.iter().map(|path| add(&library, HERE, path, "ann/x")).collect();
+    let files: Vec<Content> = paths.iter().map(|path| add(&library, HERE, path, "ann/x")).collect();
     let layer = |number: usize| setup.dir.layers().join(files[number].to_string());
     std::fs::write(layer(0), [0; 32]).unwrap();
     std::fs::write(layer(1), [0; 31]).unwrap();
@@ -168,7 +175,7 @@ fn a_crash_while_saving_leaves_the_old_list() {
     std::fs::write(setup.dir.state().join("library.json.new"), "{\"sche").unwrap();
     std::fs::write(setup.dir.layers().join("half.new"), "x").unwrap();
     let library = setup.load();
-    assert_eq!(library.restore(HERE).0[0].file, file);
+    assert_eq!(library.restore(HERE).0[0].content, file);
     assert_eq!(layer_files(&setup), 1);
 }
 
@@ -197,12 +204,13 @@ fn a_file_is_shared_until_its_last_name_is_gone() {
     add(&library, HERE, &one, "bob/one");
     add(&library, HERE, &two, "ann/two");
     add(&library, ELSEWHERE, &two, "ann/two");
-    assert_eq!(library.items(HERE)[0].entries, BTreeSet::from([entry("ann/one"), entry("bob/one")]));
+    assert_eq!(names(&library.items(HERE)[0]), ["ann/one", "bob/one"]);
     let forget = |name: &str| library.forget_entry(HERE, &entry(name));
-    assert_eq!(forget("ann/one"), BTreeSet::new());
-    assert_eq!(forget("ann/two"), BTreeSet::new(), "bob's is the same file");
-    assert_eq!(forget("ann/three"), BTreeSet::new());
-    assert_eq!(forget("bob/one"), BTreeSet::from([file]));
+    let still_public = Reshared::from([(file, BTreeSet::from([Audience::Public]))]);
+    assert_eq!(forget("ann/one"), still_public);
+    assert_eq!(forget("ann/two"), still_public, "bob's is the same file");
+    assert_eq!(forget("ann/three"), Reshared::new());
+    assert_eq!(forget("bob/one"), Reshared::from([(file, BTreeSet::new())]));
     assert_eq!(library.items(ELSEWHERE).len(), 1);
 }
 
@@ -214,9 +222,9 @@ fn a_new_file_at_an_old_path_replaces_the_old_one() {
     let old = add(&library, HERE, &path, "ann/a");
     std::fs::write(&path, "newer").unwrap();
     let (item, hashes) = item(HERE, &path, "ann/b");
-    assert_eq!(library.add(item, Arc::new(hashes)), Some(old));
+    assert_eq!(library.add(item, Arc::new(hashes)), Reshared::from([(old, BTreeSet::new())]));
     assert_eq!(library.items(HERE).len(), 1);
-    assert_eq!(library.items(HERE)[0].entries, BTreeSet::from([entry("ann/b")]));
+    assert_eq!(names(&library.items(HERE)[0]), ["ann/b"]);
 }
 
 #[test]
@@ -245,18 +253,18 @@ fn hashes_are_found_again_by_path_also_for_another_network() {
     let library = setup.load();
     let file = add(&library, ELSEWHERE, &path, "ann/a");
     let (item, shared) = library.at_path(HERE, &path).unwrap();
-    assert_eq!((item.network, shared.file), (ELSEWHERE, file));
+    assert_eq!((item.network, shared.content), (ELSEWHERE, file));
     add(&library, HERE, &path, "ann/a");
     assert_eq!(library.at_path(HERE, &path).unwrap().0.network, HERE);
-    assert!(library.of_file(HERE, &file).is_some());
+    assert!(library.of_content(HERE, &file).is_some());
     std::fs::remove_file(&path).unwrap();
-    assert!(library.at_path(HERE, &path).is_none() && library.of_file(HERE, &file).is_none());
+    assert!(library.at_path(HERE, &path).is_none() && library.of_content(HERE, &file).is_none());
 }
 
 #[test]
 fn cancelled_downloads_are_remembered_until_they_are_asked_for() {
     let setup = setup();
-    let file = FileId::new(1, common::id::Hash([1; 32])).unwrap();
+    let file = FileId::new(1, common::id::Hash([1; 32])).unwrap().into();
     let library = setup.load();
     library.set_resumption(file, Resumption::WhenAsked);
     library.save().unwrap();
@@ -275,4 +283,56 @@ fn any_path_can_be_kept() {
     std::fs::write(folder.join("a"), "a").unwrap();
     add(&setup.load(), HERE, &folder.join("a"), "ann/a");
     assert_eq!(setup.load().restore(HERE).0[0].path, folder.join("a"));
+}
+
+#[test]
+fn the_list_of_a_program_without_audiences_is_read() {
+    let setup = setup();
+    let path = setup.write("a", b"a");
+    let file = add(&setup.load(), HERE, &path, "ann/a");
+    let now: serde_json::Value = serde_json::from_slice(&std::fs::read(setup.dir.library()).unwrap()).unwrap();
+    let item = &now["items"][0];
+    let old = serde_json::json!({
+        "schema": 1,
+        "items": [{
+            "network": item["network"], "file": item["content"], "path": item["path"], "entries": ["ann/a", "bob/a"],
+            "stamp": item["looks"]["file"],
+        }],
+        "cancelled": [file],
+    });
+    std::fs::write(setup.dir.library(), old.to_string()).unwrap();
+    let library = setup.load();
+    let [shared] = <[Shared; 1]>::try_from(library.restore(HERE).0).unwrap();
+    assert_eq!((shared.content, shared.audiences), (file, BTreeSet::from([Audience::Public])));
+    assert_eq!(names(&library.items(HERE)[0]), ["ann/a", "bob/a"]);
+    assert!(library.items(HERE)[0].entries.values().all(|share| share.version == 1));
+    assert_eq!(library.resumption(&file), Resumption::WhenAsked);
+}
+
+#[test]
+fn something_is_for_all_for_whom_one_of_its_entries_or_offers_is() {
+    let setup = setup();
+    let (one, two) = (setup.write("one", b"same"), setup.write("two", b"same"));
+    let library = setup.load();
+    let file = add(&library, HERE, &one, "ann/one");
+    let only_ann = Audience::Entry(entry("ann/two"));
+    let (mut second, hashes) = item(HERE, &two, "ann/two");
+    second.entries.get_mut(&entry("ann/two")).unwrap().audience = only_ann.clone();
+    second.offers.insert(OfferId(7));
+    library.add(second, Arc::new(hashes));
+    let all = || library.audiences(HERE, &file);
+    let offer = Audience::Offer(OfferId(7));
+    assert_eq!(all(), BTreeSet::from([Audience::Public, only_ann.clone(), offer.clone()]));
+    let only_one = Audience::Entry(entry("ann/one"));
+    let changed = library.set_audience(HERE, &entry("ann/one"), &only_one);
+    assert_eq!(changed, Reshared::from([(file, BTreeSet::from([only_one.clone(), only_ann, offer.clone()]))]));
+    assert_eq!(library.set_audience(HERE, &entry("ann/one"), &only_one), Reshared::new(), "nothing new");
+    library.forget_entry(HERE, &entry("ann/two"));
+    assert_eq!(all(), BTreeSet::from([only_one.clone(), offer]), "an offer is a reason as well");
+    // What is not what it was any more is no reason to share the other.
+    std::fs::write(&two, "changed").unwrap();
+    let (shared, dropped) = library.restore(HERE);
+    assert_eq!(dropped.len(), 1);
+    assert_eq!(shared[0].audiences, BTreeSet::from([only_one]));
+    assert_eq!(library.forget_offer(HERE, OfferId(7)), Reshared::new());
 }

@@ -211,18 +211,19 @@ mod tests {
     }
 
     fn download(entry: &str, output: Option<&str>, wait_secs: Option<u64>) -> Command {
-        Command::Download { entry: entry.to_owned(), output: output.map(PathBuf::from), wait_secs }
+        let (only, follow, output) = (Vec::new(), Follow::Yes, output.map(PathBuf::from));
+        Command::Download { entry: entry.to_owned(), only, follow, output, wait_secs }
     }
 
     #[test]
     fn lines_become_commands() {
         for (line, expected) in [
-            ("lst", Command::List),
-            ("list", Command::List),
-            ("OP_LST", Command::List),
-            ("r /a/b", Command::Register { path: "/a/b".into() }),
-            ("OP_R '/a/my file'", Command::Register { path: "/a/my file".into() }),
-            ("register ~/x", Command::Register { path: "/home/ann/x".into() }),
+            ("lst", Command::List(Listing::default())),
+            ("list", Command::List(Listing::default())),
+            ("OP_LST", Command::List(Listing::default())),
+            ("r /a/b", Command::Register { path: "/a/b".into(), users: None }),
+            ("OP_R '/a/my file'", Command::Register { path: "/a/my file".into(), users: None }),
+            ("register ~/x", Command::Register { path: "/home/ann/x".into(), users: None }),
             ("d doug.png", download("doug.png", None, Some(30))),
             ("download ann/doug.png --wait 5", download("ann/doug.png", None, Some(5))),
             ("d -o /tmp/x \"my file\" --wait forever", download("my file", Some("/tmp/x"), None)),
@@ -230,8 +231,8 @@ mod tests {
             ("P doug.png", download("doug.png", None, Some(30))),
             ("loc a", Command::Loc { entry: "a".to_owned() }),
             ("OP_LOC a", Command::Loc { entry: "a".to_owned() }),
-            ("search two words", Command::Search { text: "two words".to_owned() }),
-            ("S *.png", Command::Search { text: "*.png".to_owned() }),
+            ("search two words", Command::Search { text: "two words".to_owned(), listing: Listing::default() }),
+            ("S *.png", Command::Search { text: "*.png".to_owned(), listing: Listing::default() }),
             ("dereg a", Command::Deregister { entry: "a".to_owned() }),
             ("users", Command::Users),
             ("GETPEERS", Command::Users),
@@ -319,7 +320,7 @@ mod tests {
     #[test]
     fn relative_paths_are_made_absolute() {
         let here = std::env::current_dir().unwrap();
-        assert_eq!(command("r x.png"), Command::Register { path: here.join("x.png") });
+        assert_eq!(command("r x.png"), Command::Register { path: here.join("x.png"), users: None });
         let not_text = std::os::unix::ffi::OsStrExt::from_bytes(b"/a/\xff");
         let failure = absolute(Path::new::<std::ffi::OsStr>(not_text), None).unwrap_err();
         assert!(failure.text.contains("not valid UTF-8"), "{failure}");

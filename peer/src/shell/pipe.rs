@@ -122,7 +122,7 @@ async fn read_line(input: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option
 mod tests {
     use super::*;
     use crate::backend::fake::Fake;
-    use crate::command::Command;
+    use crate::command::{Command, Listing};
     use crate::shell::Streams;
     use crate::shell::render::Detail;
     use std::io::Write;
@@ -200,7 +200,7 @@ mod tests {
     async fn leaving_ends_it_before_the_end_of_input() {
         for lines in ["q\nlst\n", "stop\nlst\n"] {
             let ran = pipe(lines).await;
-            assert_eq!((ran.code, ran.seen.contains(&Command::List)), (0, false), "{lines}");
+            assert_eq!((ran.code, ran.seen.contains(&Command::List(Listing::default()))), (0, false), "{lines}");
         }
     }
 
@@ -225,7 +225,7 @@ mod tests {
         let ran = pipe(&fits).await;
         assert_eq!((ran.code, ran.seen.len()), (0, 1));
         let ran = pipe(format!("x{fits}lst\n")).await;
-        assert_eq!((ran.code, ran.seen), (2, vec![Command::List]));
+        assert_eq!((ran.code, ran.seen), (2, vec![Command::List(Listing::default())]));
         assert_eq!(ran.talk, "error: a line has at most 64 KiB, this one has 65537 bytes\n");
     }
 

@@ -112,15 +112,25 @@ fn is_user(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::audience::Audience;
     use common::id::{FileId, Hash, PeerId};
     use common::wire::tracker::{Plan, User};
 
     const ESCAPE: &str = "\u{1b}[2J";
 
     fn entry(owner: &str, name: &str) -> Entry {
-        let file = FileId::new(0, Hash([0; 32])).unwrap();
-        let (owners, name) = (vec![owner.to_owned()], name.to_owned());
-        Entry { owners, name, file, seeders: 0, downloaders: 0, registered_ms: 0 }
+        Entry {
+            owners: vec![owner.to_owned()],
+            name: name.to_owned(),
+            version: 1,
+            content: FileId::new(0, Hash([0; 32])).unwrap().into(),
+            folder: None,
+            restricted: false,
+            users: Vec::new(),
+            seeders: 0,
+            downloaders: 0,
+            registered_ms: 0,
+        }
     }
 
     fn holder(user: &str) -> Holder {
@@ -129,7 +139,7 @@ mod tests {
 
     fn plan(name: &str) -> Reply {
         let holders = vec![holder("ann"), holder(ESCAPE)];
-        Reply::Plan(Plan { entry: entry("ann", name), ticket: String::new(), holders })
+        Reply::Plan(Plan { entry: entry("ann", name), audience: Audience::Public, ticket: String::new(), holders })
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::tracker_client::frames::{FrameReader, write};
-use common::id::Hash;
+use common::id::{FileId, Hash};
 use common::tls;
 use common::wire::TRACKER_ALPN;
-use common::wire::tracker::{Announced, Code, FromPeer, FromTracker, Hello};
+use common::wire::tracker::{Access, Announced, Code, FromPeer, FromTracker, Hello};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -66,6 +66,8 @@ fn welcome(name: &str) -> Welcome {
         time_ms: 5_000_000,
         silence_ms: 30_000,
         peers: 1,
+        account: false,
+        access: Access::Open,
     }
 }
 
@@ -155,8 +157,13 @@ impl Setup {
     }
 }
 
-fn file(number: u8) -> FileId {
-    FileId::new(64 << 14, Hash([number; 32])).unwrap()
+fn file(number: u8) -> Sharing {
+    Sharing::public(FileId::new(64 << 14, Hash([number; 32])).unwrap().into())
+}
+
+fn announced(number: u8, have: Have) -> Announced {
+    let Sharing { content, audience } = file(number);
+    Announced { content, audience, have }
 }
 
 #[tokio::test]
@@ -204,7 +211,7 @@ async fn after_a_loss_it_joins_again_and_announces_everything() {
     let mut setup = start(tracker.address());
     setup.client.announce(file(1), Have::All);
     let (mut caller, _) = tracker.welcome().await;
-    assert_eq!(caller.announced().await, [Announced { file: file(1), have: Have::All }]);
+    assert_eq!(caller.announced().await, [announced(1, Have::All)]);
     setup.client.announce(file(2), Have::Add(vec![0]));
     assert_eq!(caller.announced().await.len(), 1);
 
@@ -220,14 +227,8 @@ async fn after_a_loss_it_joins_again_and_announces_everything() {
             let (mut again, _) = tracker.welcome().await;
             assert!(lost.elapsed() < PATIENCE, "{:?}", lost.elapsed());
             let mut swarms = again.announced().await;
-            swarms.sort_by_key(|swarm| swarm.file);
-            assert_eq!(
-                swarms,
-                [
-                    Announced { file: file(1), have: Have::All },
-                    Announced { file: file(2), have: Have::Map("8000000000000000".to_owned()) },
-                ]
-            );
+            swarms.sort_by_key(|swarm| swarm.content);
+            assert_eq!(swarms, [announced(1, Have::All), announced(2, Have::Map("8000000000000000".to_owned())),]);
             let (id, op) = again.request().await;
             assert_eq!(op, Request::Users);
             again.reply(id, Reply::Users { users: Vec::new() }).await;

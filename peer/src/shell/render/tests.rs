@@ -1,5 +1,6 @@
 //! What people read, to the letter.
 
+use common::audience::Audience;
 use common::id::{FileId, Hash, PeerId};
 use common::wire::tracker::{Have, Holder, User};
 
@@ -35,7 +36,10 @@ fn registering_says_what_earlier_systems_said() {
     let registered = |already| Outcome::Registered {
         entry: "ann/doug.png".to_owned(),
         name: "doug.png".to_owned(),
-        file: FileId::new(107_330, Hash([1; 32])).unwrap(),
+        file: FileId::new(107_330, Hash([1; 32])).unwrap().into(),
+        folder: None,
+        version: 1,
+        audience: Audience::Public,
         path: "/x/doug.png".into(),
         already,
     };
@@ -212,5 +216,5 @@ fn json_is_the_outcome_as_the_api_has_it() {
     assert_eq!(serde_json::from_str::<Outcome>(&lines[0].plain()).unwrap(), result);
     assert_eq!(outcome(&Outcome::Stopping, Format::Json, Detail::Brief)[0].plain(), "\"stopping\"");
     // Commands travel as the same JSON.
-    assert_eq!(serde_json::to_string(&Command::List).unwrap(), "\"list\"");
+    assert_eq!(serde_json::to_string(&Command::Users).unwrap(), "\"users\"");
 }
