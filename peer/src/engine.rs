@@ -327,6 +327,16 @@ impl Engine {
         .await
     }
 
+    /// Removes what has come of something that nobody wants any more; what is being downloaded is left alone. Blocks.
+    pub fn discard(&self, content: &Content) {
+        if self.context.swarms.find(content).is_some_and(|swarm| !swarm.is_complete()) {
+            return;
+        }
+        if let Err(error) = Partial::discard(&self.downloading, content) {
+            tracing::warn!(%content, %error, "what had come of a download could not be removed");
+        }
+    }
+
     /// What earlier runs did not finish. Blocks while it looks; call it before what is complete is shared again.
     pub fn unfinished(&self) -> io::Result<Vec<Unfinished>> {
         let records = match Partial::list(&self.downloading) {

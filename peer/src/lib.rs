@@ -15,6 +15,7 @@
 //! - `logging`, `signals`: of the process
 //! - [`app`]: one running peer
 //! - [`command`], its running
+//! - `sync`: what is followed and watched
 //! - [`library`]: what is shared, remembered over restarts
 //! - [`engine`]: everything that moves chunks
 //! - `hashing`: from a file on disk to its chunk hashes
@@ -54,5 +55,6 @@ mod signals;
 mod spread;
 pub mod storage;
 mod swarm;
+mod sync;
 pub mod tasks;
 pub mod tracker_client;

@@ -80,6 +80,11 @@ impl Dir {
         self.state().join("library.json")
     }
 
+    /// What is followed, watched and accepted.
+    pub(crate) fn sync(&self) -> PathBuf {
+        self.state().join("sync.json")
+    }
+
     /// The chunk hashes of what is shared.
     pub(crate) fn layers(&self) -> PathBuf {
         self.state().join("layers")

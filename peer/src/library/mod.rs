@@ -5,7 +5,7 @@
 //! one state file, the chunk hashes in a file for each file id. Everything here blocks for the disk.
 
 mod layers;
-mod path_text;
+pub(crate) mod path_text;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -217,6 +217,15 @@ impl Library {
     /// The same for an offer.
     pub(crate) fn forget_offer(&self, network: NetworkId, offer: OfferId) -> Reshared {
         self.change_items(network, |item| item.offers.remove(&offer))
+    }
+
+    /// What lies at a path is shared no more. Gives what is shared for others now than it was.
+    pub(crate) fn forget_path(&self, network: NetworkId, path: &Path) -> Reshared {
+        let Some(item) = self.items(network).into_iter().find(|item| item.path == path) else {
+            return Reshared::new();
+        };
+        let content = self.drop_item(item, String::new()).content;
+        Reshared::from([(content, self.audiences(network, &content))])
     }
 
     /// An entry is for others now than it was. Gives what is shared for others now than it was.

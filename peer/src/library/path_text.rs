@@ -14,7 +14,7 @@ enum Text {
     Bytes { hex: String },
 }
 
-pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     let text = match path.to_str() {
         Some(text) => Text::Plain(text.to_owned()),
         None => Text::Bytes { hex: HEXLOWER.encode(path.as_os_str().as_bytes()) },
@@ -22,7 +22,7 @@ pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::
     text.serialize(serializer)
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     match Text::deserialize(deserializer)? {
         Text::Plain(text) => Ok(text.into()),
         Text::Bytes { hex } => {

@@ -13,6 +13,7 @@ mod place;
 mod stamp;
 
 pub(crate) use drafts::Draft;
+pub(crate) use looks::Different;
 pub use looks::Looks;
 pub use partial::PlanSource;
 pub(crate) use partial::{Opened, Partial, PartialMeta, PartialRecord, join_segments, verify_chunk};

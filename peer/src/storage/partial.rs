@@ -221,6 +221,16 @@ impl Partial {
         Ok(found)
     }
 
+    /// Removes what is there of something in the making that nobody wants any more. Nobody has it open.
+    pub(crate) fn discard(downloading: &Path, content: &Content) -> io::Result<()> {
+        let folder = downloading.join(content.to_string());
+        // Without this record nobody knows what else is there.
+        if let Some(stored) = read_stored(&folder).filter(|stored| stored.meta.content == *content) {
+            remove_if_there(&stored.data)?;
+        }
+        remove_folder(&folder)
+    }
+
     /// Keeps the chunk hashes for later runs.
     pub(crate) fn keep_hashes(&self, hashes: &ChunkHashes) -> io::Result<()> {
         let bytes: Vec<u8> = hashes.as_slice().iter().flat_map(|hash| hash.0).collect();
