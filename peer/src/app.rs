@@ -19,11 +19,12 @@ use self::background::Background;
 use self::files::allow_files;
 pub use self::open::StartError;
 use self::open::{Opened, open};
-use crate::command::{Command, Downloads, Failure, Outcome, Parts, SeenNames, Update, off_reactor, run};
+use crate::command::{AcceptRule, Command, Downloads, Failure, Outcome, Parts, SeenNames, Update, off_reactor, run};
 use crate::dir::{Dir, Lock};
 use crate::engine::{Engine, EngineConfig};
 use crate::hashing::Hashers;
 use crate::notice::Notice;
+use crate::sync::Syncing;
 use crate::tasks::Tasks;
 pub use crate::tracker_client::{NameChoice, TrackerAddress};
 use crate::tracker_client::{TrackerClient, TrackerConfig, TrackerError, TrackerState};
@@ -55,9 +56,11 @@ pub struct AppConfig {
     pub limit_down: Option<NonZeroU64>,
     /// What happens to downloads that an earlier run did not finish.
     pub unfinished: Unfinished,
+    /// Which offers are accepted without asking.
+    pub accept: AcceptRule,
 }
 
-/// What happens at the start to downloads that an earlier run did not finish.
+/// What happens at the start to downloads that an earlier run did not finish; what is followed and watched goes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfinished {
     /// They go on by themselves, as soon as the tracker is there.
@@ -87,7 +90,7 @@ impl App {
     /// unfinished. A tracker that is not there is no error here: see [`Self::wait_connected`].
     pub async fn start(config: AppConfig) -> Result<Self, StartError> {
         let (dir, tracker, name) = (config.dir.clone(), config.tracker.clone(), config.name.clone());
-        let Opened { lock, identity, settings, tracker, name, library, warnings } =
+        let Opened { lock, identity, settings, tracker, name, library, records, warnings } =
             off_reactor(move || open(&dir, tracker, name)).await?;
         allow_files();
         let tasks = Tasks::new();
@@ -133,6 +136,9 @@ impl App {
             hashers: Hashers::default(),
             downloads: Downloads::default(),
             names: SeenNames::default(),
+            records: Arc::new(records),
+            syncing: Syncing::default(),
+            accept: config.accept,
             notices,
             tasks,
             stop: CancellationToken::new(),

@@ -10,7 +10,7 @@ use common::wire::MAX_ADDRESSES;
 use crate::api::Places;
 use crate::app::{AppConfig, NameChoice, Unfinished};
 use crate::cli::{Environment, Options};
-use crate::command::{Failure, FailureKind};
+use crate::command::{AcceptRule, Failure, FailureKind};
 use crate::dir::Dir;
 use crate::shell::render::{Detail, Format};
 
@@ -69,6 +69,7 @@ impl Config {
             limit_up: options.limit_up,
             limit_down: options.limit_down,
             unfinished: Unfinished::Leave,
+            accept: AcceptRule::Ask,
         };
         Ok(Self {
             app,

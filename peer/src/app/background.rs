@@ -8,7 +8,7 @@ use common::id::NetworkId;
 use tokio::sync::mpsc;
 
 use super::Unfinished;
-use crate::command::{Parts, off_reactor, refresh_names, resume};
+use crate::command::{Parts, keep_in_step, keep_watching, off_reactor, refresh_names, resume};
 use crate::engine::{self, DownloadSpec, EngineEvent};
 use crate::notice::Notice;
 use crate::settings::Settings;
@@ -33,6 +33,10 @@ impl Background<'_> {
         parts.tasks.spawn("library", keep_library(Arc::clone(parts), withdrawn));
         parts.tasks.spawn("settings", remember(Arc::clone(parts), settings, name));
         parts.tasks.spawn("names", refresh_names(Arc::clone(parts)));
+        if wish == Unfinished::Resume {
+            parts.tasks.spawn("sync", keep_in_step(Arc::clone(parts)));
+            parts.tasks.spawn("watch", watch(Arc::clone(parts)));
+        }
         match (wish, unfinished) {
             (Unfinished::Resume, Ok(unfinished)) if !unfinished.is_empty() => {
                 parts.tasks.spawn("resume", go_on(Arc::clone(parts), unfinished));
@@ -102,6 +106,12 @@ async fn go_on(parts: Arc<Parts>, unfinished: Vec<engine::Unfinished>) {
     let here = unfinished.into_iter().filter(|unfinished| unfinished.network == network);
     let specs: Vec<DownloadSpec> = here.map(|unfinished| unfinished.spec).collect();
     resume(&parts, network, specs).await;
+}
+
+/// Watches what is watched in this network.
+async fn watch(parts: Arc<Parts>) {
+    let network = network(&parts).await;
+    keep_watching(parts, network).await;
 }
 
 /// Writes down which tracker was reached, and the name that was given.

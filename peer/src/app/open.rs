@@ -11,6 +11,7 @@ use common::wire::DEFAULT_TRACKER_PORT;
 use crate::dir::{Dir, KeyError, Lock, LockError, StateError, load_or_make_key, put_aside};
 use crate::library::Library;
 use crate::settings::Settings;
+use crate::sync::Records;
 use crate::tracker_client::{NameChoice, TrackerAddress};
 
 /// Why an app could not start.
@@ -96,6 +97,7 @@ pub(super) struct Opened {
     /// Given, or the last, or as the face suggests.
     pub(super) name: NameChoice,
     pub(super) library: Library,
+    pub(super) records: Records,
     /// What the user should hear of.
     pub(super) warnings: Vec<String>,
 }
@@ -116,6 +118,8 @@ pub(super) fn open(dir: &Dir, tracker: Option<TrackerAddress>, name: NameChoice)
     let (library, warning) =
         Library::load(&dir.library(), &dir.layers()).map_err(|error| unusable(&dir.library(), error))?;
     warnings.extend(warning);
+    let (records, warning) = Records::load(&dir.sync()).map_err(|error| unusable(&dir.sync(), error))?;
+    warnings.extend(warning);
     let tracker = tracker.or_else(|| settings.tracker.clone()).unwrap_or_else(|| TrackerAddress {
         host: "localhost".to_owned(),
         port: DEFAULT_TRACKER_PORT,
@@ -125,7 +129,7 @@ pub(super) fn open(dir: &Dir, tracker: Option<TrackerAddress>, name: NameChoice)
         (NameChoice::Default(_), Some(last)) => NameChoice::Default(last.clone()),
         (name, _) => name,
     };
-    Ok(Opened { lock, identity: Arc::new(identity), settings, tracker, name, library, warnings })
+    Ok(Opened { lock, identity: Arc::new(identity), settings, tracker, name, library, records, warnings })
 }
 
 /// Damaged settings are put aside: they are soon given again.

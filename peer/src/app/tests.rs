@@ -59,6 +59,7 @@ impl Net {
             limit_up: None,
             limit_down: None,
             unfinished: Unfinished::Resume,
+            accept: AcceptRule::Ask,
         }
     }
 

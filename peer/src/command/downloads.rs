@@ -1,5 +1,6 @@
 //! Downloads under way: they belong to the app, not to who asked for them, so that a client that goes away ends nothing.
-//! At most one for each file.
+//! At most one for each
+//! content.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::errand::Errand;
 use super::{Activity, Downloaded, Failure, FailureKind, Progress, Update, failure};
 
 /// Progress is passed on at most so often.
@@ -30,9 +32,7 @@ pub(crate) struct Downloads {
 /// A download under way.
 #[derive(Debug)]
 pub(crate) struct Running {
-    /// `owner/name`.
-    pub(super) entry: EntryRef,
-    pub(super) file: Content,
+    pub(super) errand: Errand,
     pub(super) cancel: CancellationToken,
     pub(super) progress: watch::Receiver<Option<Progress>>,
     pub(super) end: watch::Receiver<End>,
@@ -64,18 +64,19 @@ pub(super) enum Patience {
 }
 
 impl Downloads {
-    /// Puts a download in the list, unless its file is being downloaded.
-    pub(super) fn begin(&self, entry: EntryRef, file: Content) -> Begun {
+    /// Puts a download in the list, unless its content is being downloaded.
+    pub(super) fn begin(&self, errand: Errand) -> Begun {
+        let content = errand.content;
         let (progress, progress_seen) = watch::channel(None);
         let (end, end_seen) = watch::channel(None);
         let begun = {
             let mut list = self.list();
-            if let Some(running) = list.get(&file) {
+            if let Some(running) = list.get(&content) {
                 return Begun::UnderWay(Arc::clone(running));
             }
             let cancel = CancellationToken::new();
-            let running = Arc::new(Running { entry, file, cancel, progress: progress_seen, end: end_seen });
-            list.insert(file, Arc::clone(&running));
+            let running = Arc::new(Running { errand, cancel, progress: progress_seen, end: end_seen });
+            list.insert(content, Arc::clone(&running));
             Begun::New(running, Carrier { progress, end })
         };
         self.changes.send_modify(|changes| *changes += 1);
@@ -83,21 +84,22 @@ impl Downloads {
     }
 
     /// A download has ended.
-    pub(super) fn end(&self, file: &Content, carrier: &Carrier, end: Result<Downloaded, Failure>) {
-        self.list().remove(file);
+    pub(super) fn end(&self, content: &Content, carrier: &Carrier, end: Result<Downloaded, Failure>) {
+        self.list().remove(content);
         carrier.end.send_replace(Some(end));
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// The download of this file.
-    pub(super) fn find(&self, file: &Content) -> Option<Arc<Running>> {
-        self.list().get(file).cloned()
+    /// The download of this content.
+    pub(super) fn find(&self, content: &Content) -> Option<Arc<Running>> {
+        self.list().get(content).cloned()
     }
 
     /// The downloads that a user may mean by this: of this name, and of this owner where one is named.
     pub(super) fn named(&self, entry: &EntryRef) -> Vec<Arc<Running>> {
         let meant = |running: &&Arc<Running>| {
-            running.entry.name == entry.name && (entry.owner.is_none() || running.entry.owner == entry.owner)
+            let of = &running.errand.entry;
+            of.name == entry.name && (entry.owner.is_none() || of.owner == entry.owner)
         };
         self.list().values().filter(meant).cloned().collect()
     }
@@ -105,7 +107,7 @@ impl Downloads {
     /// All, in the order of their names.
     pub(crate) fn all(&self) -> Vec<Arc<Running>> {
         let mut all: Vec<_> = self.list().values().cloned().collect();
-        all.sort_by(|one, other| one.entry.name.cmp(&other.entry.name));
+        all.sort_by(|one, other| one.errand.entry.name.cmp(&other.errand.entry.name));
         all
     }
 
@@ -133,7 +135,7 @@ impl Downloads {
 impl Running {
     /// The bare name.
     pub(crate) fn name(&self) -> &str {
-        self.entry.name.as_str()
+        self.errand.entry.name.as_str()
     }
 
     /// Passes progress on until the download ends, and says how it did. Dropped before, the download goes on.
@@ -202,7 +204,10 @@ fn pass_on(updates: &mpsc::Sender<Update>, progress: Option<Progress>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::errand::Purpose;
     use super::*;
+    use crate::engine::PlanSource;
+    use common::audience::Audience;
     use common::id::{FileId, Hash};
 
     fn file(number: u8) -> Content {
@@ -211,6 +216,17 @@ mod tests {
 
     fn entry(text: &str) -> EntryRef {
         text.parse().unwrap()
+    }
+
+    fn errand(text: &str, number: u8) -> Errand {
+        Errand {
+            entry: entry(text),
+            version: 1,
+            content: file(number),
+            audience: Audience::Public,
+            source: PlanSource::Entry,
+            purpose: Purpose::Once,
+        }
     }
 
     fn progress(bytes: u64, activity: Activity) -> Progress {
@@ -227,7 +243,7 @@ mod tests {
     }
 
     fn new(downloads: &Downloads, text: &str, number: u8) -> (Arc<Running>, Carrier) {
-        match downloads.begin(entry(text), file(number)) {
+        match downloads.begin(errand(text, number)) {
             Begun::New(running, carrier) => (running, carrier),
             Begun::UnderWay(running) => panic!("{running:?}"),
         }
@@ -242,7 +258,7 @@ mod tests {
         let downloads = Downloads::default();
         let (one, carrier) = new(&downloads, "ann/x", 1);
         new(&downloads, "bob/x", 2);
-        assert!(matches!(downloads.begin(entry("bob/y"), file(1)), Begun::UnderWay(same) if Arc::ptr_eq(&same, &one)));
+        assert!(matches!(downloads.begin(errand("bob/y", 1)), Begun::UnderWay(same) if Arc::ptr_eq(&same, &one)));
         assert_eq!(downloads.named(&entry("x")).len(), 2);
         assert_eq!(downloads.named(&entry("ann/x")).len(), 1);
         assert_eq!(downloads.named(&entry("ann/y")).len(), 0);

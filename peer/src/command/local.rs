@@ -15,7 +15,7 @@ use super::parts::{Parts, off_reactor};
 use super::{Failure, FailureKind, Update};
 use crate::engine::Shared;
 use crate::hashing::{Digests, HashError};
-use crate::storage::{Looks, Stamp, place, sync_parent};
+use crate::storage::{Looks, Placing, Stamp, place, sync_parent};
 
 /// Where the wanted file is already.
 #[derive(Debug)]
@@ -26,6 +26,22 @@ pub(super) enum Here {
     Unlisted(Shared),
     /// It was copied from where it is shared to where it is to go.
     Copied(Shared),
+}
+
+impl Here {
+    /// What is needed to serve it.
+    pub(super) const fn shared(&self) -> &Shared {
+        match self {
+            Self::Listed(shared) | Self::Unlisted(shared) | Self::Copied(shared) => shared,
+        }
+    }
+
+    /// What is needed to serve it.
+    pub(super) fn into_shared(self) -> Shared {
+        match self {
+            Self::Listed(shared) | Self::Unlisted(shared) | Self::Copied(shared) => shared,
+        }
+    }
 }
 
 /// Where the complete file is to go: into `seeding`, or where the user says, into it where that is a directory.
@@ -75,7 +91,7 @@ pub(super) async fn find(
                 return Ok(Some(Here::Unlisted(shared)));
             }
             match listed {
-                Some(shared) => copy(parts, &shared, target, updates).await.map(Some),
+                Some(shared) => copy(parts, &shared, target, &Placing::Beside, updates).await.map(Some),
                 None => Ok(None),
             }
         }
@@ -100,7 +116,7 @@ async fn at_target(parts: &Parts, file: &Content, target: &Path, updates: &mpsc:
 }
 
 /// Hashes what is at a path, and gives what is needed to serve it if it is this file.
-async fn shared_at(
+pub(super) async fn shared_at(
     parts: &Parts,
     file: &Content,
     path: &Path,
@@ -114,9 +130,14 @@ async fn shared_at(
     Ok(same.then(|| Shared { content: *file, path: path.to_owned(), looks, hashes, audiences }))
 }
 
-/// Copies a shared file to the target, or to `name (1).ext` and so on where that exists. The copy is hashed before it gets
-/// its name.
-async fn copy(parts: &Parts, from: &Shared, target: &Path, updates: &mpsc::Sender<Update>) -> Result<Here, Failure> {
+/// Copies a shared file to the target, as `placing` says. The copy is hashed before it gets its name.
+pub(super) async fn copy(
+    parts: &Parts,
+    from: &Shared,
+    target: &Path,
+    placing: &Placing,
+    updates: &mpsc::Sender<Update>,
+) -> Result<Here, Failure> {
     let failed = |error: io::Error| {
         Failure::new(FailureKind::Failed, format!("could not copy it to {}: {error}", target.display()))
     };
@@ -127,9 +148,9 @@ async fn copy(parts: &Parts, from: &Shared, target: &Path, updates: &mpsc::Sende
         let text = format!("{} is no longer what was registered", from.path.display());
         return Err(Failure::new(FailureKind::Failed, text));
     };
-    let target_path = target.to_owned();
+    let (target_path, placing) = (target.to_owned(), placing.clone());
     let (path, looks) = off_reactor(move || {
-        let path = place(&guard.0, &target_path, |_| Ok(()))?;
+        let path = give_name(&guard.0, &target_path, &placing)?;
         sync_parent(&path)?;
         let looks = Looks::File(Stamp::of(&std::fs::metadata(&path)?));
         Ok((path, looks))
@@ -137,6 +158,18 @@ async fn copy(parts: &Parts, from: &Shared, target: &Path, updates: &mpsc::Sende
     .await
     .map_err(failed)?;
     Ok(Here::Copied(Shared { path, looks, ..copied }))
+}
+
+/// Moves a complete copy to its name; says where it is then.
+fn give_name(from: &Path, target: &Path, placing: &Placing) -> io::Result<PathBuf> {
+    match placing {
+        Placing::Over { looks, .. } if looks.check(target).is_ok() => {
+            std::fs::rename(from, target)?;
+            Ok(target.to_owned())
+        }
+        Placing::Over { otherwise, .. } if target.symlink_metadata().is_ok() => place(from, otherwise, |_| Ok(())),
+        Placing::Over { .. } | Placing::Beside => place(from, target, |_| Ok(())),
+    }
 }
 
 /// A hidden name in the target's directory that nobody else has.

@@ -6,14 +6,19 @@
 mod catalogue;
 mod download;
 mod downloads;
+mod errand;
 mod failure;
+mod follow;
 mod hash;
 mod local;
 mod names;
+mod offers;
 mod parts;
 mod ping;
 mod register;
 mod run;
+mod syncer;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,12 +32,15 @@ use common::wire::tracker::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::download::resume;
 pub(crate) use self::downloads::Downloads;
+pub(crate) use self::errand::resume;
 pub use self::hash::hash_file;
 pub(crate) use self::names::SeenNames;
+pub use self::offers::AcceptRule;
 pub(crate) use self::parts::{Parts, off_reactor};
 pub(crate) use self::run::{refresh_names, run};
+pub(crate) use self::syncer::keep_in_step;
+pub(crate) use self::watch::keep_watching;
 use crate::notice::Notice;
 
 /// What a user asks. Paths are absolute.

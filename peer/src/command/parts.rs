@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::downloads::Downloads;
 use super::failure;
 use super::names::SeenNames;
+use super::offers::AcceptRule;
 use super::{Failure, FailureKind};
 use crate::dir::Dir;
 use crate::engine::{Engine, Shared};
 use crate::hashing::Hashers;
 use crate::library::{Item, Library, Reshared};
 use crate::notice::Notice;
+use crate::sync::{Records, Syncing};
 use crate::tasks::Tasks;
 use crate::tracker_client::{TrackerAddress, TrackerClient};
 
@@ -37,6 +39,10 @@ pub(crate) struct Parts {
     pub(crate) hashers: Hashers,
     pub(crate) downloads: Downloads,
     pub(crate) names: SeenNames,
+    pub(crate) records: Arc<Records>,
+    pub(crate) syncing: Syncing,
+    /// Which offers are accepted without asking.
+    pub(crate) accept: AcceptRule,
     pub(crate) notices: broadcast::Sender<Notice>,
     pub(crate) tasks: Tasks,
     /// Cancelled when the user wants the peer to end.
@@ -83,6 +89,19 @@ impl Parts {
         }
     }
 
+    /// The same for what is followed, watched and accepted.
+    pub(crate) async fn save_records(&self) {
+        let records = Arc::clone(&self.records);
+        if let Err(error) = off_reactor(move || records.save()).await {
+            let path = self.dir.sync();
+            let text = format!(
+                "What is followed and watched could not be written to {}, and may be forgotten at a restart: {error}",
+                path.display()
+            );
+            self.tell(Notice::Warning { text });
+        }
+    }
+
     /// Shares a complete file now, and after a restart once the library is saved. What else was at its path before is
     /// shared no more.
     pub(super) async fn share(&self, item: Item, mut shared: Shared) {
@@ -90,7 +109,10 @@ impl Parts {
         let reshared = self.library.add(item, hashes);
         self.reshare(reshared).await;
         shared.audiences = self.library.audiences(network, &shared.content);
+        // It may have been shared under others, which are not right any more.
+        let now = Reshared::from([(shared.content, shared.audiences.clone())]);
         self.serve(shared).await;
+        self.reshare(now).await;
     }
 
     /// Has the engine serve a file; it opens it, so this is off the reactor.

@@ -1,12 +1,13 @@
-//! Registering: from a file on disk to an entry in the catalogue that this peer serves.
+//! Registering: from a file or folder on disk to an entry in the catalogue that this peer serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::id::Content;
+use common::audience::Audience;
+use common::id::{Content, NetworkId};
 use common::name::{EntryName, EntryRef};
-use common::wire::tracker::{Reply, Request};
+use common::wire::tracker::{FolderSize, Reply, Request};
 use tokio::sync::mpsc;
 
 use super::parts::{Parts, absolute};
@@ -15,6 +16,7 @@ use crate::engine::Shared;
 use crate::hashing::{Digests, HashError, open_regular};
 use crate::library::{EntryShare, Item};
 use crate::storage::Looks;
+use crate::sync::Origin;
 
 /// Hashes a file, unless that was done before and it has not changed, registers it under its own name, and shares it.
 pub(super) async fn register(
@@ -23,14 +25,58 @@ pub(super) async fn register(
     users: Option<Vec<String>>,
     updates: &mpsc::Sender<Update>,
 ) -> Result<Outcome, Failure> {
+    let Registered { entry, name, content, folder, version, path, already, audience } =
+        enter(parts, path, users, updates).await?;
+    let (entry, name) = (entry.to_string(), name.to_string());
+    Ok(Outcome::Registered { entry, name, file: content, folder, version, path, already, audience })
+}
+
+/// What is in the catalogue now.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) entry: EntryRef,
+    pub(super) name: EntryName,
+    pub(super) content: Content,
+    pub(super) folder: Option<FolderSize>,
+    pub(super) version: u32,
+    pub(super) path: PathBuf,
+    pub(super) already: bool,
+    pub(super) audience: Audience,
+}
+
+/// The same for whoever goes on with it.
+pub(super) async fn enter(
+    parts: &Arc<Parts>,
+    path: PathBuf,
+    users: Option<Vec<String>>,
+    updates: &mpsc::Sender<Update>,
+) -> Result<Registered, Failure> {
     absolute(&path)?;
-    check_readable(&path).await?;
-    let name = failure::entry_name(&path)?;
+    if let Some(users) = &users {
+        users.iter().try_for_each(|user| failure::user_name(user).map(drop))?;
+    }
+    let readable = readable(parts, &path, updates).await?;
+    let all = Arc::clone(parts);
+    parts.to_the_end("register", async move { enter_readable(&all, readable, users).await }).await
+}
+
+/// Something on the disk that can be shared under its own name.
+#[derive(Debug)]
+pub(super) struct Readable {
+    pub(super) name: EntryName,
+    pub(super) shared: Shared,
+    pub(super) folder: Option<FolderSize>,
+}
+
+/// Hashes a file, unless that was done before and it has not changed.
+pub(super) async fn readable(parts: &Parts, path: &Path, updates: &mpsc::Sender<Update>) -> Result<Readable, Failure> {
+    check_readable(path).await?;
+    let name = failure::entry_name(path)?;
     // Better to hear of a tracker that is not there before a long hashing than after it.
     parts.tracker.connected().await?;
-    let shared = hashed(parts, &path, &name, updates).await?;
-    let all = Arc::clone(parts);
-    parts.to_the_end("register", async move { enter(&all, name, shared, users).await }).await
+    let shared = hashed(parts, path, &name, updates).await?;
+    let folder = folder_size(&shared.looks);
+    Ok(Readable { name, shared, folder })
 }
 
 /// Says what is wrong with the file before anything else: its name comes second.
@@ -58,21 +104,54 @@ async fn hashed(
     Ok(Shared { content, path: path.to_owned(), looks, hashes, audiences: BTreeSet::new() })
 }
 
-/// Puts the file into the catalogue, and shares it.
-async fn enter(parts: &Parts, name: EntryName, shared: Shared, users: Option<Vec<String>>) -> Result<Outcome, Failure> {
+fn folder_size(looks: &Looks) -> Option<FolderSize> {
+    match looks {
+        Looks::File(_) => None,
+        Looks::Folder(files) => Some(FolderSize {
+            files: u32::try_from(files.len()).unwrap_or(u32::MAX),
+            bytes: files.values().map(|stamp| stamp.size).sum(),
+        }),
+    }
+}
+
+/// Puts it into the catalogue, and shares it.
+async fn enter_readable(parts: &Parts, readable: Readable, users: Option<Vec<String>>) -> Result<Registered, Failure> {
+    let Readable { name, shared, folder } = readable;
     let network = parts.network()?;
     let (content, path) = (shared.content, shared.path.clone());
-    let request = Request::Register { name: name.to_string(), content, folder: None, users };
+    let request = Request::Register { name: name.to_string(), content, folder, users };
     let Reply::Registered { entry, version, already, audience } = parts.tracker.request(request).await? else {
         return Err(failure::odd_answer());
     };
-    let full = own_entry(&entry, &name)?;
-    let entries = BTreeMap::from([(full.clone(), EntryShare { version, audience: audience.clone() })]);
+    let entry = own_entry(&entry, &name)?;
+    let entries = BTreeMap::from([(entry.clone(), EntryShare { version, audience: audience.clone() })]);
     let (offers, looks) = (BTreeSet::new(), shared.looks.clone());
     parts.share(Item { network, content, path: path.clone(), entries, offers, looks }, shared).await;
+    // Older versions that lie elsewhere are for the same users.
+    let (of, now) = (entry.clone(), audience.clone());
+    let reshared = parts.with_library(move |library| library.set_audience(network, &of, &now)).await;
+    parts.reshare(reshared).await;
     parts.save_library().await;
-    let (entry, name) = (full.to_string(), name.to_string());
-    Ok(Outcome::Registered { entry, name, file: content, folder: None, version, path, already, audience })
+    lend(parts, network, &path).await;
+    Ok(Registered { entry, name, content, folder, version, path, already, audience })
+}
+
+/// What its user registers is not replaced by a version of somebody else's, though it came from there.
+async fn lend(parts: &Parts, network: NetworkId, path: &Path) {
+    let lies_here = |copy: &crate::sync::LocalCopy| copy.path == path && copy.origin == Origin::Brought;
+    let followed = parts.records.followed(network).into_iter();
+    let mut any = false;
+    for one in followed.filter(|one| one.copy.as_ref().is_some_and(lies_here)) {
+        any = true;
+        parts.records.change(network, &one.entry, |one| {
+            if let Some(copy) = &mut one.copy {
+                copy.origin = Origin::Lent;
+            }
+        });
+    }
+    if any {
+        parts.save_records().await;
+    }
 }
 
 /// What the tracker calls the entry: `owner/name`, and the name is the one asked for.

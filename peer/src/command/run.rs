@@ -10,7 +10,8 @@ use tokio::time::sleep;
 
 use super::parts::Parts;
 use super::{
-    Command, Failure, Outcome, SharedItem, Status, Update, catalogue, download, failure, hash, ping, register,
+    Command, Failure, Outcome, SharedItem, Status, Update, catalogue, download, failure, follow, hash, offers, ping,
+    register, watch,
 };
 use crate::library::Item;
 use crate::tracker_client::{TrackerState, is_sound};
@@ -36,12 +37,21 @@ async fn dispatch(parts: &Arc<Parts>, command: Command, updates: &mpsc::Sender<U
         Command::List(listing) => catalogue::list(parts, listing).await,
         Command::Search { text, listing } => catalogue::search(parts, &text, listing).await,
         Command::Loc { entry } => catalogue::loc(parts, &entry).await,
-        Command::Download { entry, only: _, follow: _, output, wait_secs } => {
-            download::download(parts, &entry, output, wait_secs, updates).await
+        Command::Download { entry, only, follow, output, wait_secs } => {
+            let wish = download::Wish { entry, only, follow, output, wait_secs };
+            download::download(parts, wish, updates).await
         }
         Command::Cancel { entry } => download::cancel(parts, entry.as_deref()).await,
         Command::Users => catalogue::users(parts).await,
         Command::Ping { target } => ping::ping(parts, &target).await,
+        Command::Subscribe { entry } => follow::subscribe(parts, &entry, updates).await,
+        Command::Unsubscribe { entry } => follow::unsubscribe(parts, &entry).await,
+        Command::Synced => follow::synced(parts).await,
+        Command::Watch { path } => watch::watch(parts, path, updates).await,
+        Command::Unwatch { path } => watch::unwatch(parts, &path).await,
+        Command::Send { path, to } => offers::send(parts, path, to, updates).await,
+        Command::Answer { offer, answer } => offers::answer(parts, offer.as_deref(), answer).await,
+        Command::Offers => offers::offers(parts).await,
         Command::Status => Ok(Outcome::Status(Box::new(status(parts)))),
         Command::Hash { path } => hash::hash(&parts.hashers, path, updates).await,
         Command::Stop => {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::scratch::Scratch;
 use crate::app::{App, AppConfig, NameChoice, StartError, TrackerAddress, Unfinished};
-use crate::command::{Command, Failure, FailureKind};
+use crate::command::{AcceptRule, Command, Failure, FailureKind};
 use crate::dir::Dir;
 use crate::tasks::Tasks;
 
@@ -160,6 +160,7 @@ impl Stage {
             limit_up: None,
             limit_down: None,
             unfinished: Unfinished::Leave,
+            accept: AcceptRule::Ask,
         };
         Box::pin(App::start(config)).await.map_err(|error: StartError| Failure {
             hint: error.hint(),

@@ -1,0 +1,439 @@
+//! Following: entries of others whose newest version is always here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::audience::Audience;
+use common::id::{Content, NetworkId};
+use common::name::EntryRef;
+use common::wire::tracker::{self as wire, Code, Refusal, Reply, Request, Subscription};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::downloads::{Patience, Running};
+use super::errand::{self, Errand, Purpose};
+use super::local::{self, Here};
+use super::parts::{Parts, off_reactor};
+use super::{Downloaded, Failure, FailureKind, Outcome, Synced, Update, failure};
+use crate::engine::DownloadSpec;
+use crate::notice::Notice;
+use crate::storage::{Looks, PlanSource};
+use crate::sync::{Destination, Followed, LocalCopy, Newest, Origin, There, destination};
+use crate::tracker_client::TrackerError;
+
+/// A try to bring a new version here ends when nobody has what is missing for so long; others have their turn then.
+const TRY: Duration = Duration::from_secs(10);
+/// `sub` ends when nobody has what is missing for so long; it comes later then.
+const SUBSCRIBE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Follows an entry, and brings its newest version here if somebody has it now.
+pub(super) async fn subscribe(
+    parts: &Arc<Parts>,
+    entry: &str,
+    updates: &mpsc::Sender<Update>,
+) -> Result<Outcome, Failure> {
+    let asked = failure::entry_ref(entry)?;
+    parts.tracker.connected().await?;
+    let network = parts.network()?;
+    let alone = parts.syncing.subscribing.lock().await;
+    let (entry, newest) = subscribe_at_tracker(parts, &asked).await?;
+    let Some(newest) = newest else {
+        return Err(Failure::new(FailureKind::Failed, format!("{entry} is not there any more")));
+    };
+    if parts.records.find(network, &entry).is_none() {
+        let home = parts.dir.seeding().join(entry.name.as_str());
+        parts.records.follow(Followed { network, entry: entry.clone(), home, copy: None, gone: false });
+    }
+    parts.records.change(network, &entry, |followed| followed.gone = false);
+    drop(alone);
+    parts.save_records().await;
+    let version = newest.version;
+    let path = match fetch(parts, network, &entry, &newest).await? {
+        Fetch::Here(copy) => Some(copy.path),
+        Fetch::NotFollowed => None,
+        Fetch::UnderWay(running) => match running.follow(updates, Patience::Of(SUBSCRIBE_PATIENCE)).await {
+            Ok(downloaded) => Some(downloaded.path),
+            Err(failure) if failure.kind == FailureKind::Incomplete => {
+                want(parts, entry.clone(), newest);
+                None
+            }
+            Err(failure) => return Err(failure),
+        },
+    };
+    Ok(Outcome::Following { entry: entry.to_string(), version, path })
+}
+
+/// Has the tracker tell of new versions, and hears which is the newest.
+async fn subscribe_at_tracker(parts: &Parts, entry: &EntryRef) -> Result<(EntryRef, Option<Newest>), Failure> {
+    let reply = parts.tracker.request(Request::Subscribe { entry: entry.to_string() }).await?;
+    one_subscription(reply, entry)
+}
+
+fn one_subscription(reply: Reply, asked: &EntryRef) -> Result<(EntryRef, Option<Newest>), Failure> {
+    let Reply::Subscriptions { subscriptions } = reply else { return Err(failure::odd_answer()) };
+    let [subscription] = <[Subscription; 1]>::try_from(subscriptions).map_err(|_others| failure::odd_answer())?;
+    let entry: EntryRef = subscription.entry.parse().map_err(|_error| failure::odd_answer())?;
+    if entry.owner.is_none() || entry.name != asked.name {
+        return Err(failure::odd_answer());
+    }
+    let newest = subscription.newest.map(|newest| newest_of(&entry, &newest));
+    Ok((entry, newest))
+}
+
+/// What the tracker says of the newest version of an entry.
+pub(super) fn newest_of(entry: &EntryRef, told: &wire::Entry) -> Newest {
+    let audience = if told.restricted { Audience::Entry(entry.clone()) } else { Audience::Public };
+    Newest { version: told.version, content: told.content, audience }
+}
+
+/// Follows an entry no more. What the tracker does not hear now it hears when it is there again.
+pub(super) async fn unsubscribe(parts: &Arc<Parts>, entry: &str) -> Result<Outcome, Failure> {
+    let asked = failure::entry_ref(entry)?;
+    let network = parts.network()?;
+    let followed = match <[Followed; 1]>::try_from(parts.records.named(network, &asked)) {
+        Ok([followed]) => followed,
+        Err(none) if none.is_empty() => {
+            return Err(Failure::new(FailureKind::Failed, format!("{asked} is not followed"))
+                .with_hint("\"synced\" shows what is"));
+        }
+        Err(several) => {
+            let names: Vec<String> = several.iter().map(|one| one.entry.to_string()).collect();
+            let text = format!("several that are followed are called {asked}: {}", names.join(", "));
+            return Err(Failure::new(FailureKind::Failed, text).with_hint("say which: OWNER/NAME"));
+        }
+    };
+    let entry = followed.entry;
+    let _alone = parts.syncing.subscribing.lock().await;
+    parts.records.unfollow(network, &entry);
+    give_up(parts, parts.syncing.with_queue(|queue| queue.forget(&entry)));
+    parts.save_records().await;
+    if let Err(error) = parts.tracker.request(Request::Unsubscribe { entry: entry.to_string() }).await {
+        tracing::debug!(%entry, %error, "the tracker does not know yet that an entry is followed no more");
+    }
+    Ok(Outcome::Unfollowed { entry: entry.to_string() })
+}
+
+/// What is followed, with the version here and the newest.
+pub(super) async fn synced(parts: &Parts) -> Result<Outcome, Failure> {
+    let there = subscriptions(parts).await?;
+    let followed = parts.records.followed(parts.network()?);
+    let synced = followed.into_iter().map(|Followed { entry, copy, .. }| {
+        let entry = entry.to_string();
+        let newest = there.iter().find(|one| one.entry == entry).and_then(|one| one.newest.as_ref());
+        let (here, path) = copy.map(|copy| (copy.version, copy.path)).unzip();
+        Synced { entry, here, there: newest.map(|newest| newest.version), path }
+    });
+    Ok(Outcome::Synced(synced.collect()))
+}
+
+/// What the tracker knows of what this peer follows.
+pub(super) async fn subscriptions(parts: &Parts) -> Result<Vec<Subscription>, Failure> {
+    match parts.tracker.request(Request::Subscriptions).await? {
+        Reply::Subscriptions { subscriptions } => Ok(subscriptions),
+        _ => Err(failure::odd_answer()),
+    }
+}
+
+/// Where the newest version of a followed entry is.
+#[derive(Debug)]
+pub(super) enum Fetch {
+    /// On the disk.
+    Here(LocalCopy),
+    /// On its way.
+    UnderWay(Arc<Running>),
+    /// It is not followed any more.
+    NotFollowed,
+}
+
+/// Begins to bring the newest version of a followed entry here, unless it is here or under way.
+pub(super) async fn fetch(
+    parts: &Arc<Parts>,
+    network: NetworkId,
+    entry: &EntryRef,
+    newest: &Newest,
+) -> Result<Fetch, Failure> {
+    let Some(followed) = parts.records.find(network, entry) else { return Ok(Fetch::NotFollowed) };
+    if let Some(copy) = followed.copy.clone().filter(|copy| copy.content == newest.content) {
+        if copy.version != newest.version {
+            let change = |followed: &mut Followed| {
+                if let Some(copy) = &mut followed.copy {
+                    copy.version = newest.version;
+                }
+            };
+            parts.records.change(network, entry, change);
+            parts.save_records().await;
+        }
+        return Ok(Fetch::Here(copy));
+    }
+    if let Some(running) = parts.downloads.find(&newest.content) {
+        return Ok(Fetch::UnderWay(running));
+    }
+    let followed = look_again(parts, followed).await;
+    let errand = Errand {
+        entry: entry.clone(),
+        version: newest.version,
+        content: newest.content,
+        audience: newest.audience.clone(),
+        source: PlanSource::Entry,
+        purpose: Purpose::Update,
+    };
+    let home = followed.home.clone();
+    let there = off_reactor(move || home.symlink_metadata().is_ok()).await;
+    let there = if there { There::Something } else { There::Nothing };
+    let Destination { target, placing } = destination(&followed, newest.version, &newest.content, there);
+    let content = newest.content;
+    let listed = parts.with_library(move |library| library.of_content(network, &content)).await;
+    if let Some((item, shared)) = listed {
+        let here = match &followed.copy {
+            // Nothing is here yet under this name, so it may as well lie where it lies.
+            None => Here::Listed(shared),
+            Some(_) => local::copy(parts, &shared, &target, &placing, &mpsc::channel(1).0).await?,
+        };
+        let origin = match &here {
+            Here::Copied(_) => Origin::Brought,
+            Here::Listed(_) | Here::Unlisted(_) => origin_of(parts, &item.path, entry, item.entries.keys()),
+        };
+        let (path, looks) = (here.shared().path.clone(), here.shared().looks.clone());
+        errand::take(parts, network, &errand, here.into_shared()).await;
+        brought(parts, network, &errand, Brought { path, looks, origin, edited: Vec::new() }).await;
+        let copy = parts.records.find(network, entry).and_then(|followed| followed.copy);
+        return Ok(copy.map_or(Fetch::NotFollowed, Fetch::Here));
+    }
+    let bases = bases(parts, network, entry).await;
+    let spec = DownloadSpec { placing, bases, wait: Some(TRY), ..errand.spec(target) };
+    Ok(Fetch::UnderWay(errand::start(parts, network, errand, spec).await.into_running()))
+}
+
+/// What lies here and may have the same bytes as a version of an entry: other versions of it.
+pub(super) async fn bases(parts: &Parts, network: NetworkId, entry: &EntryRef) -> Vec<PathBuf> {
+    /// More of them are of no use.
+    const MOST: usize = 4;
+    let items = parts.library.items(network).into_iter().filter(|item| item.entries.contains_key(entry));
+    let mut bases: Vec<PathBuf> = items.map(|item| item.path).collect();
+    if let Some(followed) = parts.records.find(network, entry) {
+        // First what is newest; an edited copy may still have most of its bytes.
+        bases.insert(0, followed.home);
+        bases.splice(0..0, followed.copy.map(|copy| copy.path));
+    }
+    off_reactor(move || {
+        let mut seen: Vec<PathBuf> = Vec::new();
+        for base in bases {
+            if seen.len() < MOST && !seen.contains(&base) && base.exists() {
+                seen.push(base);
+            }
+        }
+        seen
+    })
+    .await
+}
+
+/// Where what lies at `path` comes from: what came by download only for this entry may be replaced by its next version.
+pub(super) fn origin_of<'a>(
+    parts: &Parts,
+    path: &Path,
+    entry: &EntryRef,
+    mut entries: impl Iterator<Item = &'a EntryRef>,
+) -> Origin {
+    let own = parts.user_name();
+    let is_for_it = |other: &EntryRef| {
+        let is_own = other.owner.as_ref().is_some_and(|owner| owner.as_str() == own);
+        other == entry && (!is_own || path.starts_with(parts.dir.seeding()))
+    };
+    if entries.all(is_for_it) { Origin::Brought } else { Origin::Lent }
+}
+
+/// A copy that looks otherwise than it did, but has the same bytes, was not edited: somebody touched or restored it.
+async fn look_again(parts: &Parts, followed: Followed) -> Followed {
+    let Some(copy) = followed.copy.clone().filter(|copy| copy.origin == Origin::Brought) else { return followed };
+    let (path, looks) = (copy.path.clone(), copy.looks.clone());
+    let changed = off_reactor(move || looks.check(&path).is_err() && path.exists()).await;
+    if !changed {
+        return followed;
+    }
+    let (updates, _nobody) = mpsc::channel(1);
+    let Ok(Some(shared)) = local::shared_at(parts, &copy.content, &copy.path, &updates).await else { return followed };
+    let change = |followed: &mut Followed| {
+        if let Some(copy) = &mut followed.copy {
+            copy.looks = shared.looks;
+        }
+    };
+    parts.records.change(followed.network, &followed.entry, change).unwrap_or(followed)
+}
+
+/// A version of a followed entry that is on the disk now.
+#[derive(Debug)]
+pub(super) struct Brought {
+    pub(super) path: PathBuf,
+    pub(super) looks: Looks,
+    pub(super) origin: Origin,
+    /// Copies that were edited here and stayed.
+    pub(super) edited: Vec<PathBuf>,
+}
+
+/// Notes that a version of a followed entry is here, tells of it, and removes the copy before where it lies beside what was
+/// edited.
+pub(super) async fn brought(parts: &Arc<Parts>, network: NetworkId, errand: &Errand, brought: Brought) {
+    let Errand { entry, version, content, .. } = errand;
+    let Brought { path, looks, origin, edited } = brought;
+    let mut before = None;
+    let copy = LocalCopy { version: *version, content: *content, path: path.clone(), looks, origin };
+    let now = parts.records.change(network, entry, |followed| {
+        before = Some(followed.clone());
+        if followed.copy.is_none() && origin == Origin::Brought {
+            followed.home.clone_from(&path);
+        }
+        followed.copy = Some(copy);
+        followed.gone = false;
+    });
+    let (Some(before), Some(now)) = (before, now) else {
+        // It is not followed any more; that it has come does no harm.
+        parts.tell(Notice::Downloaded { name: entry.name.to_string(), path });
+        return;
+    };
+    // Others that had their copy where this one lies now have none any more.
+    for other in parts.records.followed(network) {
+        if other.entry != *entry && other.copy.as_ref().is_some_and(|copy| copy.path == path) {
+            parts.records.change(network, &other.entry, |other| other.copy = None);
+        }
+    }
+    parts.save_records().await;
+    let Some(old) = before.copy else {
+        parts.tell(Notice::Downloaded { name: entry.name.to_string(), path });
+        return;
+    };
+    let is_edited_at_home = path != now.home && old.path == now.home && old.origin == Origin::Brought;
+    let edited = edited.into_iter().next().or_else(|| is_edited_at_home.then(|| now.home.clone()));
+    if old.origin == Origin::Brought && old.path != path && old.path != now.home {
+        remove_unedited(parts, network, old).await;
+    }
+    parts.tell(Notice::Updated { entry: entry.to_string(), version: *version, path, edited });
+}
+
+/// Removes a copy that lay beside an edited one, unless it was edited as well.
+async fn remove_unedited(parts: &Parts, network: NetworkId, old: LocalCopy) {
+    let path = old.path.clone();
+    let removed = off_reactor(move || {
+        old.looks.check(&old.path).is_ok()
+            && match &old.looks {
+                Looks::File(_) => std::fs::remove_file(&old.path).is_ok(),
+                Looks::Folder(_) => std::fs::remove_dir_all(&old.path).is_ok(),
+            }
+    })
+    .await;
+    if removed {
+        let reshared = parts.with_library(move |library| library.forget_path(network, &path)).await;
+        parts.reshare(reshared).await;
+        parts.save_library().await;
+    }
+}
+
+/// From now on an entry that was just downloaded is followed.
+pub(super) async fn begin(parts: &Arc<Parts>, network: NetworkId, errand: &Errand, downloaded: &Downloaded) {
+    let entry = &errand.entry;
+    match parts.records.find(network, entry) {
+        Some(followed) if followed.copy.is_some() => {}
+        _ => {
+            let path = downloaded.path.clone();
+            let at = path.clone();
+            let found = parts.with_library(move |library| library.at_path(network, &at)).await;
+            let Some((item, shared)) = found else { return };
+            let origin = origin_of(parts, &path, entry, item.entries.keys());
+            let home = match origin {
+                Origin::Brought => path.clone(),
+                Origin::Lent => parts.dir.seeding().join(entry.name.as_str()),
+            };
+            let copy =
+                LocalCopy { version: errand.version, content: errand.content, path, looks: shared.looks, origin };
+            parts.records.follow(Followed { network, entry: entry.clone(), home, copy: Some(copy), gone: false });
+            parts.save_records().await;
+        }
+    }
+    tell_tracker(parts, entry).await;
+}
+
+/// Has the tracker tell of new versions of what is here; it may know of one already.
+pub(super) async fn tell_tracker(parts: &Arc<Parts>, entry: &EntryRef) {
+    match subscribe_at_tracker(parts, entry).await {
+        Ok((entry, Some(newest))) => want(parts, entry, newest),
+        Ok((_, None)) => {}
+        // It is told when this peer is on the network the next time.
+        Err(failure) => tracing::debug!(%entry, %failure, "the tracker does not know yet that an entry is followed"),
+    }
+}
+
+/// The tracker says which version of a followed entry is the newest.
+pub(super) fn on_newest(parts: &Arc<Parts>, network: NetworkId, entry: &EntryRef, newest: Newest) {
+    let Some(followed) = parts.records.find(network, entry) else { return };
+    if followed.gone {
+        parts.records.change(network, entry, |followed| followed.gone = false);
+    }
+    let known = followed.copy.as_ref().map(|copy| (copy.content, copy.version));
+    if known != Some((newest.content, newest.version)) {
+        want(parts, entry.clone(), newest);
+    }
+}
+
+/// A followed entry is not there any more, or not for this user.
+pub(super) async fn on_gone(parts: &Arc<Parts>, network: NetworkId, entry: &EntryRef) {
+    let Some(followed) = parts.records.find(network, entry) else { return };
+    give_up(parts, parts.syncing.with_queue(|queue| queue.forget(entry)));
+    if followed.gone {
+        return;
+    }
+    parts.records.change(network, entry, |followed| followed.gone = true);
+    parts.save_records().await;
+    parts.tell(Notice::EntryGone { entry: entry.to_string() });
+}
+
+/// Looks with the tracker what of all that is followed has a newer version, and puts right what it does not know.
+pub(super) async fn catch_up(parts: &Arc<Parts>, network: NetworkId) -> Result<(), Failure> {
+    // Whoever begins or ends to follow meanwhile is not to be taken for a mistake of the tracker.
+    let _alone = parts.syncing.subscribing.lock().await;
+    let mut there = subscriptions(parts).await?;
+    for Followed { entry, .. } in parts.records.followed(network) {
+        let text = entry.to_string();
+        let newest = match there.iter().position(|one| one.entry == text) {
+            Some(known) => there.swap_remove(known).newest.map(|newest| newest_of(&entry, &newest)),
+            None => match parts.tracker.request(Request::Subscribe { entry: text }).await {
+                Ok(reply) => one_subscription(reply, &entry)?.1,
+                Err(TrackerError::Refused(Refusal { code: Code::NotFound | Code::Forbidden, .. })) => None,
+                Err(TrackerError::Refused(refusal)) => {
+                    tracing::warn!(%entry, %refusal, "the tracker does not tell of new versions");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        match newest {
+            Some(newest) => on_newest(parts, network, &entry, newest),
+            None => on_gone(parts, network, &entry).await,
+        }
+    }
+    for extra in there {
+        parts.tracker.request(Request::Unsubscribe { entry: extra.entry }).await?;
+    }
+    Ok(())
+}
+
+/// The newest version of an entry is to be brought here.
+fn want(parts: &Arc<Parts>, entry: EntryRef, newest: Newest) {
+    let replaced = parts.syncing.with_queue(|queue| queue.want(entry, newest, Instant::now()));
+    give_up(parts, replaced);
+}
+
+/// A version that is under way is not wanted any more, unless a user asked for it.
+fn give_up(parts: &Arc<Parts>, content: Option<Content>) {
+    let Some(running) = content.and_then(|content| parts.downloads.find(&content)) else { return };
+    if running.errand.purpose != Purpose::Update {
+        return;
+    }
+    running.cancel.cancel();
+    let all = Arc::clone(parts);
+    parts.tasks.spawn("discard a download", async move {
+        // However it ends.
+        drop(running.end.clone().wait_for(Option::is_some).await);
+        let engine = all.engine.clone();
+        off_reactor(move || engine.discard(&running.errand.content)).await;
+    });
+}
