@@ -1,6 +1,7 @@
 //! The app: one running peer. It owns a DIR, its key, its library, its engine and its tracker client, and runs commands
 //! for whichever face asks.
 
+mod audiences;
 mod background;
 mod files;
 mod open;

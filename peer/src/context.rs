@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use common::audience::Sharing;
 use common::identity::Identity;
-use common::wire::tracker::Have;
+use common::wire::peer::Reason;
+use common::wire::tracker::{Have, Revocation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::timeout;
 
@@ -15,8 +16,9 @@ use crate::engine::EngineEvent;
 use crate::limit::Limiter;
 use crate::links::Links;
 use crate::notice::Notice;
+use crate::revocations::Revocations;
 use crate::storage::SEGMENT;
-use crate::swarm::{Swarm, Swarms};
+use crate::swarm::{Resharing, Swarm, Swarms};
 use crate::tasks::Tasks;
 use crate::tracker_client::TrackerClient;
 
@@ -26,6 +28,9 @@ const BUFFERS: usize = 64;
 const BUFFER_PATIENCE: Duration = Duration::from_secs(10);
 /// Buffers kept for the next segments.
 const SPARE_BUFFERS: usize = 8;
+
+/// What a downloader hears whose ticket was called back.
+pub(crate) const REVOKED: &str = "the ticket was revoked; ask the tracker for a new one";
 
 /// What all links and downloads of one engine share.
 #[derive(Debug)]
@@ -46,6 +51,7 @@ pub(crate) struct Context {
     pub(crate) tasks: Tasks,
     pub(crate) events: mpsc::Sender<EngineEvent>,
     pub(crate) joined: OnceLock<TrackerClient>,
+    pub(crate) revocations: Revocations,
     pub(crate) uploaded: AtomicU64,
     pub(crate) downloaded: AtomicU64,
     pub(crate) links_made: AtomicU64,
@@ -79,11 +85,29 @@ impl Context {
         self.announce_each(swarm.sharings(), have);
     }
 
-    /// Tells the tracker what is here of these.
-    pub(crate) fn announce_each(&self, sharings: Vec<Sharing>, have: &Have) {
+    fn announce_each(&self, sharings: Vec<Sharing>, have: &Have) {
         for sharing in sharings {
             self.tracker().announce(sharing, have.clone());
         }
+    }
+
+    /// The audiences of a swarm of which `have` is here have changed: tells the tracker, and hangs up on those for whom it
+    /// is not any more.
+    pub(crate) fn reshare(&self, swarm: &Swarm, change: Resharing, have: &Have) {
+        self.announce_each(change.added, have);
+        self.announce_each(change.removed, &Have::None);
+        swarm.refuse_strangers();
+    }
+
+    /// The tracker called tickets back: whoever showed one of them is hung up on.
+    pub(crate) fn revoke(&self, revocations: Vec<Revocation>) {
+        self.revocations.add(revocations, self.tracker().now_ms());
+        self.swarms.all().iter().for_each(|swarm| self.refuse_revoked(swarm));
+    }
+
+    /// Ends the conversations of a swarm whose tickets were called back.
+    pub(crate) fn refuse_revoked(&self, swarm: &Swarm) {
+        swarm.refuse(Reason::Ticket, REVOKED, |peer, grant| self.revocations.contains(peer, grant));
     }
 
     /// A shared file is not what it was: stops serving it and says so. Once for each swarm.

@@ -31,6 +31,7 @@ use crate::limit::Limiter;
 use crate::link::Link;
 use crate::links::{self, Links};
 use crate::notice::Notice;
+use crate::revocations::Revocations;
 pub use crate::storage::{Looks, Placing, PlanSource};
 use crate::storage::{Partial, PartialMeta, PartialRecord};
 use crate::swarm::{Announced, ReadFailure, Resharing, Swarm, Swarms};
@@ -237,6 +238,7 @@ impl Engine {
             tasks: tasks.clone(),
             events: config.events,
             joined: OnceLock::new(),
+            revocations: Revocations::default(),
             uploaded: AtomicU64::new(0),
             downloaded: AtomicU64::new(0),
             links_made: AtomicU64::new(0),
@@ -301,11 +303,10 @@ impl Engine {
 
     /// The audiences of a complete swarm have changed: tells the tracker, and ends what has no audience any more.
     fn reshare(&self, swarm: &Arc<Swarm>, change: Resharing) {
-        self.context.announce_each(change.added, &Have::All);
-        self.context.announce_each(change.removed, &Have::None);
         if !swarm.has_audiences() && self.context.swarms.remove(swarm) {
             swarm.refuse_all("this file is shared no more");
         }
+        self.context.reshare(swarm, change, &Have::All);
     }
 
     /// Downloads, goes on where an earlier run stopped, and serves what is there meanwhile and afterwards. Progress goes
@@ -476,6 +477,14 @@ async fn follow(context: Arc<Context>, jobs: Arc<Jobs>, mut events: broadcast::R
                     let _ = job.try_send(JobEvent::Holder(audience, holder));
                 }
             }
+            Ok(Event::Shared { entry, audience }) => {
+                let all: Vec<_> = jobs.lock().values().cloned().collect();
+                for job in all {
+                    // A job that is too busy hears of it with the next plan.
+                    let _ = job.try_send(JobEvent::Reshared { entry: entry.clone(), audience: audience.clone() });
+                }
+            }
+            Ok(Event::Revoked { revocations }) => context.revoke(revocations),
             Ok(Event::Dial { peer, addresses }) => {
                 // One who asks again and again gets one dial at a time.
                 if context.links.is_dialling(&peer) {
@@ -514,3 +523,6 @@ async fn look_after(context: Arc<Context>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

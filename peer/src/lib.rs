@@ -49,6 +49,7 @@ mod logging;
 pub mod notice;
 mod oneshot;
 pub mod program;
+mod revocations;
 mod settings;
 mod shell;
 mod signals;

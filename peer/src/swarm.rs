@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::download::JobEvent;
 use crate::link::{Link, Outbox};
+use crate::revocations::Grant;
 use crate::spread::Spread;
 use crate::storage::Stamp;
 
@@ -77,6 +78,8 @@ struct Listener {
     outbox: Weak<Outbox>,
     conversation: ConversationId,
     opener: Opener,
+    /// Where the other side opened it: on what ground.
+    grant: Option<Grant>,
 }
 
 /// Why bytes could not be read for a downloader.
@@ -242,11 +245,13 @@ impl Swarm {
         state.job = None;
     }
 
-    /// Adds a conversation that wants to hear of new chunks; gives the chunks that are here at this moment.
-    pub(crate) fn listen(&self, link: &Link, conversation: ConversationId, opener: Opener) -> Bitmap {
+    /// Adds a conversation that wants to hear of new chunks: one that the other side opened on some ground, or one of this
+    /// side. Gives the chunks that are here at this moment.
+    pub(crate) fn listen(&self, link: &Link, conversation: ConversationId, grant: Option<Grant>) -> Bitmap {
         let mut state = self.lock();
-        let outbox = Arc::downgrade(link.outbox());
-        state.listeners.push(Listener { peer: link.peer(), outbox, conversation, opener });
+        let (peer, outbox) = (link.peer(), Arc::downgrade(link.outbox()));
+        let opener = if grant.is_some() { Opener::Receiver } else { Opener::Sender };
+        state.listeners.push(Listener { peer, outbox, conversation, opener, grant });
         state.have.clone()
     }
 
@@ -289,11 +294,28 @@ impl Swarm {
 
     /// Nothing of this swarm is served any more: ends all conversations that others opened.
     pub(crate) fn refuse_all(&self, text: &str) {
-        let listeners = std::mem::take(&mut self.lock().listeners);
-        for listener in listeners.iter().filter(|listener| listener.opener == Opener::Receiver) {
-            if let Some(outbox) = listener.outbox.upgrade() {
-                outbox.refuse(listener.conversation, Reason::NotShared, text);
+        self.refuse(Reason::NotShared, text, |_, _| true);
+    }
+
+    /// Ends the conversations of those for whom it is not shared any more.
+    pub(crate) fn refuse_strangers(&self) {
+        let audiences: BTreeSet<Audience> = self.lock().audiences.keys().cloned().collect();
+        let text = "it is not shared for that audience any more; a new ticket may help";
+        self.refuse(Reason::Ticket, text, |_, grant| !audiences.contains(&grant.audience));
+    }
+
+    /// Ends the conversations that others opened on such grounds.
+    pub(crate) fn refuse(&self, reason: Reason, text: &str, mut is_meant: impl FnMut(PeerId, &Grant) -> bool) {
+        let refused: Vec<Listener> = {
+            let mut state = self.lock();
+            let meant = |one: &mut Listener| one.grant.as_ref().is_some_and(|grant| is_meant(one.peer, grant));
+            state.listeners.extract_if(.., meant).collect()
+        };
+        for Listener { peer, outbox, conversation, .. } in refused {
+            if let Some(outbox) = outbox.upgrade() {
+                outbox.refuse(conversation, reason, text);
             }
+            self.spread(|spread| spread.leave(peer));
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::id::NetworkId;
 use tokio::sync::mpsc;
 
-use super::Unfinished;
+use super::{Unfinished, audiences};
 use crate::command::{Parts, keep_in_step, keep_watching, off_reactor, refresh_names, resume};
 use crate::engine::{self, DownloadSpec, EngineEvent};
 use crate::notice::Notice;
@@ -32,6 +32,7 @@ impl Background<'_> {
         let Background { parts, settings, name } = self;
         parts.tasks.spawn("library", keep_library(Arc::clone(parts), withdrawn));
         parts.tasks.spawn("settings", remember(Arc::clone(parts), settings, name));
+        parts.tasks.spawn("audiences", audiences::keep(Arc::clone(parts)));
         parts.tasks.spawn("names", refresh_names(Arc::clone(parts)));
         if wish == Unfinished::Resume {
             parts.tasks.spawn("sync", keep_in_step(Arc::clone(parts)));

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use common::audience::Audience;
 use common::id::{NetworkId, PeerId};
-use common::name::UserName;
+use common::name::{EntryRef, UserName};
 use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -126,6 +127,16 @@ impl Parts {
         for (content, audiences) in reshared {
             let engine = self.engine.clone();
             self.with_library(move |_| engine.set_audiences(&content, audiences)).await;
+        }
+    }
+
+    /// An entry is for others now than it was: what is shared of it is shared for them, and no others on its account.
+    pub(crate) async fn set_audience(&self, entry: EntryRef, audience: Audience) {
+        let Some(network) = self.tracker.network() else { return };
+        let reshared = self.with_library(move |library| library.set_audience(network, &entry, &audience)).await;
+        if !reshared.is_empty() {
+            self.reshare(reshared).await;
+            self.save_library().await;
         }
     }
 

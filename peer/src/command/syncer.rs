@@ -85,14 +85,6 @@ async fn on_event(parts: &Arc<Parts>, event: Event, told: &mut BTreeSet<OfferId>
                 follow::on_gone(parts, network, &entry).await;
             }
         }
-        Event::Shared { entry, audience } => {
-            if let Ok(entry) = entry.parse::<EntryRef>() {
-                let set = move |library: &crate::library::Library| library.set_audience(network, &entry, &audience);
-                let reshared = parts.with_library(set).await;
-                parts.reshare(reshared).await;
-                parts.save_library().await;
-            }
-        }
         Event::Joined { name, .. } => {
             if let Ok(owner) = UserName::new(name) {
                 parts.syncing.queue().hurry(Some(&owner), Instant::now());
@@ -101,6 +93,8 @@ async fn on_event(parts: &Arc<Parts>, event: Event, told: &mut BTreeSet<OfferId>
         Event::Offered(offer) => offers::on_offered(parts, network, offer, told),
         Event::Answered { offer, name, receiver } => offers::on_answered(parts, network, offer, name, receiver),
         Event::Holder { .. } | Event::Dial { .. } | Event::Left { .. } | Event::Revoked { .. } => {}
+        // For whom something is shared is kept whoever follows: see `app/audiences`.
+        Event::Shared { .. } => {}
         Event::Chat(_) | Event::Message(_) | Event::Shutdown => {}
     }
 }

@@ -213,6 +213,11 @@ impl Job {
                     self.contacts.on_holder(holder, Instant::now());
                 }
             }
+            JobEvent::Reshared { entry, audience } => {
+                if self.spec.source == PlanSource::Entry && self.spec.entry == entry {
+                    self.set_audience(audience);
+                }
+            }
             JobEvent::Planned(Ok(plan)) => {
                 self.planning = false;
                 self.on_plan(*plan);
@@ -422,8 +427,7 @@ impl Job {
         }
         self.spec.audience = audience.clone();
         let change = self.swarm.set_audiences(BTreeSet::from([audience]), Announced::Yes);
-        self.context().announce_each(change.removed, &Have::None);
-        self.context().announce_each(change.added, &Have::Map(self.picker.done().to_hex()));
+        self.context().reshare(&self.swarm, change, &Have::Map(self.picker.done().to_hex()));
     }
 
     /// Without a plan the download goes on with whom it knows; without anybody it must end where the tracker refuses.

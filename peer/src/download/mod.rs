@@ -48,6 +48,13 @@ pub(crate) enum JobEvent {
     Newcomer(Arc<Link>),
     /// The tracker names a holder of its content, shared under this audience.
     Holder(Audience, Holder),
+    /// An entry is for others now than it was.
+    Reshared {
+        /// `owner/name`.
+        entry: String,
+        /// For whom.
+        audience: Audience,
+    },
     /// The tracker's answer to the question for a plan.
     Planned(Result<Box<Plan>, TrackerError>),
     /// The file could not be written.

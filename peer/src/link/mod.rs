@@ -205,7 +205,7 @@ impl Link {
             table.insert(conversation, fetching);
         }
         self.outbox.send(Message::Open { conversation, content: swarm.content(), ticket });
-        let have = swarm.listen(self, conversation, Opener::Sender);
+        let have = swarm.listen(self, conversation, None);
         for message in common::wire::peer::maps(conversation, Opener::Sender, &have) {
             self.outbox.send(message);
         }

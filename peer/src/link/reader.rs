@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use common::id::Content;
 use common::merkle::ChunkHashes;
 use common::ticket::Ticket;
 use common::wire::peer::{ConversationId, MAX_HASHES, Message, Opener, Reason, chunks_in_map, maps};
@@ -12,8 +13,9 @@ use tokio::time::Instant;
 use super::frame::FrameReader;
 use super::outbox::Rejected;
 use super::{Link, protocol_error};
-use crate::context::Context;
+use crate::context::{Context, REVOKED};
 use crate::download::{Assembly, Fetching, LinkEvent, Wanted};
+use crate::revocations::Grant;
 
 /// Reads from one link until it ends.
 pub(super) struct Reader<R> {
@@ -185,21 +187,28 @@ impl Receiving {
         Ok(())
     }
 
-    fn on_open(&self, conversation: ConversationId, file: common::id::Content, ticket: &[u8]) -> io::Result<()> {
+    fn on_open(&self, conversation: ConversationId, content: Content, ticket: &[u8]) -> io::Result<()> {
         let outbox = self.link.outbox();
         let refuse = |reason, text: String| outbox.send(Message::Refused { conversation, reason, text });
-        if let Err(error) = self.check_ticket(&file, ticket) {
-            refuse(Reason::Ticket, error);
-            return Ok(());
-        }
-        let Some(swarm) = self.context.swarms.find(&file) else {
+        let grant = match self.check_ticket(&content, ticket) {
+            Ok(grant) => grant,
+            Err(error) => {
+                refuse(Reason::Ticket, error);
+                return Ok(());
+            }
+        };
+        let Some(swarm) = self.context.swarms.find(&content) else {
             refuse(Reason::NotShared, "this file is not shared here".to_owned());
             return Ok(());
         };
+        if !swarm.is_for(&grant.audience) {
+            refuse(Reason::Ticket, "this file is not shared for the audience of the ticket".to_owned());
+            return Ok(());
+        }
         if outbox.begin_serving(conversation, Arc::clone(&swarm)).is_err() {
             return Err(protocol_error("too many conversations"));
         }
-        let have = swarm.listen(&self.link, conversation, Opener::Receiver);
+        let have = swarm.listen(&self.link, conversation, Some(grant));
         outbox.send(Message::Opened { conversation, complete: have.is_full() });
         if !have.is_full() {
             maps(conversation, Opener::Receiver, &have).into_iter().for_each(|message| outbox.send(message));
@@ -207,20 +216,28 @@ impl Receiving {
         let peer = self.link.peer();
         swarm.spread(|spread| spread.join(peer));
         swarm.on_newcomer(&self.link);
-        // What was withdrawn just now did not find this conversation among those to end.
-        if !self.context.swarms.find(&file).is_some_and(|there| Arc::ptr_eq(&there, &swarm)) {
+        // What was withdrawn or revoked just now did not find this conversation among those to end.
+        if !self.context.swarms.find(&content).is_some_and(|there| Arc::ptr_eq(&there, &swarm)) {
             swarm.refuse_all("this file is shared no more");
         }
+        swarm.refuse_strangers();
+        self.context.refuse_revoked(&swarm);
         Ok(())
     }
 
-    fn check_ticket(&self, file: &common::id::Content, ticket: &[u8]) -> Result<(), String> {
+    /// What a ticket grants for this content; a sentence where that is nothing.
+    fn check_ticket(&self, content: &Content, ticket: &[u8]) -> Result<Grant, String> {
         let tracker = self.context.tracker();
         let (Some(network), Some(tracker_key)) = (tracker.network(), tracker.tracker_key()) else {
             return Err("this peer is in no network yet".to_owned());
         };
         let ticket = Ticket::verify(ticket, &tracker_key).map_err(|error| error.to_string())?;
-        ticket.check(network, file, self.link.key(), tracker.now_ms()).map_err(|error| error.to_string())
+        ticket.check(network, content, self.link.key(), tracker.now_ms()).map_err(|error| error.to_string())?;
+        let grant = Grant { audience: ticket.audience, not_before_ms: ticket.not_before_ms };
+        if self.context.revocations.contains(self.link.peer(), &grant) {
+            return Err(REVOKED.to_owned());
+        }
+        Ok(grant)
     }
 
     fn on_get_hashes(&self, conversation: ConversationId, first: u32, count: u32) {

@@ -15,27 +15,27 @@ use tokio_rustls::server::TlsStream;
 /// Longer than anything here takes, reconnecting included.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-struct FakeTracker {
+pub(crate) struct FakeTracker {
     listener: TcpListener,
-    identity: Identity,
+    pub(crate) identity: Identity,
 }
 
-struct Caller {
+pub(crate) struct Caller {
     reader: FrameReader<ReadHalf<TlsStream<TcpStream>>>,
     writer: WriteHalf<TlsStream<TcpStream>>,
 }
 
 impl FakeTracker {
-    async fn start(seed: u8) -> Self {
+    pub(crate) async fn start(seed: u8) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { listener, identity: Identity::from_seed(&[seed; 32]) }
     }
 
-    fn address(&self) -> TrackerAddress {
+    pub(crate) fn address(&self) -> TrackerAddress {
         self.listener.local_addr().unwrap().to_string().parse().unwrap()
     }
 
-    fn network(&self) -> NetworkId {
+    pub(crate) fn network(&self) -> NetworkId {
         NetworkId(self.identity.peer_id().0)
     }
 
@@ -50,7 +50,7 @@ impl FakeTracker {
     }
 
     /// Accepts a peer and lets it in.
-    async fn welcome(&self) -> (Caller, Hello) {
+    pub(crate) async fn welcome(&self) -> (Caller, Hello) {
         let mut caller = self.accept().await;
         let (id, op) = caller.request().await;
         let Request::Hello(hello) = op else { panic!("{op:?}") };
@@ -77,7 +77,7 @@ impl Caller {
         Some(serde_json::from_slice(&body).unwrap())
     }
 
-    async fn request(&mut self) -> (u64, Request) {
+    pub(crate) async fn request(&mut self) -> (u64, Request) {
         match self.next().await {
             Some(FromPeer::Request { id, op }) => (id, op),
             other => panic!("{other:?}"),
@@ -85,14 +85,14 @@ impl Caller {
     }
 
     /// Takes an announcement and grants it.
-    async fn announced(&mut self) -> Vec<Announced> {
+    pub(crate) async fn announced(&mut self) -> Vec<Announced> {
         let (id, op) = self.request().await;
         let Request::Announce { swarms } = op else { panic!("{op:?}") };
         self.reply(id, Reply::Done).await;
         swarms
     }
 
-    async fn reply(&mut self, id: u64, result: Reply) {
+    pub(crate) async fn reply(&mut self, id: u64, result: Reply) {
         self.send(&FromTracker::Reply { id, result }).await;
     }
 
@@ -101,7 +101,7 @@ impl Caller {
         self.send(&FromTracker::Refusal { id, error }).await;
     }
 
-    async fn send(&mut self, message: &FromTracker) {
+    pub(crate) async fn send(&mut self, message: &FromTracker) {
         write(&mut self.writer, &message.to_frame().unwrap()).await.unwrap();
     }
 }
