@@ -35,8 +35,22 @@ pub struct Config {
 /// Who may join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Access {
-    /// Everybody; a name belongs to the first who uses it
+    /// Everybody; a name belongs to the first who uses it, or to the account of that name
     Open,
+    /// Who has an account; everybody may sign up
+    Accounts,
+    /// Who has an account; to sign up takes a code from `tracker invite`
+    Invite,
+}
+
+impl From<Access> for common::wire::tracker::Access {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Open => Self::Open,
+            Access::Accounts => Self::Accounts,
+            Access::Invite => Self::Invite,
+        }
+    }
 }
 
 impl Config {

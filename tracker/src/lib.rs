@@ -6,6 +6,8 @@
 //! - [`signals`]: how it is asked to end
 //! - [`server`]: listens, starts a session for each connection, ends tidily
 //! - `session`: one connection
+//! - `attempts`: how many wrong passwords are looked at
+//! - `passwords`: hashing and checking them
 //! - `owner`: the one task that has the state, and the way of writes to the store
 //! - `outbox`: what is to be sent on one connection
 //! - `clock`: what time it is
@@ -14,6 +16,7 @@
 //! - `service`: the rules
 //! - `store`: what outlives the process
 //! - `state`: all that the tracker knows
+//! - `source`: where connections come from
 //! - [`config`]: what it is run with
 //! - `tasks`: how tasks are spawned and awaited
 
@@ -22,13 +25,16 @@ pub mod config;
 pub mod server;
 pub mod signals;
 
+mod attempts;
 mod clock;
 mod liveness;
 mod outbox;
 mod owner;
+mod passwords;
 mod rate;
 mod service;
 mod session;
+mod source;
 mod state;
 mod store;
 mod tasks;

@@ -39,6 +39,7 @@ pub(crate) struct Outbox {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Closing {
     token: CancellationToken,
+    finishing: CancellationToken,
     why: Arc<OnceLock<Why>>,
 }
 
@@ -91,7 +92,18 @@ impl Closing {
         self.token.cancel();
     }
 
-    /// Ready when the connection is to end.
+    /// Ends the connection when what is waiting was sent; only the first reason counts.
+    pub(crate) fn finish(&self, why: Why) {
+        let _first = self.why.set(why);
+        self.finishing.cancel();
+    }
+
+    /// Ready when nothing more is to be read from the connection.
+    pub(crate) fn finishing(&self) -> WaitForCancellationFuture<'_> {
+        self.finishing.cancelled()
+    }
+
+    /// Ready when the connection is to end at once.
     pub(crate) fn closed(&self) -> WaitForCancellationFuture<'_> {
         self.token.cancelled()
     }

@@ -10,14 +10,18 @@
 //!
 //! After a commit that failed nobody knows what is on disk. The debt is what makes the disk say again what the memory
 //! says; writes are absolute, so to pay it is right in either case.
+//!
+//! Between two commits the store may be read, to be exported: what was committed, and nothing else.
 
+use std::collections::VecDeque;
 use std::mem;
 
+use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::{StoreLost, Waiting};
 use crate::state::Write;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Stored};
 
 /// Writes that are committed together.
 #[derive(Debug, Default)]
@@ -31,9 +35,15 @@ pub(super) struct Batch {
 
 type Committed = (Box<dyn Store>, Result<(), StoreError>);
 
+/// Where what was committed is to go.
+pub(super) type Export = oneshot::Sender<Result<Stored, StoreError>>;
+
 #[derive(Debug)]
 enum Disk {
     Idle(Box<dyn Store>),
+    Exporting {
+        task: JoinHandle<Committed>,
+    },
     Committing {
         task: JoinHandle<Committed>,
         batch: Batch,
@@ -56,11 +66,13 @@ pub(super) struct Journal {
     disk: Disk,
     /// Gathers while another batch is committed.
     next: Batch,
+    /// Who waits for an export; few, as they all come through one door.
+    exports: VecDeque<Export>,
 }
 
 impl Journal {
     pub(super) fn new(store: Box<dyn Store>) -> Self {
-        Self { disk: Disk::Idle(store), next: Batch::default() }
+        Self { disk: Disk::Idle(store), next: Batch::default(), exports: VecDeque::new() }
     }
 
     /// Whether writes cannot be taken now.
@@ -70,7 +82,12 @@ impl Journal {
 
     /// Whether a commit is under way or to come.
     pub(super) const fn is_busy(&self) -> bool {
-        matches!(self.disk, Disk::Committing { .. } | Disk::Paying { .. })
+        matches!(self.disk, Disk::Committing { .. } | Disk::Paying { .. } | Disk::Exporting { .. })
+    }
+
+    /// Has what is committed read and sent there, when nothing is being committed.
+    pub(super) fn export(&mut self, to: Export) {
+        self.exports.push_back(to);
     }
 
     /// Puts a write, and what takes it back, into the next batch.
@@ -89,8 +106,14 @@ impl Journal {
         None
     }
 
-    /// Begins to commit the next batch where there is one and none is under way.
+    /// Begins to commit the next batch, or to export, where there is something to do and nothing is under way.
     pub(super) fn start(&mut self) {
+        if let Disk::Idle(_) = self.disk
+            && let Some(export) = self.exports.pop_front()
+            && let Disk::Idle(store) = mem::replace(&mut self.disk, Disk::Lost)
+        {
+            self.disk = Disk::Exporting { task: spawn_export(store, export) };
+        }
         if self.next.writes.is_empty() {
             return;
         }
@@ -115,7 +138,7 @@ impl Journal {
     /// applied to the state to take it back. May be dropped and called again at any time.
     pub(super) async fn committed(&mut self) -> (Batch, Result<Result<(), Vec<Write>>, StoreLost>) {
         let ended = match &mut self.disk {
-            Disk::Committing { task, .. } | Disk::Paying { task, .. } => task.await,
+            Disk::Committing { task, .. } | Disk::Paying { task, .. } | Disk::Exporting { task } => task.await,
             Disk::Idle(_) | Disk::Failing { .. } | Disk::Lost => std::future::pending().await,
         };
         self.on_ended(ended)
@@ -141,6 +164,10 @@ impl Journal {
                 self.disk = Disk::Failing { store, debt };
                 (batch, Ok(Err(undone)))
             }
+            (Disk::Exporting { .. }, _) => {
+                self.disk = Disk::Idle(store);
+                (Batch::default(), Ok(Ok(())))
+            }
             (Disk::Paying { .. }, Ok(())) => {
                 tracing::warn!("the database can be written again");
                 self.disk = Disk::Idle(store);
@@ -156,6 +183,13 @@ impl Journal {
             }
         }
     }
+}
+
+fn spawn_export(mut store: Box<dyn Store>, export: Export) -> JoinHandle<Committed> {
+    tokio::task::spawn_blocking(move || {
+        let _nobody_waits = export.send(store.load());
+        (store, Ok(()))
+    })
 }
 
 fn spawn(mut store: Box<dyn Store>, writes: Vec<Write>) -> JoinHandle<Committed> {

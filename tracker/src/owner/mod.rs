@@ -13,15 +13,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::audience::Sharing;
 use common::id::PeerId;
-use common::wire::tracker::{Access, Code, Event, FromTracker, Hello, Refusal, Reply, Request, Welcome};
+use common::wire::tracker::{Code, Event, FromTracker, Hello, Refusal, Reply, Request, Welcome};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use self::batch::{Batch, Journal};
+use self::batch::{Batch, Export, Journal};
 use crate::clock::Clock;
 use crate::outbox::Outbox;
-use crate::service::{self, Effect, Newcomer, News, When, Why};
-use crate::state::{ConnId, State, Write};
+use crate::service::{
+    self, AccountReply, AccountRequest, AdminReply, AdminRequest, Effect, Newcomer, News, When, Why, refusal,
+};
+use crate::state::{Account, ConnId, State, Write};
 use crate::store::Store;
 
 /// How often what is due now and then is looked after.
@@ -65,6 +67,24 @@ pub(crate) enum Input {
         /// How it ended.
         why: Why,
     },
+    /// A key asks something about accounts.
+    Account {
+        /// Whose.
+        peer: PeerId,
+        /// What.
+        request: AccountRequest,
+        /// Where the answer goes when what it rests on is committed.
+        answer: oneshot::Sender<Result<AccountReply, Refusal>>,
+    },
+    /// The operator asks something.
+    Admin {
+        /// What.
+        request: AdminRequest,
+        /// As with [`Self::Account`].
+        answer: oneshot::Sender<Result<AdminReply, Refusal>>,
+    },
+    /// The operator wants all that is committed.
+    Export(Export),
     /// The tracker ends: everybody is told.
     Shutdown,
 }
@@ -106,6 +126,8 @@ struct Link {
 enum Waiting {
     Answer { conn: ConnId, id: u64, permit: OwnedSemaphorePermit, reply: Reply, effects: Vec<Effect> },
     Join { join: Box<Join>, name: common::name::UserName },
+    Account { answer: oneshot::Sender<Result<AccountReply, Refusal>>, reply: AccountReply, effects: Vec<Effect> },
+    Admin { answer: oneshot::Sender<Result<AdminReply, Refusal>>, reply: AdminReply, effects: Vec<Effect> },
 }
 
 /// The store can be used no more; a sentence.
@@ -158,6 +180,9 @@ impl Owner {
                 self.carry_out(effects);
             }
             Input::Leave { peer, conn, why } => self.on_leave(peer, conn, why),
+            Input::Account { peer, request, answer } => self.on_account(peer, request, answer),
+            Input::Admin { request, answer } => self.on_admin(request, answer),
+            Input::Export(to) => self.journal.export(to),
             Input::Shutdown => {
                 for link in self.links.values() {
                     link.outbox.tell(Event::Shutdown);
@@ -183,9 +208,14 @@ impl Owner {
         if self.state.roster.get(&peer).is_none_or(|online| online.conn != conn) {
             return;
         }
-        let outcome = service::handle(&mut self.state, peer, request, self.clock.now());
-        let reply = outcome.reply.and_then(|reply| self.record(outcome.writes).map(|()| reply));
-        match (reply, outcome.when) {
+        let mut outcome = service::handle(&mut self.state, peer, request, self.clock.now());
+        if outcome.reply.is_ok()
+            && let Err(refused) = self.record(outcome.writes)
+        {
+            outcome.reply = Err(refused);
+            outcome.effects.retain(Effect::is_of_soft_state);
+        }
+        match (outcome.reply, outcome.when) {
             (Ok(reply), When::Committed) => {
                 self.release_when_committed(Waiting::Answer { conn, id, permit, reply, effects: outcome.effects });
             }
@@ -193,6 +223,44 @@ impl Owner {
                 self.answer(conn, id, reply, permit);
                 self.carry_out(outcome.effects);
             }
+        }
+    }
+
+    fn on_account(
+        &mut self,
+        peer: PeerId,
+        request: AccountRequest,
+        answer: oneshot::Sender<Result<AccountReply, Refusal>>,
+    ) {
+        match service::account(&mut self.state, peer, request, self.clock.now()) {
+            Ok(outcome) => match self.record(outcome.writes) {
+                Ok(()) => {
+                    let (reply, effects) = (outcome.reply, outcome.effects);
+                    self.release_when_committed(Waiting::Account { answer, reply, effects });
+                }
+                Err(refused) => {
+                    drop(answer.send(Err(refused)));
+                    self.carry_out_soft(outcome.effects);
+                }
+            },
+            // Nobody there any more: nobody to be told.
+            Err(refused) => drop(answer.send(Err(refused))),
+        }
+    }
+
+    fn on_admin(&mut self, request: AdminRequest, answer: oneshot::Sender<Result<AdminReply, Refusal>>) {
+        match service::admin(&mut self.state, request, self.clock.now()) {
+            Ok(outcome) => match self.record(outcome.writes) {
+                Ok(()) => {
+                    let (reply, effects) = (outcome.reply, outcome.effects);
+                    self.release_when_committed(Waiting::Admin { answer, reply, effects });
+                }
+                Err(refused) => {
+                    drop(answer.send(Err(refused)));
+                    self.carry_out_soft(outcome.effects);
+                }
+            },
+            Err(refused) => drop(answer.send(Err(refused))),
         }
     }
 
@@ -255,14 +323,39 @@ impl Owner {
                 self.carry_out(effects);
             }
             Waiting::Join { join, name } => self.enter(*join, name),
+            Waiting::Account { answer, reply, effects } => {
+                let _listening = answer.send(Ok(reply));
+                self.carry_out(effects);
+            }
+            Waiting::Admin { answer, reply, effects } => {
+                let _listening = answer.send(Ok(reply));
+                self.carry_out(effects);
+            }
         }
     }
 
-    fn refuse(&self, waiting: Waiting) {
+    fn refuse(&mut self, waiting: Waiting) {
         match waiting {
-            Waiting::Answer { conn, id, permit, .. } => self.answer(conn, id, Err(unavailable()), permit),
+            Waiting::Answer { conn, id, permit, effects, .. } => {
+                self.answer(conn, id, Err(unavailable()), permit);
+                self.carry_out_soft(effects);
+            }
             Waiting::Join { join, .. } => drop(join.answer.send(Err(unavailable()))),
+            Waiting::Account { answer, effects, .. } => {
+                let _listening = answer.send(Err(unavailable()));
+                self.carry_out_soft(effects);
+            }
+            Waiting::Admin { answer, effects, .. } => {
+                let _listening = answer.send(Err(unavailable()));
+                self.carry_out_soft(effects);
+            }
         }
+    }
+
+    /// What was to last was taken back; what was soft is as it was made.
+    fn carry_out_soft(&mut self, mut effects: Vec<Effect>) {
+        effects.retain(Effect::is_of_soft_state);
+        self.carry_out(effects);
     }
 
     fn enter(&mut self, join: Join, name: common::name::UserName) {
@@ -273,6 +366,7 @@ impl Owner {
         }
         let now = self.clock.now();
         let (peer, conn, seen_as) = (newcomer.key.peer_id(), newcomer.conn, newcomer.contact.seen);
+        let account = self.state.accounts().get(&name).is_some_and(Account::has_password);
         let effects = service::enter(&mut self.state, name.clone(), newcomer, now);
         tracing::debug!(%peer, agent = ?hello.agent.chars().take(LONGEST_AGENT).collect::<String>(), "joined");
         let welcome = Welcome {
@@ -281,8 +375,8 @@ impl Owner {
             time_ms: now.unix_ms,
             silence_ms: u64::try_from(self.silence.as_millis()).unwrap_or(u64::MAX),
             peers: u32::try_from(self.state.roster.len()).unwrap_or(u32::MAX),
-            account: false,
-            access: Access::Open,
+            account,
+            access: self.state.access,
         };
         outbox.answer(id, Ok(Reply::Welcome(welcome)), None);
         self.links.insert(conn, Link { peer, outbox });
@@ -312,6 +406,11 @@ impl Owner {
                         link.outbox.closing.close(Why::Disconnected);
                     }
                 }
+                Effect::Expel(conn) => {
+                    if let Some(link) = self.links.remove(&conn) {
+                        link.outbox.closing.finish(Why::Expelled);
+                    }
+                }
                 Effect::Say(news) => say(&news),
             }
         }
@@ -330,7 +429,7 @@ impl Owner {
 const LONGEST_AGENT: usize = 64;
 
 fn unavailable() -> Refusal {
-    service::refusal(Code::Unavailable, "the tracker cannot write its database now (its log says why): try again later")
+    refusal(Code::Unavailable, "the tracker cannot write its database now (its log says why): try again later")
 }
 
 fn say(news: &News) {

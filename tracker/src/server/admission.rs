@@ -1,16 +1,15 @@
 //! Admission: how many connections of one source may be on their way to joining. Who opens more loses the oldest.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::source::Source;
+
 /// So many connections of one source may not have joined yet.
 pub(super) const MAX_PENDING: usize = 64;
-/// Bits of an IPv6 address that one site has to itself: below them it can take any address it likes.
-const SITE_BITS: u32 = 64;
-
 /// Counts connections that have not joined; clones count together.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Admission {
@@ -29,10 +28,6 @@ pub(super) struct Pending {
     /// Cancelled when the connection must make place for a newer one.
     pub(super) crowded: CancellationToken,
 }
-
-/// An IPv4 address or the site of an IPv6 one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Source(IpAddr);
 
 impl Admission {
     /// Counts a connection from there; `number` is its own.
@@ -66,18 +61,6 @@ impl Drop for Pending {
                 sources.remove(&self.source);
             }
         }
-    }
-}
-
-impl Source {
-    fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => {
-                let site = u128::MAX << (Ipv6Addr::BITS - SITE_BITS);
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & site))
-            }
-        })
     }
 }
 

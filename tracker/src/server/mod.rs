@@ -24,9 +24,11 @@ use tokio_util::sync::CancellationToken;
 use self::admission::Admission;
 pub use self::files::allow_files;
 use self::listen::listen;
+use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::owner::{Input, Owner, StoreLost};
+use crate::passwords::Passwords;
 use crate::session::{self, Accepted, HELLO_DEADLINE, MESSAGE_DEADLINE, Shared};
 use crate::state::{ConnId, State};
 use crate::store::{RedbStore, Store, StoreError};
@@ -89,10 +91,11 @@ impl Server {
         let local_addr = listener.local_addr().map_err(on_listen)?;
         let data = config.data.clone();
         let opened = tokio::task::spawn_blocking(move || open(&data)).await;
-        let (store, state) = opened.unwrap_or_else(|error| {
+        let (store, mut state) = opened.unwrap_or_else(|error| {
             let what = error.to_string();
             Err(BindError::Store(StoreError::Damaged { path: config.data.clone(), what }))
         })?;
+        state.access = config.access.into();
         let clock = Clock::start();
         let (inputs, queue) = mpsc::channel(config.max_connections.saturating_add(OWNER_QUEUE));
         let shared = Shared {
@@ -100,6 +103,8 @@ impl Server {
             inputs,
             index: Arc::clone(&state.index),
             clock,
+            passwords: Passwords::new(),
+            attempts: Attempts::default(),
             ping_interval: config.ping_interval,
             ping_timeout: config.ping_timeout,
             hello_deadline: HELLO_DEADLINE,

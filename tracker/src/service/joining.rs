@@ -69,6 +69,8 @@ pub(crate) enum Why {
     NotReading,
     /// It sent what no peer sends.
     Nonsense,
+    /// Its device was logged in or out, or thrown out.
+    Expelled,
     /// The tracker ends.
     Shutdown,
 }
@@ -81,6 +83,7 @@ impl fmt::Display for Why {
             Self::Silent => "it did not answer",
             Self::NotReading => "it did not read what it was sent",
             Self::Nonsense => "it sent something else than messages",
+            Self::Expelled => "its device was logged in or out",
             Self::Shutdown => "the tracker ends",
         })
     }

@@ -4,6 +4,8 @@
 //! What is soft (who is online, who has what) changes at once; what is durable changes by the outcome's writes, which
 //! the caller applies before it asks the next rule, and of which it answers nobody before they are committed.
 
+mod accounts;
+mod admin;
 mod dialling;
 mod entries;
 mod finding;
@@ -20,6 +22,8 @@ use common::id::PeerId;
 use common::wire::MAX_TRACKER_FRAME;
 use common::wire::tracker::{Code, Event, Refusal, Reply, Request};
 
+pub(crate) use self::accounts::{AccountOutcome, AccountReply, AccountRequest, account, wrong_password};
+pub(crate) use self::admin::{AdminReply, AdminRequest, UserLine, admin};
 pub(crate) use self::joining::{Newcomer, Why, claim, enter, expire, leave, touch};
 pub(crate) use self::locating::{Entered, announce, tell_of};
 use crate::state::{ConnId, State, Write};
@@ -75,8 +79,10 @@ pub(crate) enum Effect {
         /// What.
         event: Event,
     },
-    /// End a connection.
+    /// End a connection, whatever it was to be sent yet.
     Close(ConnId),
+    /// End a connection when it was sent what it was to be sent; its peer is offline already.
+    Expel(ConnId),
     /// Say something in the log.
     Say(News),
 }
@@ -115,6 +121,17 @@ pub(crate) enum News {
     },
 }
 
+impl Effect {
+    /// Whether it follows from what is soft alone: who is offline stays so where what was to last is taken back.
+    pub(crate) const fn is_of_soft_state(&self) -> bool {
+        match self {
+            Self::Close(_) | Self::Expel(_) => true,
+            Self::Tell { event, .. } | Self::TellOthers { event, .. } => matches!(event, Event::Left { .. }),
+            Self::Say(news) => matches!(news, News::Left { .. }),
+        }
+    }
+}
+
 impl Outcome {
     /// Nothing to write and nobody to tell.
     fn plain(reply: Result<Reply, Refusal>) -> Self {
@@ -142,6 +159,15 @@ pub(crate) fn handle(state: &mut State, caller: PeerId, request: Request, now: N
     match request {
         Request::Hello(_) => Outcome::plain(Err(refusal(Code::Malformed, "this connection has joined already"))),
         Request::Leave => Outcome::plain(Ok(Reply::Done)),
+        Request::SignUp { .. } | Request::LogIn { .. } => {
+            let text = "this connection has joined already: sign up or log in on one that has not";
+            Outcome::plain(Err(refusal(Code::Malformed, text)))
+        }
+        // Passwords are checked by the session, which then asks for [`account`].
+        Request::ChangePassword { .. } => Outcome::plain(Err(wrong_password())),
+        Request::LogOut => accounts::log_out(state, caller, now),
+        Request::Devices => Outcome::plain(accounts::devices(state, caller)),
+        Request::Revoke { device } => accounts::revoke(state, caller, device, now),
         Request::Register { name, content, .. } => {
             Outcome::durable(entries::register(state, caller, &name, content, now))
         }

@@ -1,10 +1,12 @@
 //! Sessions: one connection of one peer, from its first byte to its end.
 //!
-//! 1. The handshake and `hello`, in small frames and a short time, counted against where it comes from.
+//! 1. The handshake and `hello`, in small frames and a short time, counted against where it comes from. Signing up and
+//!    logging in come before it.
 //! 2. Requests, answered in the order in which they are done; announcements go to the index from here, everything else
 //!    to the owner. Pings.
 //! 3. The end: the owner is told, what is waiting is sent.
 
+mod accounts;
 mod frame;
 mod writer;
 
@@ -26,12 +28,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use self::accounts::Applicant;
 use self::frame::{FrameError, FrameReader};
-use self::writer::{FLUSH_DEADLINE, write_messages, write_refusal};
+use self::writer::{FLUSH_DEADLINE, write_answer, write_messages};
+use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::liveness::{Due, Liveness};
 use crate::outbox::{Closing, MAX_IN_FLIGHT, Outbox, Outgoing};
 use crate::owner::{Input, Join};
+use crate::passwords::Passwords;
 use crate::rate::Bucket;
 use crate::service::{self, Entered, Newcomer, Why, refusal};
 use crate::state::{ConnId, Contact, Gate, plain};
@@ -52,6 +57,8 @@ const SEARCH_COST: u32 = 10;
 const ANNOUNCED_PER_COST: usize = 200;
 /// So many messages may come before `hello` is granted: names that were taken, mostly.
 const MAX_MESSAGES_BEFORE_HELLO: usize = 20;
+/// Of these so many may be sign-ups and log-ins.
+const MAX_LOGINS: usize = 5;
 
 type Reader = FrameReader<ReadHalf<TlsStream<TcpStream>>>;
 type Writer = WriteHalf<TlsStream<TcpStream>>;
@@ -67,6 +74,10 @@ pub(crate) struct Shared {
     pub(crate) index: Arc<Index>,
     /// What time it is.
     pub(crate) clock: Clock,
+    /// Hashes and checks passwords.
+    pub(crate) passwords: Passwords,
+    /// How many wrong ones are looked at.
+    pub(crate) attempts: Attempts,
     /// Time between two pings.
     pub(crate) ping_interval: Duration,
     /// Time to answer one.
@@ -142,6 +153,7 @@ pub(crate) async fn serve<P>(shared: Shared, accepted: Accepted, crowded: Cancel
 /// A session that has joined.
 struct Session {
     membership: Membership,
+    from: SocketAddr,
     reader: Reader,
     writer: Writer,
     outbox: Outbox,
@@ -175,18 +187,31 @@ async fn join(shared: &Shared, accepted: Accepted) -> Result<Session, NotJoined>
     let key = peer_key(stream.get_ref().1).ok_or(NotJoined::NoKey)?;
     let (read_half, mut writer) = tokio::io::split(stream);
     let mut reader = FrameReader::new(read_half, MAX_HELLO_FRAME, shared.hello_deadline);
+    let applicant = Applicant { peer: key.peer_id(), from };
+    let mut logins = 0;
     for _ in 0..MAX_MESSAGES_BEFORE_HELLO {
         let body = reader.next().await?;
         let (id, hello) = match FromPeer::from_body(&body) {
             Ok(FromPeer::Request { id, op: Request::Hello(hello) }) => (id, hello),
+            Ok(FromPeer::Request { id, op: op @ (Request::SignUp { .. } | Request::LogIn { .. }) }) => {
+                logins += 1;
+                if logins > MAX_LOGINS {
+                    let text = "too many on one connection: open another";
+                    write_answer(&mut writer, id, Err(refusal(Code::Busy, text))).await?;
+                    return Err(NotJoined::Undecided);
+                }
+                let answer = before_hello(shared, applicant, op).await;
+                write_answer(&mut writer, id, answer).await?;
+                continue;
+            }
             Ok(FromPeer::Request { id, .. }) => {
-                write_refusal(&mut writer, id, refusal(Code::NotJoined, "say hello first")).await?;
+                write_answer(&mut writer, id, Err(refusal(Code::NotJoined, "say hello first"))).await?;
                 continue;
             }
             Ok(FromPeer::Pong(_)) => continue,
             Err(undecoded) => {
                 let id = undecoded.id.ok_or(NotJoined::Nonsense)?;
-                write_refusal(&mut writer, id, undecoded.refusal).await?;
+                write_answer(&mut writer, id, Err(undecoded.refusal)).await?;
                 continue;
             }
         };
@@ -201,12 +226,21 @@ async fn join(shared: &Shared, accepted: Accepted) -> Result<Session, NotJoined>
         match say_hello(shared, conn, key, contact, hello, id, &outbox).await? {
             Ok(membership) => {
                 reader.set_limits(MAX_TRACKER_FRAME, shared.message_deadline);
-                return Ok(Session { membership, reader, writer, outbox, waiting });
+                return Ok(Session { membership, from, reader, writer, outbox, waiting });
             }
-            Err(refused) => write_refusal(&mut writer, id, refused).await?,
+            Err(refused) => write_answer(&mut writer, id, Err(refused)).await?,
         }
     }
     Err(NotJoined::Undecided)
+}
+
+/// Signs up or logs in. The future is boxed: passwords are rare, and each connection waits in this function.
+async fn before_hello(shared: &Shared, applicant: Applicant, request: Request) -> Result<Reply, Refusal> {
+    match request {
+        Request::SignUp { name, password, code } => Box::pin(applicant.sign_up(shared, &name, password, code)).await,
+        Request::LogIn { name, password } => Box::pin(applicant.log_in(shared, &name, password)).await,
+        _ => Err(refusal(Code::NotJoined, "say hello first")),
+    }
 }
 
 async fn say_hello(
@@ -238,14 +272,15 @@ async fn say_hello(
 
 impl Session {
     async fn run(self, shared: Shared) {
-        let Self { mut membership, reader, writer, outbox, waiting } = self;
+        let Self { mut membership, from, reader, writer, outbox, waiting } = self;
         let closing = outbox.closing.clone();
         let reading_ended = CancellationToken::new();
         let reading = async {
-            let requests = Requests::new(&shared, &membership, reader, outbox);
+            let requests = Requests::new(&shared, &membership, from, reader, outbox);
             let why = tokio::select! {
                 biased;
                 () = closing.closed() => closing.why(),
+                () = closing.finishing() => closing.why(),
                 () = shared.draining.cancelled() => Why::Shutdown,
                 why = requests.run() => why,
             };
@@ -270,6 +305,7 @@ impl Session {
 /// Takes the requests of a peer that has joined.
 struct Requests<'a> {
     shared: &'a Shared,
+    applicant: Applicant,
     peer: PeerId,
     conn: ConnId,
     gate: Arc<Gate>,
@@ -291,10 +327,11 @@ enum Size {
 }
 
 impl<'a> Requests<'a> {
-    fn new(shared: &'a Shared, membership: &Membership, reader: Reader, outbox: Outbox) -> Self {
+    fn new(shared: &'a Shared, membership: &Membership, from: SocketAddr, reader: Reader, outbox: Outbox) -> Self {
         let now = shared.clock.now().uptime;
         Self {
             shared,
+            applicant: Applicant { peer: membership.peer, from },
             peer: membership.peer,
             conn: membership.conn,
             gate: Arc::clone(&membership.gate),
@@ -359,6 +396,11 @@ impl<'a> Requests<'a> {
         match request {
             Request::Announce { swarms } => {
                 let answer = self.announce(&swarms).await?;
+                self.outbox.answer(id, answer, Some(permit));
+            }
+            Request::ChangePassword { old, new } => {
+                // Nothing else is read meanwhile: the queue is short, and a ping has seconds.
+                let answer = Box::pin(self.applicant.change_password(self.shared, old, new)).await;
                 self.outbox.answer(id, answer, Some(permit));
             }
             Request::Leave => {

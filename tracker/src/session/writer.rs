@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use common::wire::tracker::{Code, FromTracker, Refusal};
+use common::wire::tracker::{Code, FromTracker, Refusal, Reply};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -52,12 +52,16 @@ where
     let _goodbye = timeout(WRITE_DEADLINE, writer.shutdown()).await;
 }
 
-/// Refuses a request of a peer that has not joined, and has no outbox yet.
-pub(super) async fn write_refusal<W>(writer: &mut W, id: u64, error: Refusal) -> io::Result<()>
+/// Answers a request of a peer that has not joined, and has no outbox yet.
+pub(super) async fn write_answer<W>(writer: &mut W, id: u64, answer: Result<Reply, Refusal>) -> io::Result<()>
 where
     W: AsyncWrite + Unpin,
 {
-    write_all(writer, &encode(FromTracker::Refusal { id, error })).await
+    let message = match answer {
+        Ok(result) => FromTracker::Reply { id, result },
+        Err(error) => FromTracker::Refusal { id, error },
+    };
+    write_all(writer, &encode(message)).await
 }
 
 /// Messages to be written together.

@@ -6,7 +6,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use common::id::Hash;
+use common::secret::Secret;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 /// SHA-256 of a code. A code is too long to be guessed, so this needs no salt and no stretching.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +28,14 @@ pub(crate) struct Invite {
 #[derive(Debug, Default)]
 pub(crate) struct Invites {
     by_code: BTreeMap<CodeHash, Invite>,
+}
+
+impl CodeHash {
+    /// That of a code; spaces around it do not count, nor does case.
+    pub(crate) fn of(code: &Secret) -> Self {
+        let code = Zeroizing::new(code.reveal().trim().to_lowercase());
+        Self(Hash(Sha256::digest(code.as_bytes()).into()))
+    }
 }
 
 impl Invites {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use common::audience::Audience;
 use common::id::{Content, FileId, Hash, PeerId};
 use common::identity::Identity;
+use common::secret::Secret;
 use common::tls::{Expect, client_config, server_name};
 use common::wire::tracker::{
     Announced, Code, Event, FromPeer, FromTracker, Have, Hello, Refusal, Reply, Request, Welcome,
@@ -101,6 +102,10 @@ pub(super) struct Client {
     next_id: u64,
 }
 
+pub(super) fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned()).unwrap()
+}
+
 pub(super) fn identity(name: &str) -> Identity {
     let mut seed = [7; 32];
     for (place, byte) in seed.iter_mut().zip(name.bytes()) {
@@ -140,6 +145,24 @@ impl Client {
             Reply::Welcome(welcome) => Ok(welcome),
             other => panic!("{other:?}"),
         }
+    }
+
+    pub(super) async fn sign_up(&mut self, name: &str, password: &str) -> Result<Reply, Refusal> {
+        self.sign_up_with(name, password, None).await
+    }
+
+    pub(super) async fn sign_up_with(
+        &mut self,
+        name: &str,
+        password: &str,
+        code: Option<&str>,
+    ) -> Result<Reply, Refusal> {
+        let (password, code) = (secret(password), code.map(secret));
+        self.ask(Request::SignUp { name: name.to_owned(), password, code }).await
+    }
+
+    pub(super) async fn log_in(&mut self, name: &str, password: &str) -> Result<Reply, Refusal> {
+        self.ask(Request::LogIn { name: name.to_owned(), password: secret(password) }).await
     }
 
     pub(super) async fn ask(&mut self, op: Request) -> Result<Reply, Refusal> {

@@ -1,5 +1,6 @@
 //! Trackers over real sockets, and peers good and bad.
 
+mod accounts;
 mod client;
 mod hostile;
 mod lifetimes;
