@@ -183,6 +183,7 @@ impl App {
             let why = match &*state.borrow_and_update() {
                 TrackerState::Connected(welcome) => return Ok(welcome.clone()),
                 TrackerState::Failed(error) => return Err(error.clone().into()),
+                TrackerState::LoginRequired(refusal) => return Err(refusal.clone().into()),
                 TrackerState::Connecting { why } if why.is_empty() => "it has not answered yet".to_owned(),
                 TrackerState::Connecting { why } => why.clone(),
             };

@@ -69,7 +69,7 @@ impl Config {
             limit_up: options.limit_up,
             limit_down: options.limit_down,
             unfinished: Unfinished::Leave,
-            accept: AcceptRule::Ask,
+            accept: accept(options),
         };
         Ok(Self {
             app,
@@ -109,12 +109,24 @@ fn dir(options: &Options, environment: &Environment, name: &NameChoice) -> Resul
     Ok(dir)
 }
 
+fn accept(options: &Options) -> AcceptRule {
+    if options.accept_all {
+        AcceptRule::All
+    } else if options.accept_from.is_empty() {
+        AcceptRule::Ask
+    } else {
+        AcceptRule::From(options.accept_from.iter().cloned().collect())
+    }
+}
+
 fn given(options: &Options) -> Vec<&'static str> {
     let all = [
         ("--listen", options.listen.is_some()),
         ("--advertise", !options.advertise.is_empty()),
         ("--limit-up", options.limit_up.is_some()),
         ("--limit-down", options.limit_down.is_some()),
+        ("--accept-from", !options.accept_from.is_empty()),
+        ("--accept-all", options.accept_all),
     ];
     all.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
 }

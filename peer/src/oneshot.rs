@@ -1,10 +1,11 @@
 //! One-shots: a command given as arguments. It acts through the peer that runs on the DIR, or is that peer for as long as
 //! it takes.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use common::wire::tracker::Welcome;
+use tokio::io::BufReader;
 use tokio::sync::mpsc;
 
 use crate::api::ApiClient;
@@ -14,6 +15,8 @@ use crate::command::{Command, Failure, FailureKind, Outcome, Update, hash_file};
 use crate::config::Config;
 use crate::host::{Host, Peer};
 use crate::notice::Notice;
+use crate::shell::account::{self, AccountJob, AtTerminal, PasswordFrom};
+use crate::shell::pipe::FromInput;
 use crate::shell::render::{self, Format, Printed};
 use crate::shell::{Ended, Job, News, Printing, Sink as _, Stay, Streams, execute};
 use crate::signals::Signals;
@@ -64,13 +67,64 @@ impl Run<'_> {
         }
     }
 
+    /// Runs a command that takes a password; gives the exit code.
+    pub(crate) async fn account(&mut self, job: &AccountJob) -> io::Result<u8> {
+        if job.password == PasswordFrom::Terminal && !io::stdin().is_terminal() {
+            return self.fail(&account::nobody_to_ask());
+        }
+        match Peer::find_or_start(self.config, Unfinished::Leave, &self.tasks).await {
+            Ok(Peer::There(client)) => {
+                if let Err(failure) = self.check_running(&client).await {
+                    return self.fail(&failure);
+                }
+                self.account_through(&client, job).await
+            }
+            Ok(Peer::Here(host)) => {
+                let mut notices = Notices::Here(host.app.notices());
+                let code = match self.connect(&host, &mut notices, TRACKER_PATIENCE).await? {
+                    Some(Err(failure)) if failure.kind == FailureKind::NoTracker => self.fail(&failure),
+                    // What else the tracker says to this peer now may be mended by a login.
+                    Some(_) => self.account_through(&host.app, job).await,
+                    None => Ok(FailureKind::Cancelled.exit_code()),
+                };
+                host.shutdown().await;
+                code
+            }
+            Err(failure) => self.fail(&failure),
+        }
+    }
+
+    async fn account_through<B: Backend>(&mut self, backend: &B, job: &AccountJob) -> io::Result<u8> {
+        let pinned = self.config.app.tracker.as_ref().and_then(|tracker| tracker.fingerprint);
+        let asking = async {
+            match job.password {
+                PasswordFrom::Terminal => account::run(backend, &job.wish, pinned, &mut AtTerminal::new()).await,
+                PasswordFrom::Input => {
+                    let mut input = BufReader::new(tokio::io::stdin());
+                    account::run(backend, &job.wish, pinned, &mut FromInput(&mut input)).await
+                }
+            }
+        };
+        let ended = tokio::select! {
+            ended = asking => ended,
+            _ = self.signals.next() => Err(Failure::new(FailureKind::Cancelled, "interrupted")),
+        };
+        match ended {
+            Ok(outcome) => {
+                self.streams.print(&render::outcome(&outcome, self.printing.format, self.printing.detail))?;
+                Ok(0)
+            }
+            Err(failure) => self.fail(&failure),
+        }
+    }
+
     async fn as_host(&mut self, host: &Host, job: &Job) -> io::Result<u8> {
         let mut notices = Notices::Here(host.app.notices());
         let Some(connected) = self.connect(host, &mut notices, TRACKER_PATIENCE).await? else {
             return Ok(FailureKind::Cancelled.exit_code());
         };
         if let Err(failure) = connected
-            && job.commands.iter().any(|command| !matches!(command, Command::Status))
+            && !job.commands.iter().all(|command| works_unjoined(command, failure.kind))
         {
             return self.fail(&failure);
         }
@@ -224,8 +278,8 @@ impl Run<'_> {
         let mut notices = Notices::Here(host.app.notices());
         match self.connect(host, &mut notices, TRACKER_PATIENCE).await? {
             Some(Ok(_)) => {}
-            // It may come yet; the notices say when.
-            Some(Err(failure)) if failure.kind == FailureKind::NoTracker => {
+            // It may come yet, or be mended by a login; the notices say when.
+            Some(Err(failure)) if matches!(failure.kind, FailureKind::NoTracker | FailureKind::LoginRequired) => {
                 self.streams.print(&render::failure(&failure, Format::Text))?;
             }
             Some(Err(failure)) => return self.fail(&failure),
@@ -300,6 +354,15 @@ impl Run<'_> {
     pub(crate) fn fail(&mut self, failure: &Failure) -> io::Result<u8> {
         self.streams.print(&render::failure(failure, self.printing.format))?;
         Ok(failure.kind.exit_code())
+    }
+}
+
+/// Whether a command does something even if this peer is not on the network, for a reason of this kind.
+const fn works_unjoined(command: &Command, why: FailureKind) -> bool {
+    match command {
+        Command::Status => true,
+        Command::Tracker | Command::WhoAmI => matches!(why, FailureKind::LoginRequired),
+        _ => false,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::logging::Log;
 use crate::oneshot::{Run, TRACKER_PATIENCE};
 use crate::shell::interactive::{self, Afterwards, Left, Setup, Shell};
 use crate::shell::render::{self, Detail, Format, Printed};
-use crate::shell::{Printing, Sink as _, Streams, Surroundings, job, pipe};
+use crate::shell::{Printing, Sink as _, Streams, Surroundings, Todo, pipe, todo};
 use crate::signals::Signals;
 use crate::tasks::Tasks;
 
@@ -84,8 +84,9 @@ async fn dispatch(cli: Cli, config: &Config, log: &Log) -> io::Result<u8> {
         Some(CliVerb::Demo(arguments)) => Box::pin(demo::run(arguments, &mut run)).await,
         Some(CliVerb::Verb(verb)) => {
             let surroundings = Surroundings { wait: Some(DEFAULT_WAIT_SECS), home: None };
-            match job(verb, config.format == Format::Json, &surroundings) {
-                Ok(job) => Box::pin(run.job(job)).await,
+            match todo(verb, config.format == Format::Json, &surroundings) {
+                Ok(Todo::Run(job)) => Box::pin(run.job(job)).await,
+                Ok(Todo::Account(job)) => Box::pin(run.account(&job)).await,
                 Err(failure) => run.fail(&failure),
             }
         }
@@ -126,6 +127,10 @@ async fn pipe_here(run: &mut Run<'_>, host: &Host) -> io::Result<u8> {
             run.linger(host, code).await?;
             Ok(code)
         }
+        Some(Err(failure)) if failure.kind == FailureKind::LoginRequired => {
+            // A line may log in; each that needs it says so.
+            pipe(run, &host.app, Some(&mut notices)).await
+        }
         Some(Err(failure)) => run.fail(&failure),
         None => Ok(FailureKind::Cancelled.exit_code()),
     }
@@ -162,6 +167,9 @@ async fn prompt_here(run: &mut Run<'_>, host: &Host, log: &Log) -> io::Result<u8
             lines.push(Printed::Talk("It is tried again and again; what needs no tracker works meanwhile.".to_owned()));
             lines
         }
+        Some(Err(failure)) if failure.kind == FailureKind::LoginRequired => {
+            vec![Printed::Talk(format!("{failure}: `login NAME`, or `signup NAME` for a new account."))]
+        }
         Some(Err(failure)) => return run.fail(&failure),
         None => return Ok(FailureKind::Cancelled.exit_code()),
     };
@@ -194,7 +202,7 @@ fn setup(run: &Run<'_>, greeting: Vec<Printed>, name: &str, afterwards: Afterwar
     greeting.push(Printed::Talk("`help` lists the commands, `q` leaves.".to_owned()));
     Setup {
         greeting,
-        prompt: format!("{}> ", render::visible(name)),
+        prompt: interactive::prompt_of(name),
         history: config.app.dir.history(),
         surroundings: Surroundings { wait: None, home: config.home.clone() },
         printing: run.printing,

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use common::audience::Audience;
-use common::id::{FileId, Hash, PeerId};
-use common::wire::tracker::Entry;
+use common::id::{FileId, Hash, NetworkId, PeerId};
+use common::wire::tracker::{Access, Entry};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -19,12 +19,27 @@ pub(crate) struct Fake {
     pub(crate) notices: broadcast::Sender<Notice>,
     /// Cancelled when a command was dropped before its end.
     pub(crate) dropped: CancellationToken,
+    /// Whether the user said before that the tracker is the right one.
+    confirmed: bool,
 }
 
 impl Fake {
     pub(crate) fn new() -> Self {
-        Self { seen: Arc::default(), notices: broadcast::channel(16).0, dropped: CancellationToken::new() }
+        Self {
+            seen: Arc::default(),
+            notices: broadcast::channel(16).0,
+            dropped: CancellationToken::new(),
+            confirmed: false,
+        }
     }
+
+    /// On a tracker that was confirmed before.
+    pub(crate) fn confirmed() -> Self {
+        Self { confirmed: true, ..Self::new() }
+    }
+
+    /// The tracker's fingerprint.
+    pub(crate) const NETWORK: NetworkId = NetworkId([0x5a; 32]);
 
     pub(crate) fn seen(&self) -> Vec<Command> {
         self.seen.lock().unwrap().clone()
@@ -117,6 +132,16 @@ impl Backend for Fake {
                 audience: Audience::Public,
             }),
             Command::Status => Ok(Outcome::Status(Box::new(status()))),
+            Command::Tracker => Ok(Outcome::Tracker {
+                address: "localhost:8000".to_owned(),
+                fingerprint: Self::NETWORK,
+                confirmed: self.confirmed,
+                access: Access::Invite,
+            }),
+            Command::SignUp { code: None, .. } => Err(Failure::new(FailureKind::InviteRequired, "an invite, please")),
+            Command::SignUp { login, .. } | Command::LogIn { login } => Ok(Outcome::LoggedIn { name: login.name }),
+            Command::ChangePassword { .. } => Ok(Outcome::PasswordChanged),
+            Command::History => Ok(Outcome::History(Vec::new())),
             Command::Stop => Ok(Outcome::Stopping),
             other => Err(Failure::new(FailureKind::Failed, format!("{other:?} is not played"))),
         };

@@ -18,7 +18,7 @@ pub(crate) use self::environment::Environment;
 pub(crate) use self::explain::{NotACommand, Source, explain};
 pub(crate) use self::units::{WaitTime, parse_size};
 use self::units::{parse_advertise, parse_listen, parse_rate};
-pub(crate) use self::verb::{DEFAULT_WAIT_SECS, Verb};
+pub(crate) use self::verb::{DEFAULT_WAIT_SECS, DeviceAction, ListingArgs, Order, Verb};
 use crate::app::TrackerAddress;
 
 /// Smallest and largest number of seeders in the demo.
@@ -58,7 +58,7 @@ Examples:
   printf 'r a.csv\\nr b.csv\\n' | peer   commands from a pipe
 
 Exit codes:
-  0 done, 1 failed, 2 not a command, 3 nobody has what is missing, 4 no tracker, 130 cancelled";
+  0 done, 1 failed, 2 not a command, 3 nobody has what is missing, 4 no tracker, 5 log in first, 130 cancelled";
 
 /// What holds for every command.
 #[derive(Debug, Clone, Args)]
@@ -95,6 +95,14 @@ pub(crate) struct Options {
     /// Receive at most so many bytes of files a second, in all: 25MiB [default: no limit]
     #[arg(long, global = true, value_name = "RATE", value_parser = parse_rate, help_heading = "Network")]
     pub(crate) limit_down: Option<NonZeroU64>,
+
+    /// Accept whatever these users send, without asking; may be given several times [default: ask]
+    #[arg(long, global = true, value_name = "USER,USER", value_delimiter = ',', help_heading = "Network")]
+    pub(crate) accept_from: Vec<UserName>,
+
+    /// Accept whatever anybody sends, without asking [default: ask]
+    #[arg(long, global = true, conflicts_with = "accept_from", help_heading = "Network")]
+    pub(crate) accept_all: bool,
 
     /// Print lists and results as JSON, one line each [default: text]
     ///
@@ -184,7 +192,8 @@ pub(crate) fn commands() -> Vec<(Vec<String>, String)> {
         std::iter::once(command.get_name().to_owned()).chain(visible).collect()
     };
     let about = |command: &clap::Command| command.get_about().map(ToString::to_string).unwrap_or_default();
-    line.get_subcommands().map(|command| (words(command), about(command))).collect()
+    let shown = line.get_subcommands().filter(|command| !command.is_hide_set());
+    shown.map(|command| (words(command), about(command))).collect()
 }
 
 /// The command's own name where the prompt knows this word, or this other word, for a command.

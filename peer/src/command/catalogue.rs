@@ -1,4 +1,4 @@
-//! Commands about the catalogue: list, search, loc, deregister, users.
+//! Commands about the catalogue: list, search, versions, loc, deregister, users.
 
 use common::name::EntryRef;
 use common::wire::tracker::{Entry, Query, Reply, Request};
@@ -53,6 +53,15 @@ async fn pages(parts: &Parts, listing: Listing, request: impl Fn(Query) -> Reque
             entries.truncate(most);
             return Ok(entries);
         }
+    }
+}
+
+/// All versions of an entry.
+pub(super) async fn versions(parts: &Parts, entry: &str) -> Result<Outcome, Failure> {
+    let entry = failure::entry_ref(entry)?.to_string();
+    match parts.tracker.request(Request::Versions { entry }).await? {
+        Reply::Versions { entry, versions } => Ok(Outcome::Versions { entry, versions }),
+        _ => Err(failure::odd_answer()),
     }
 }
 

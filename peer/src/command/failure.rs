@@ -68,9 +68,18 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.text.trim_end_matches('.').to_owned();
         // The tracker's sentences say themselves what to do.
-        let hint = matches!(refusal.code, Code::Unknown | Code::Newer)
-            .then(|| "peer and tracker may be of different versions".to_owned());
-        let kind = if refusal.code == Code::BadName { FailureKind::Usage } else { FailureKind::Failed };
+        let hint = match refusal.code {
+            Code::Unknown | Code::Newer => Some("peer and tracker may be of different versions"),
+            Code::LoginRequired => Some("`peer login NAME` logs in, `peer signup NAME` makes an account"),
+            _ => None,
+        };
+        let hint = hint.map(str::to_owned);
+        let kind = match refusal.code {
+            Code::BadName => FailureKind::Usage,
+            Code::LoginRequired => FailureKind::LoginRequired,
+            Code::InviteRequired => FailureKind::InviteRequired,
+            _ => FailureKind::Failed,
+        };
         Self { kind, text, hint, candidates: refusal.candidates }
     }
 }

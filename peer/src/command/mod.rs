@@ -3,6 +3,7 @@
 //! A [`Command`] goes in; [`Update`]s come out while it runs; an [`Outcome`] or a [`Failure`] ends it. All of them travel
 //! as JSON between the programs of one DIR.
 
+mod account;
 mod catalogue;
 mod download;
 mod downloads;
@@ -17,7 +18,9 @@ mod parts;
 mod ping;
 mod register;
 mod run;
+mod sharing;
 mod syncer;
+mod talk;
 mod watch;
 
 use std::net::SocketAddr;
@@ -604,6 +607,10 @@ pub enum FailureKind {
     Incomplete,
     /// The tracker is not to be reached; exit code 4.
     NoTracker,
+    /// The tracker wants a login first; exit code 5.
+    LoginRequired,
+    /// To sign up takes the code of an invite; exit code 5.
+    InviteRequired,
     /// Cancelled, by `cancel` or Ctrl-C; exit code 130.
     Cancelled,
 }
@@ -616,6 +623,7 @@ impl FailureKind {
             Self::Usage => 2,
             Self::Incomplete => 3,
             Self::NoTracker => 4,
+            Self::LoginRequired | Self::InviteRequired => 5,
             Self::Cancelled => 130,
         }
     }

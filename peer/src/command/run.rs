@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use super::parts::Parts;
 use super::{
-    Command, Failure, Outcome, SharedItem, Status, Update, catalogue, download, failure, follow, hash, offers, ping,
-    register, watch,
+    Command, Failure, Outcome, SharedItem, Status, Update, account, catalogue, download, failure, follow, hash, offers,
+    ping, register, sharing, talk, watch,
 };
 use crate::library::Item;
 use crate::tracker_client::{TrackerState, is_sound};
@@ -36,6 +36,8 @@ async fn dispatch(parts: &Arc<Parts>, command: Command, updates: &mpsc::Sender<U
         Command::Deregister { entry } => catalogue::deregister(parts, &entry).await,
         Command::List(listing) => catalogue::list(parts, listing).await,
         Command::Search { text, listing } => catalogue::search(parts, &text, listing).await,
+        Command::Versions { entry } => catalogue::versions(parts, &entry).await,
+        Command::Share { entry, change } => sharing::share(parts, &entry, change).await,
         Command::Loc { entry } => catalogue::loc(parts, &entry).await,
         Command::Download { entry, only, follow, output, wait_secs } => {
             let wish = download::Wish { entry, only, follow, output, wait_secs };
@@ -53,12 +55,22 @@ async fn dispatch(parts: &Arc<Parts>, command: Command, updates: &mpsc::Sender<U
         Command::Answer { offer, answer } => offers::answer(parts, offer.as_deref(), answer).await,
         Command::Offers => offers::offers(parts).await,
         Command::Status => Ok(Outcome::Status(Box::new(status(parts)))),
+        Command::Tracker => account::tracker(parts).await,
+        Command::SignUp { login, code } => account::sign_up(parts, login, code).await,
+        Command::LogIn { login } => account::log_in(parts, login).await,
+        Command::LogOut => account::log_out(parts).await,
+        Command::ChangePassword { old, new } => account::change_password(parts, old, new).await,
+        Command::WhoAmI => account::who_am_i(parts).await,
+        Command::Devices => account::devices(parts).await,
+        Command::Revoke { device } => account::revoke(parts, &device).await,
+        Command::Chat { text } => talk::chat(parts, &text).await,
+        Command::Message { to, text } => talk::message(parts, &to, &text).await,
+        Command::History => talk::history(parts).await,
         Command::Hash { path } => hash::hash(&parts.hashers, path, updates).await,
         Command::Stop => {
             parts.stop.cancel();
             Ok(Outcome::Stopping)
         }
-        _ => Err(Failure::new(super::FailureKind::Failed, "not here yet")),
     }
 }
 

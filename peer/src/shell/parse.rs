@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::{self, NotACommand, Verb, WaitTime};
+use common::name::UserName;
+use common::wire::tracker::{Answer, AudienceChange, SortBy};
+
+use super::account::{AccountJob, PasswordFrom, Wish};
+use crate::cli::{self, DeviceAction, ListingArgs, NotACommand, Order, Verb, WaitTime};
 use crate::command::{Command, Failure, FailureKind, Follow, Listing};
 
 /// What a line asks for.
@@ -18,6 +22,8 @@ pub(crate) enum Asked {
     Incomplete(Bare),
     /// Commands.
     Run(Job),
+    /// A command that takes a password.
+    Account(AccountJob),
 }
 
 /// A command that was given without its only word.
@@ -40,6 +46,15 @@ impl Bare {
             Self::Loc => "loc",
         }
     }
+}
+
+/// What a verb stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Todo {
+    /// Commands.
+    Run(Job),
+    /// A command that takes a password.
+    Account(AccountJob),
 }
 
 /// What is to be done, one after the other.
@@ -77,6 +92,9 @@ pub(crate) fn parse_line(line: &str, surroundings: &Surroundings) -> Result<Aske
     if line.is_empty() || line.starts_with('#') {
         return Ok(Asked::Nothing);
     }
+    if let Some(words) = talk(line) {
+        return parse_words(&words, surroundings);
+    }
     let words = shlex::split(line).ok_or_else(|| {
         Failure::new(FailureKind::Usage, "a quote or a backslash at the end of the line has no end")
             .with_hint("words are split as in sh: \"my holiday.png\" or my\\ holiday.png")
@@ -104,7 +122,10 @@ pub(crate) fn parse_line(line: &str, surroundings: &Surroundings) -> Result<Aske
 
 fn parse_words(words: &[String], surroundings: &Surroundings) -> Result<Asked, Failure> {
     match cli::parse_words(words) {
-        Ok(line) => Ok(Asked::Run(job(line.verb, line.json, surroundings)?)),
+        Ok(line) => Ok(match todo(line.verb, line.json, surroundings)? {
+            Todo::Run(job) => Asked::Run(job),
+            Todo::Account(job) => Asked::Account(job),
+        }),
         Err(NotACommand::Show(text)) => Ok(Asked::Show(text)),
         Err(NotACommand::Wrong(failure)) => Err(*failure),
     }
@@ -115,43 +136,134 @@ fn bare(word: &str) -> Option<Bare> {
     [Bare::Register, Bare::Download, Bare::Loc].into_iter().find(|bare| bare.word() == name)
 }
 
+/// The words of a line that says something, where it does: what is said is taken as it was typed, apostrophes and all,
+/// unless the whole of it stands in quotes.
+fn talk(line: &str) -> Option<Vec<String>> {
+    let (first, rest) = line.split_once(char::is_whitespace)?;
+    let (rest, is_option) = (rest.trim(), rest.trim_start().starts_with('-'));
+    let as_typed = |text: &str| match shlex::split(text) {
+        Some(words) if words.len() == 1 && text.starts_with(['"', '\'']) => words.into_iter().collect(),
+        _ => text.to_owned(),
+    };
+    let mut words = vec![first.to_owned(), "--".to_owned()];
+    match cli::name_of(first)?.as_str() {
+        "chat" if !is_option => words.push(as_typed(rest)),
+        "msg" if !is_option => {
+            let (to, text) = rest.split_once(char::is_whitespace)?;
+            words.extend([to.to_owned(), as_typed(text.trim())]);
+        }
+        _ => return None,
+    }
+    Some(words)
+}
+
+/// What a verb stands for.
+pub(crate) fn todo(verb: Verb, json: bool, surroundings: &Surroundings) -> Result<Todo, Failure> {
+    match verb {
+        Verb::SignUp { name, password_stdin, extra } => account(Wish::SignUp(name), json, password_stdin, &extra),
+        Verb::LogIn { name, password_stdin, extra } => account(Wish::LogIn(name), json, password_stdin, &extra),
+        Verb::ChangePassword { password_stdin, extra } => account(Wish::ChangePassword, json, password_stdin, &extra),
+        verb => {
+            let stay = match &verb {
+                Verb::Register { .. } | Verb::Send { .. } | Verb::SendFile { .. } => Stay::Seed,
+                Verb::Download { seed: true, .. } | Verb::Watch { path: Some(_) } => Stay::Seed,
+                _ => Stay::Leave,
+            };
+            Ok(Todo::Run(Job { commands: commands(verb, surroundings)?, json, stay }))
+        }
+    }
+}
+
+/// A word too many may well be a password: it is not repeated.
+fn account(wish: Wish, json: bool, password_stdin: bool, extra: &[String]) -> Result<Todo, Failure> {
+    if !extra.is_empty() {
+        return Err(Failure::new(
+            FailureKind::Usage,
+            "there is a word too many; a password is never written in a command",
+        )
+        .with_hint("it is asked for, or read from the input with --password-stdin"));
+    }
+    let password = if password_stdin { PasswordFrom::Input } else { PasswordFrom::Terminal };
+    Ok(Todo::Account(AccountJob { wish, json, password }))
+}
+
 /// The commands that a verb stands for.
-pub(crate) fn job(verb: Verb, json: bool, surroundings: &Surroundings) -> Result<Job, Failure> {
-    let mut stay = Stay::Leave;
+fn commands(verb: Verb, surroundings: &Surroundings) -> Result<Vec<Command>, Failure> {
     let path = |path: &Path| absolute(path, surroundings.home.as_deref());
-    let commands = match verb {
-        Verb::Register { paths } => {
-            stay = Stay::Seed;
-            let register = |given: &PathBuf| Ok(Command::Register { path: path(given)?, users: None });
-            paths.iter().map(register).collect::<Result<_, Failure>>()?
+    let command = match verb {
+        Verb::Register { paths, users } => {
+            let users = users.map(|users| names(&users));
+            let register = |given: &PathBuf| Ok(Command::Register { path: path(given)?, users: users.clone() });
+            return paths.iter().map(register).collect();
         }
-        Verb::Hash { paths } => {
-            let hash = |given: &PathBuf| Ok(Command::Hash { path: path(given)? });
-            paths.iter().map(hash).collect::<Result<_, Failure>>()?
+        Verb::Hash { paths } => return paths.iter().map(|given| Ok(Command::Hash { path: path(given)? })).collect(),
+        Verb::Share { entry, with, all } => {
+            let change = if all { AudienceChange::Everyone } else { AudienceChange::Add(names(&with)) };
+            Command::Share { entry, change }
         }
-        Verb::Download { entry, output, wait, seed } => {
-            if seed {
-                stay = Stay::Seed;
-            }
+        Verb::Unshare { entry, with } => {
+            let change = if with.is_empty() { AudienceChange::Nobody } else { AudienceChange::Remove(names(&with)) };
+            Command::Share { entry, change }
+        }
+        Verb::Download { entry, only, no_sync, output, wait, seed: _ } => {
             let wait_secs = match wait {
                 Some(WaitTime::Secs(secs)) => Some(secs),
                 Some(WaitTime::Forever) => None,
                 None => surroundings.wait,
             };
             let output = output.as_deref().map(path).transpose()?;
-            vec![Command::Download { entry, only: Vec::new(), follow: Follow::Yes, output, wait_secs }]
+            let follow = if no_sync { Follow::No } else { Follow::Yes };
+            Command::Download { entry, only, follow, output, wait_secs }
         }
-        Verb::List => vec![Command::List(Listing::default())],
-        Verb::Search { text } => vec![Command::Search { text: text.join(" "), listing: Listing::default() }],
-        Verb::Loc { entry } => vec![Command::Loc { entry }],
-        Verb::Deregister { entry } => vec![Command::Deregister { entry }],
-        Verb::Users => vec![Command::Users],
-        Verb::Ping { target } => vec![Command::Ping { target: ping_target(&target) }],
-        Verb::Status => vec![Command::Status],
-        Verb::Cancel { entry, all: _ } => vec![Command::Cancel { entry }],
-        Verb::Stop => vec![Command::Stop],
+        Verb::List { listing: which } => Command::List(listing(which)),
+        Verb::Search { text, listing: which } => Command::Search { text: text.join(" "), listing: listing(which) },
+        Verb::Versions { entry } => Command::Versions { entry },
+        Verb::Loc { entry } => Command::Loc { entry },
+        Verb::Deregister { entry } => Command::Deregister { entry },
+        Verb::Subscribe { entry } => Command::Subscribe { entry },
+        Verb::Unsubscribe { entry } => Command::Unsubscribe { entry },
+        Verb::Synced => Command::Synced,
+        Verb::Watch { path: given } => Command::Watch { path: given.as_deref().map(path).transpose()? },
+        Verb::Unwatch { path: given } => Command::Unwatch { path: path(&given)? },
+        Verb::Users => Command::Users,
+        Verb::Ping { target } => Command::Ping { target: ping_target(&target) },
+        Verb::Status => Command::Status,
+        Verb::Cancel { entry, all: _ } => Command::Cancel { entry },
+        Verb::Chat { text } if text.is_empty() => Command::History,
+        Verb::Chat { text } => Command::Chat { text: text.join(" ") },
+        Verb::History => Command::History,
+        Verb::Message { to, text } => Command::Message { to: to.to_string(), text: text.join(" ") },
+        Verb::Send { path: given, to, all: _ } | Verb::SendFile { path: given, to, all: _ } => {
+            Command::Send { path: path(&given)?, to: (!to.is_empty()).then(|| names(&to)) }
+        }
+        Verb::Accept { offer } => Command::Answer { offer, answer: Answer::Accept },
+        Verb::Refuse { offer } => Command::Answer { offer, answer: Answer::Refuse },
+        Verb::Offers => Command::Offers,
+        Verb::LogOut => Command::LogOut,
+        Verb::WhoAmI => Command::WhoAmI,
+        Verb::Devices { action: None } => Command::Devices,
+        Verb::Devices { action: Some(DeviceAction::Revoke { device }) } => Command::Revoke { device },
+        Verb::Stop => Command::Stop,
+        Verb::SignUp { .. } | Verb::LogIn { .. } | Verb::ChangePassword { .. } => {
+            unreachable!("what takes a password is not a command yet")
+        }
     };
-    Ok(Job { commands, json, stay })
+    Ok(vec![command])
+}
+
+fn listing(which: ListingArgs) -> Listing {
+    let ListingArgs { mine, by, limit } = which;
+    let by = match by {
+        Order::Name => SortBy::Name,
+        Order::Size => SortBy::Size,
+        Order::Date => SortBy::Date,
+        Order::Seeders => SortBy::Seeders,
+    };
+    Listing { mine, by, limit }
+}
+
+fn names(users: &[UserName]) -> Vec<String> {
+    users.iter().map(ToString::to_string).collect()
 }
 
 /// `ADDR PORT` as `ADDR:PORT`; one word as it is.
@@ -211,8 +323,24 @@ mod tests {
     }
 
     fn download(entry: &str, output: Option<&str>, wait_secs: Option<u64>) -> Command {
-        let (only, follow, output) = (Vec::new(), Follow::Yes, output.map(PathBuf::from));
-        Command::Download { entry: entry.to_owned(), only, follow, output, wait_secs }
+        let output = output.map(PathBuf::from);
+        Command::Download { entry: entry.to_owned(), only: Vec::new(), follow: Follow::Yes, output, wait_secs }
+    }
+
+    fn register(path: &str) -> Command {
+        Command::Register { path: path.into(), users: None }
+    }
+
+    fn search(text: &str) -> Command {
+        Command::Search { text: text.to_owned(), listing: Listing::default() }
+    }
+
+    fn share(change: AudienceChange) -> Command {
+        Command::Share { entry: "a".to_owned(), change }
+    }
+
+    fn people(users: &[&str]) -> Vec<String> {
+        users.iter().map(|&user| user.to_owned()).collect()
     }
 
     #[test]
@@ -221,9 +349,9 @@ mod tests {
             ("lst", Command::List(Listing::default())),
             ("list", Command::List(Listing::default())),
             ("OP_LST", Command::List(Listing::default())),
-            ("r /a/b", Command::Register { path: "/a/b".into(), users: None }),
-            ("OP_R '/a/my file'", Command::Register { path: "/a/my file".into(), users: None }),
-            ("register ~/x", Command::Register { path: "/home/ann/x".into(), users: None }),
+            ("r /a/b", register("/a/b")),
+            ("OP_R '/a/my file'", register("/a/my file")),
+            ("register ~/x", register("/home/ann/x")),
             ("d doug.png", download("doug.png", None, Some(30))),
             ("download ann/doug.png --wait 5", download("ann/doug.png", None, Some(5))),
             ("d -o /tmp/x \"my file\" --wait forever", download("my file", Some("/tmp/x"), None)),
@@ -231,8 +359,8 @@ mod tests {
             ("P doug.png", download("doug.png", None, Some(30))),
             ("loc a", Command::Loc { entry: "a".to_owned() }),
             ("OP_LOC a", Command::Loc { entry: "a".to_owned() }),
-            ("search two words", Command::Search { text: "two words".to_owned(), listing: Listing::default() }),
-            ("S *.png", Command::Search { text: "*.png".to_owned(), listing: Listing::default() }),
+            ("search two words", search("two words")),
+            ("S *.png", search("*.png")),
             ("dereg a", Command::Deregister { entry: "a".to_owned() }),
             ("users", Command::Users),
             ("GETPEERS", Command::Users),
@@ -247,6 +375,92 @@ mod tests {
         ] {
             assert_eq!(command(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn lines_about_people_and_versions_become_commands() {
+        let text = |text: &str| text.to_owned();
+        let path = || PathBuf::from("/a/b");
+        let listing = Listing { mine: true, by: SortBy::Size, limit: Some(3) };
+        let answer = |offer: Option<&str>, answer| Command::Answer { offer: offer.map(text), answer };
+        for (line, expected) in [
+            ("r /a/b --for bob,eve", Command::Register { path: path(), users: Some(people(&["bob", "eve"])) }),
+            ("lst --mine --by size --limit 3", Command::List(listing)),
+            ("search x y --by size --mine --limit 3", Command::Search { text: text("x y"), listing }),
+            ("versions a", Command::Versions { entry: text("a") }),
+            ("share a --with bob,eve", share(AudienceChange::Add(people(&["bob", "eve"])))),
+            ("share a --all", share(AudienceChange::Everyone)),
+            ("unshare a --with bob", share(AudienceChange::Remove(people(&["bob"])))),
+            ("unshare a", share(AudienceChange::Nobody)),
+            (
+                "d a@2 --no-sync --only 'x/*' --only y",
+                Command::Download {
+                    entry: text("a@2"),
+                    only: people(&["x/*", "y"]),
+                    follow: Follow::No,
+                    output: None,
+                    wait_secs: Some(30),
+                },
+            ),
+            ("sub a", Command::Subscribe { entry: text("a") }),
+            ("unsub a", Command::Unsubscribe { entry: text("a") }),
+            ("synced", Command::Synced),
+            ("watch", Command::Watch { path: None }),
+            ("watch /a/b", Command::Watch { path: Some(path()) }),
+            ("unwatch /a/b", Command::Unwatch { path: path() }),
+            ("logout", Command::LogOut),
+            ("whoami", Command::WhoAmI),
+            ("devices", Command::Devices),
+            ("devices revoke k5zq", Command::Revoke { device: text("k5zq") }),
+            ("chat", Command::History),
+            ("history", Command::History),
+            ("get_online_users", Command::Users),
+            ("send /a/b bob eve", Command::Send { path: path(), to: Some(people(&["bob", "eve"])) }),
+            ("send /a/b --all", Command::Send { path: path(), to: None }),
+            ("sendfile /a/b", Command::Send { path: path(), to: None }),
+            ("sendfile /a/b bob", Command::Send { path: path(), to: Some(people(&["bob"])) }),
+            ("accept", answer(None, Answer::Accept)),
+            ("accept 3", answer(Some("3"), Answer::Accept)),
+            ("refuse ann", answer(Some("ann"), Answer::Refuse)),
+            ("offers", Command::Offers),
+            ("sent", Command::Offers),
+        ] {
+            assert_eq!(command(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_taken_as_it_was_typed() {
+        for (line, said) in [
+            ("chat hello", "hello"),
+            ("chat  it's  Bob's #3", "it's  Bob's #3"),
+            ("broadcast \"hello  there\"", "hello  there"),
+            ("CHAT \"a\" and \"b\"", "\"a\" and \"b\""),
+            ("T a \\ b", "a \\ b"),
+            ("chat -- -5 degrees", "-5 degrees"),
+        ] {
+            assert_eq!(command(line), Command::Chat { text: said.to_owned() }, "{line}");
+        }
+        for (line, said) in [("msg bob it's late", "it's late"), ("tell bob 'two  words'", "two  words")] {
+            assert_eq!(command(line), Command::Message { to: "bob".to_owned(), text: said.to_owned() }, "{line}");
+        }
+        let Ok(Asked::Run(job)) = parse("chat --json hello") else { panic!() };
+        assert!(job.json);
+    }
+
+    #[test]
+    fn what_takes_a_password_says_where_it_comes_from() {
+        let ann = || UserName::new("ann").unwrap();
+        for (line, wish, password) in [
+            ("signup ann", Wish::SignUp(ann()), PasswordFrom::Terminal),
+            ("login ann", Wish::LogIn(ann()), PasswordFrom::Terminal),
+            ("login ann --password-stdin", Wish::LogIn(ann()), PasswordFrom::Input),
+            ("passwd", Wish::ChangePassword, PasswordFrom::Terminal),
+        ] {
+            assert_eq!(parse(line), Ok(Asked::Account(AccountJob { wish, json: false, password })), "{line}");
+        }
+        let failure = parse("login ann hunter2").unwrap_err();
+        assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
     }
 
     #[test]
@@ -295,6 +509,12 @@ mod tests {
             ("d 'a", "a quote or a backslash at the end of the line has no end", ""),
             ("serve", "`serve` is for the command line: peer serve", "`help` lists the commands of the prompt"),
             ("help nothing", "there is no command `nothing`", "`help` lists the commands"),
+            ("msg bob", "TEXT is missing", "usage: msg <USER> <TEXT>..."),
+            ("send /a", "USER is missing", "usage: send <PATH> <USER>..."),
+            ("share a", "--with <USER,USER> is missing", "usage: share --with <USER,USER> <NAME>"),
+            ("share a --all --with bob", "`--all` and `--with <USER,USER>` do not go together", ""),
+            ("lst --by colour", "`colour` will not do for --by <ORDER>", ""),
+            ("UNREGISTER x", "there is no command `UNREGISTER`", ""),
             ("q now", "`now` is one word too many: `q` leaves", ""),
         ] {
             let failure = parse(line).unwrap_err();

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use common::id::NetworkId;
+use common::secret::Secret;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 
+use super::account::{self, Asking, Keeper, PasswordFrom};
 use super::execute::{News, Printing, Sink, execute};
 use super::parse::{Asked, Surroundings, parse_line};
 use super::render::{self, Format, Printed};
@@ -50,6 +53,17 @@ pub(crate) async fn run<B: Backend>(
                     .with_hint(format!("`help {word}` says which"));
                 codes.insert(report(&failure, printing.format, sink)?);
             }
+            Ok(Asked::Account(job)) => {
+                let format = if job.json { Format::Json } else { printing.format };
+                let ended = match job.password {
+                    PasswordFrom::Input => account::run(backend, &job.wish, None, &mut FromInput(&mut input)).await,
+                    PasswordFrom::Terminal => Err(account::nobody_to_ask()),
+                };
+                match ended {
+                    Ok(outcome) => sink.print(&render::outcome(&outcome, format, printing.detail))?,
+                    Err(failure) => drop(codes.insert(report(&failure, format, sink)?)),
+                }
+            }
             Ok(Asked::Run(job)) => {
                 let format = if job.json { Format::Json } else { printing.format };
                 for command in job.commands {
@@ -68,6 +82,27 @@ pub(crate) async fn run<B: Backend>(
         }
     }
     Ok(exit_code(&codes))
+}
+
+/// Passwords from the lines that follow the command.
+pub(crate) struct FromInput<'a, R>(pub(crate) &'a mut R);
+
+impl<R: AsyncBufRead + Unpin> Keeper for FromInput<'_, R> {
+    fn is_person(&self) -> bool {
+        false
+    }
+
+    async fn secret(&mut self, _asking: Asking) -> Result<Option<Secret>, Failure> {
+        let read = read_line(self.0).await;
+        let line = read.map_err(|error| {
+            Failure::new(FailureKind::Failed, format!("the password could not be read from the input: {error}"))
+        })?;
+        line.map(|line| account::secret_of(line?)).transpose()
+    }
+
+    async fn is_right(&mut self, _tracker: &str, _fingerprint: NetworkId) -> Result<bool, Failure> {
+        Ok(false)
+    }
 }
 
 fn report(failure: &Failure, format: Format, sink: &mut impl Sink) -> io::Result<u8> {

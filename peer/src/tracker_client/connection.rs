@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::audience::Sharing;
+use common::id::PeerId;
 use common::identity::{Identity, PublicKey};
 use common::tls::{self, Expect, UnexpectedPeer};
 use common::wire::tracker::{
     Code, Event, FromPeer, FromTracker, Hello, Refusal, Reply, Request, Strange, TooLarge, Welcome,
 };
 use common::wire::{MAX_DEVICE_NAME, TRACKER_ALPN};
-use tokio::io::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -37,8 +38,10 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 /// Answers to pings that wait to be written; of a tracker that pings faster than it reads, the rest is dropped.
 const PONGS: usize = 8;
+/// A password takes a tracker a moment to check, and others may be before it in the queue.
+const ACCOUNT_DEADLINE: Duration = Duration::from_secs(30);
 /// The number of the one request that is sent before the line is open; those that follow begin with 1.
-const HELLO_ID: u64 = 0;
+const FIRST_ID: u64 = 0;
 
 type Reader = FrameReader<ReadHalf<TlsStream<TcpStream>>>;
 type Writer = WriteHalf<TlsStream<TcpStream>>;
@@ -74,32 +77,68 @@ pub(super) enum JoinError {
     /// A tracker, but not the expected one.
     Unexpected(UnexpectedPeer),
     /// It does not let this peer in.
-    Refused(Refusal),
+    Refused {
+        /// What it says.
+        refusal: Refusal,
+        /// Its key, which it has proven.
+        key: PublicKey,
+    },
 }
 
-/// Dials, secures and joins.
-pub(super) async fn join(introduction: &Introduction, expect: Expect) -> Result<Joined, JoinError> {
-    let address = &introduction.address;
-    let stream = dial(&address.host, address.port, DIAL_DEADLINE).await.map_err(JoinError::NoTracker)?;
-    match timeout(JOIN_DEADLINE, join_on(stream, introduction, expect)).await {
+/// Dials, secures and joins, under this name.
+pub(super) async fn join(introduction: &Introduction, name: &NameChoice, expect: Expect) -> Result<Joined, JoinError> {
+    let joining = async {
+        let Secured { mut reader, mut writer, key } = secure(introduction, expect).await?;
+        let hello = Request::Hello(hello(introduction, name));
+        match ask(&mut reader, &mut writer, hello).await? {
+            Ok(Reply::Welcome(welcome)) => Ok(Joined { reader, writer, key, welcome, at: Instant::now() }),
+            Ok(_) => Err(JoinError::NoTracker("its welcome makes no sense".to_owned())),
+            Err(refusal) => Err(JoinError::Refused { refusal, key }),
+        }
+    };
+    match timeout(DIAL_DEADLINE + JOIN_DEADLINE, joining).await {
         Ok(joined) => joined,
         Err(_) => Err(JoinError::NoTracker("what is there does not answer as a tracker does".to_owned())),
     }
 }
 
-async fn join_on(stream: TcpStream, introduction: &Introduction, expect: Expect) -> Result<Joined, JoinError> {
+/// Asks one thing on a connection of its own, before any hello: to sign up or to log in. The tracker must be this one.
+pub(super) async fn ask_unjoined(
+    introduction: &Introduction,
+    tracker: PeerId,
+    request: Request,
+) -> Result<Result<Reply, Refusal>, JoinError> {
+    let asking = async {
+        let Secured { mut reader, mut writer, .. } = secure(introduction, Expect::Peer(tracker)).await?;
+        let answer = ask(&mut reader, &mut writer, request).await;
+        // Whether it heard or not, this connection has had its use.
+        drop(writer.shutdown().await);
+        answer
+    };
+    match timeout(DIAL_DEADLINE + ACCOUNT_DEADLINE, asking).await {
+        Ok(answer) => answer,
+        Err(_) => Err(JoinError::NoTracker(format!("no answer within {} s", ACCOUNT_DEADLINE.as_secs()))),
+    }
+}
+
+/// A connection on which nothing was said yet.
+struct Secured {
+    reader: Reader,
+    writer: Writer,
+    key: PublicKey,
+}
+
+async fn secure(introduction: &Introduction, expect: Expect) -> Result<Secured, JoinError> {
+    let address = &introduction.address;
+    let stream = dial(&address.host, address.port, DIAL_DEADLINE).await.map_err(JoinError::NoTracker)?;
     let config = tls::client_config(&introduction.identity, expect, TRACKER_ALPN);
     let connected = TlsConnector::from(config).connect(tls::server_name(), stream).await;
     let stream = connected.map_err(|error| handshake_error(&error))?;
     let Some(key) = tls::peer_key(stream.get_ref().1) else {
         return Err(JoinError::NoTracker("what is there is no tracker".to_owned()));
     };
-    let (reader, mut writer) = tokio::io::split(stream);
-    let mut reader = FrameReader::new(reader);
-    let hello = FromPeer::Request { id: HELLO_ID, op: Request::Hello(hello(introduction)) };
-    send(&mut writer, &hello).await.map_err(|error| JoinError::NoTracker(words(&error)))?;
-    let welcome = welcome(&mut reader, &mut writer).await?;
-    Ok(Joined { reader, writer, key, welcome, at: Instant::now() })
+    let (reader, writer) = tokio::io::split(stream);
+    Ok(Secured { reader: FrameReader::new(reader), writer, key })
 }
 
 fn handshake_error(error: &io::Error) -> JoinError {
@@ -112,8 +151,8 @@ fn handshake_error(error: &io::Error) -> JoinError {
     }
 }
 
-fn hello(introduction: &Introduction) -> Hello {
-    let (name, name_is_default) = match &introduction.name {
+fn hello(introduction: &Introduction, name: &NameChoice) -> Hello {
+    let (name, name_is_default) = match name {
         NameChoice::Given(name) => (name, false),
         NameChoice::Default(name) => (name, true),
     };
@@ -145,21 +184,20 @@ async fn send(writer: &mut Writer, message: &FromPeer) -> io::Result<()> {
     frames::write(writer, &frame).await
 }
 
-/// Waits for the answer to the hello; pings are answered meanwhile.
-async fn welcome(reader: &mut Reader, writer: &mut Writer) -> Result<Welcome, JoinError> {
+/// Asks the first thing on a connection, and waits for the answer; pings are answered meanwhile.
+async fn ask(reader: &mut Reader, writer: &mut Writer, first: Request) -> Result<Result<Reply, Refusal>, JoinError> {
+    let first = FromPeer::Request { id: FIRST_ID, op: first };
+    send(writer, &first).await.map_err(|error| JoinError::NoTracker(words(&error)))?;
     loop {
         match next_message(reader).await.map_err(JoinError::NoTracker)? {
-            FromTracker::Reply { id: HELLO_ID, result } => match sound::reply(result) {
-                Ok(Reply::Welcome(welcome)) => return Ok(welcome),
-                Ok(_) | Err(_) => return Err(JoinError::NoTracker("its welcome makes no sense".to_owned())),
-            },
-            FromTracker::Refusal { id: HELLO_ID, error } => return Err(JoinError::Refused(sound::refusal(error))),
+            FromTracker::Reply { id: FIRST_ID, result } => return Ok(sound::reply(result)),
+            FromTracker::Refusal { id: FIRST_ID, error } => return Ok(Err(sound::refusal(error))),
             FromTracker::Ping(number) => {
                 let sent = send(writer, &FromPeer::Pong(number)).await;
                 sent.map_err(|error| JoinError::NoTracker(words(&error)))?;
             }
             FromTracker::Event(Event::Shutdown) => return Err(JoinError::NoTracker("it is ending".to_owned())),
-            other => tracing::debug!(?other, "before the welcome"),
+            other => tracing::debug!(?other, "before the first answer"),
         }
     }
 }

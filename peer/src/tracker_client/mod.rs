@@ -6,9 +6,12 @@
 //! ```text
 //! Connecting --joined--> Connected --connection ended--> Connecting --...
 //!     |
-//!     +--refused for good, and never joined before--> Failed
+//!     +--a login is required--> LoginRequired --logged in, or a while has passed--> Connecting
+//!     |
+//!     +--refused for good, and never joined before--> Failed --logged in--> Connecting
 //! ```
 
+mod account;
 mod address;
 mod announcements;
 mod announcer;
@@ -36,6 +39,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use self::account::Renewal;
 pub use self::address::{AddressError, TrackerAddress};
 use self::announcements::Announcements;
 use self::connection::Introduction;
@@ -100,7 +104,9 @@ pub enum TrackerState {
         /// Why it is not: a phrase; empty before the first try has ended.
         why: String,
     },
-    /// The very first joining was refused for good, and nothing is tried any more.
+    /// The tracker wants a login first: what it says. It is asked again now and then.
+    LoginRequired(Refusal),
+    /// The very first joining was refused for good, and nothing is tried any more, unless the user logs in.
     Failed(TrackerError),
 }
 
@@ -154,6 +160,7 @@ struct Shared {
     /// Since when there has been no connection; of no meaning while there is one.
     lost_at: Mutex<Instant>,
     leaving: CancellationToken,
+    renewal: Renewal,
     /// Somebody has a question: now would be a good time to connect.
     wanted: Notify,
 }
@@ -187,6 +194,7 @@ impl TrackerClient {
             last_welcome: Mutex::new(None),
             lost_at: Mutex::new(Instant::now()),
             leaving: CancellationToken::new(),
+            renewal: Renewal::default(),
             wanted: Notify::new(),
         });
         tasks.spawn("tracker client", run::run(Arc::clone(&shared)));
@@ -222,6 +230,7 @@ impl TrackerClient {
             }
             let (patience, why) = match &*state.borrow_and_update() {
                 TrackerState::Failed(error) => return Err(error.clone()),
+                TrackerState::LoginRequired(refusal) => return Err(refusal.clone().into()),
                 TrackerState::Connected(_) => match self.shared.requests.line() {
                     Some(line) => return Ok(line),
                     // It ended just now, and the state is about to say so.

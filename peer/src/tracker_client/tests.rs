@@ -395,3 +395,116 @@ async fn leaving_is_said_and_ends_everything() {
     assert_eq!(caller.next().await, None);
     setup.tasks.shutdown().await;
 }
+
+fn log_in() -> Request {
+    let password = common::secret::Secret::new("hunter2".to_owned()).unwrap();
+    Request::LogIn { name: "ann".to_owned(), password }
+}
+
+fn logged_in() -> Reply {
+    Reply::LoggedIn { name: "ann".to_owned() }
+}
+
+#[tokio::test]
+async fn where_a_login_is_required_it_waits_for_one_and_joins_then() {
+    let tracker = FakeTracker::start(1).await;
+    let mut setup = start(tracker.address());
+    let mut caller = tracker.accept().await;
+    let (id, _) = caller.request().await;
+    caller.refuse(id, Code::LoginRequired).await;
+    setup.state_that(|state| matches!(state, TrackerState::LoginRequired(_))).await;
+    let refused = setup.client.request(Request::Users).await;
+    assert!(matches!(refused, Err(TrackerError::Refused(Refusal { code: Code::LoginRequired, .. }))), "{refused:?}");
+    assert_eq!(setup.client.met().await, Ok(tracker.network()));
+    assert!(!setup.client.is_confirmed() && setup.client.welcome().is_none());
+
+    let ((), answer) = tokio::join!(
+        async {
+            let mut wrong = tracker.accept().await;
+            let (id, op) = wrong.request().await;
+            assert_eq!(op, log_in());
+            wrong.refuse(id, Code::WrongPassword).await;
+        },
+        setup.client.authenticate(log_in())
+    );
+    assert!(matches!(answer, Err(TrackerError::Refused(Refusal { code: Code::WrongPassword, .. }))), "{answer:?}");
+    let (_caller, answer) = tokio::join!(
+        async {
+            let mut right = tracker.accept().await;
+            let (id, _) = right.request().await;
+            right.reply(id, logged_in()).await;
+            assert_eq!(right.next().await, None, "it has had its use");
+            tracker.welcome().await
+        },
+        setup.client.authenticate(log_in())
+    );
+    assert_eq!(answer, Ok(logged_in()));
+    setup.connected().await;
+    assert!(matches!(setup.notice().await, Notice::TrackerRemembered { .. }));
+    assert!(setup.notices.is_empty(), "no loss is told: {:?}", setup.notice().await);
+    setup.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_logs_in_or_out_joins_anew_without_a_word_of_loss() {
+    let tracker = FakeTracker::start(1).await;
+    let mut setup = start(tracker.address());
+    let (mut first, _) = tracker.welcome().await;
+    setup.connected().await;
+    let (mut second, answer) = tokio::join!(
+        async {
+            let mut login = tracker.accept().await;
+            let (id, _) = login.request().await;
+            login.reply(id, logged_in()).await;
+            // This tracker leaves it to the peer to end the connection that it had.
+            assert_eq!(first.next().await, None);
+            tracker.welcome().await.0
+        },
+        setup.client.authenticate(log_in())
+    );
+    assert_eq!(answer, Ok(logged_in()));
+
+    let (third, answer) = tokio::join!(
+        async {
+            let (id, op) = second.request().await;
+            assert_eq!(op, Request::LogOut);
+            second.reply(id, Reply::Done).await;
+            drop(second);
+            let mut third = tracker.accept().await;
+            let (id, _) = third.request().await;
+            third.refuse(id, Code::LoginRequired).await;
+            third
+        },
+        setup.client.log_out()
+    );
+    assert_eq!((answer, setup.client.welcome()), (Ok(Reply::Done), None));
+    assert!(matches!(setup.notice().await, Notice::TrackerRemembered { .. }));
+    assert!(setup.notices.is_empty(), "no loss is told");
+    drop(third);
+    setup.tasks.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_an_account_may_be_logged_in_to() {
+    let tracker = FakeTracker::start(1).await;
+    let setup = start(tracker.address());
+    let mut caller = tracker.accept().await;
+    let (id, _) = caller.request().await;
+    caller.refuse(id, Code::NameTaken).await;
+    setup.failed().await;
+    setup.client.confirm(tracker.network()).unwrap();
+    let (_caller, answer) = tokio::join!(
+        async {
+            let mut login = tracker.accept().await;
+            let (id, _) = login.request().await;
+            login.reply(id, logged_in()).await;
+            tracker.welcome().await
+        },
+        setup.client.authenticate(log_in())
+    );
+    assert_eq!(answer, Ok(logged_in()));
+    setup.connected().await;
+    let known = std::fs::read_to_string(setup.dir.path().join("known_trackers")).unwrap();
+    assert_eq!(known, format!("{} {} confirmed\n", tracker.address().place(), tracker.network()));
+    setup.tasks.shutdown().await;
+}

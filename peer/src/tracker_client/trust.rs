@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::id::{NetworkId, PeerId};
 use common::tls::{Expect, UnexpectedPeer};
@@ -17,6 +18,10 @@ pub(super) struct Trust {
     basis: Result<Basis, TrackerError>,
     /// The key of the first use, in this run.
     first_use: OnceLock<NetworkId>,
+    /// The key that a tracker proved which did not let this peer in: nothing to hold it to.
+    met: OnceLock<NetworkId>,
+    /// Whether the user has confirmed the key in this run.
+    confirmed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -49,7 +54,14 @@ impl Trust {
                 Err(error) => Err(unreadable(&known, &error)),
             },
         };
-        Self { place, known, basis, first_use: OnceLock::new() }
+        Self {
+            place,
+            known,
+            basis,
+            first_use: OnceLock::new(),
+            met: OnceLock::new(),
+            confirmed: AtomicBool::new(false),
+        }
     }
 
     /// The network that the tracker must be, where that is known.
@@ -58,6 +70,37 @@ impl Trust {
             Ok(Basis::Pinned(fingerprint) | Basis::Remembered(Known { fingerprint, .. })) => Some(*fingerprint),
             Ok(Basis::Nothing) | Err(_) => self.first_use.get().copied(),
         }
+    }
+
+    /// The tracker proved to have this key, but did not let this peer in.
+    pub(super) fn on_met(&self, network: NetworkId) {
+        let _met_before = self.met.set(network);
+    }
+
+    /// The network that the tracker must be, or else the one that it said it is.
+    pub(super) fn expected_or_met(&self) -> Option<NetworkId> {
+        self.expected().or_else(|| self.met.get().copied())
+    }
+
+    /// Whether the user ever said that the expected key is the right one: pinned it, or confirmed it.
+    pub(super) fn is_confirmed(&self) -> bool {
+        let before = match &self.basis {
+            Ok(Basis::Pinned(_)) => true,
+            Ok(Basis::Remembered(known)) => known.confirmed,
+            Ok(Basis::Nothing) | Err(_) => false,
+        };
+        before || self.confirmed.load(Ordering::SeqCst)
+    }
+
+    /// The user says so of the expected key; an error, a sentence, where that could not be written down. Blocks for a small
+    /// file.
+    pub(super) fn confirm(&self, network: NetworkId) -> Result<(), String> {
+        let _expected_before = self.first_use.set(network);
+        self.confirmed.store(true, Ordering::SeqCst);
+        self.known.confirm(&self.place, network).map_err(|error| {
+            let (place, path) = (&self.place, self.known.path().display());
+            format!("That the tracker at {place} is the right one could not be remembered in {path}: {error}")
+        })
     }
 
     /// Whom to expect at the tracker's address; an error when that cannot be known.

@@ -25,6 +25,10 @@ pub(super) enum LineKind {
     Path,
     /// An entry, the whole line.
     Entry,
+    /// A yes or a no; nothing is completed.
+    Answer,
+    /// A password or a code; it is not shown, and the line editor has nothing to do with it.
+    Secret,
 }
 
 /// Most candidates that are shown; the line editor cannot take more than 65,535.
@@ -61,6 +65,7 @@ impl Completion {
         let source = match kind {
             LineKind::Path => Source::Files,
             LineKind::Entry => Source::Words(names.entries.clone()),
+            LineKind::Answer | LineKind::Secret => Source::Words(Vec::new()),
             LineKind::Command => source(&cursor, names),
         };
         match source {
@@ -91,11 +96,20 @@ fn source(cursor: &Cursor, names: &Names) -> Source {
     }
     let last = cursor.before.last().map(String::as_str);
     match (cli::name_of(first).as_deref().unwrap_or(first), last) {
-        ("d", Some("-o" | "--output")) | ("r" | "hash", _) => Source::Files,
+        ("r", Some("--for")) | ("share" | "unshare", Some("--with")) => Source::Words(names.users.clone()),
+        ("lst" | "search", Some("--by")) => {
+            Source::Words(["name", "size", "date", "seeders"].map(str::to_owned).to_vec())
+        }
+        ("d", Some("-o" | "--output")) | ("r" | "hash" | "watch" | "unwatch", _) => Source::Files,
+        ("send" | "sendfile", _) if cursor.before.len() == 1 => Source::Files,
         ("d", Some("--wait")) => Source::Words(vec!["forever".to_owned()]),
-        ("d" | "loc" | "dereg" | "search", _) => Source::Words(names.entries.clone()),
+        ("d" | "loc" | "dereg" | "search" | "share" | "unshare" | "versions" | "sub" | "unsub", _) => {
+            Source::Words(names.entries.clone())
+        }
         ("cancel", _) => Source::Words(names.downloads.clone()),
-        ("ping", _) => Source::Words(names.users.clone()),
+        ("msg", _) if cursor.before.len() > 1 => Source::Words(Vec::new()),
+        ("devices", _) => Source::Words(vec!["revoke".to_owned()]),
+        ("ping" | "msg" | "send" | "sendfile" | "accept" | "refuse", _) => Source::Words(names.users.clone()),
         ("help" | "?", _) => {
             Source::Words(cli::commands().into_iter().filter_map(|(w, _)| w.into_iter().next()).collect())
         }
@@ -222,7 +236,12 @@ mod tests {
             ("d 'my h", 3, vec!["my holiday.png' "]),
             ("cancel ", 7, vec!["doug.png "]),
             ("ping a", 5, vec!["ann "]),
-            ("help lo", 5, vec!["loc "]),
+            ("share d --with a", 15, vec!["ann "]),
+            ("msg a", 4, vec!["ann "]),
+            ("msg ann a", 8, vec![]),
+            ("send doug.png a", 14, vec!["ann "]),
+            ("lst --by s", 9, vec!["size ", "seeders "]),
+            ("help lo", 5, vec!["loc ", "login ", "logout "]),
             ("d --w", 2, vec!["--wait "]),
             ("d a --wait ", 11, vec!["forever "]),
             ("nothing ", 8, vec![]),

@@ -1,5 +1,6 @@
 //! The interactive shell: a prompt, with downloads going on in the background and news above it.
 
+mod account;
 mod complete;
 mod prompt;
 mod screen;
@@ -19,7 +20,7 @@ use self::prompt::{Answer, Prompt, Question};
 use self::screen::Screen;
 use super::execute::{Ended, News, Printing, bare_name, execute};
 use super::parse::{Asked, Bare, Surroundings, absolute, parse_line};
-use super::render::{self, Format, Printed};
+use super::render::{self, Detail, Format, Printed};
 use crate::backend::{Backend, Notices};
 use crate::command::{Command, Failure, FailureKind, Follow, Listing, Outcome};
 use crate::config::Colours;
@@ -30,6 +31,8 @@ use crate::tasks::Tasks;
 
 /// Downloads of one shell at once.
 const MAX_DOWNLOADS: usize = 256;
+/// So much of what was said to all is shown at the start.
+const GREETING_LINES: usize = 10;
 /// How long the prompt waits for a download: most small files are there before.
 const GRACE: Duration = Duration::from_millis(300);
 
@@ -118,6 +121,11 @@ pub(crate) async fn run<B: Backend>(
     Ok(left)
 }
 
+/// What stands before each line.
+pub(crate) fn prompt_of(name: &str) -> String {
+    format!("{}> ", render::visible(name))
+}
+
 struct Running<B> {
     prompt: Prompt,
     screen: Screen,
@@ -141,6 +149,7 @@ impl<B: Backend> Running<B> {
         self.screen.print(self.setup.greeting.clone());
         let peer_ended = self.watch(notices);
         self.learn_names();
+        self.show_history();
         if self.setup.afterwards == Afterwards::Kept {
             self.follow_resumed();
         }
@@ -176,6 +185,8 @@ impl<B: Backend> Running<B> {
                         self.screen.print(vec![Printed::Talk("Ctrl-C again, Ctrl-D or `q` leaves.".to_owned())]);
                     }
                 }
+                // Not asked for here.
+                Answer::Secret(_) => {}
                 Answer::End => return Left::Quit,
                 Answer::Broken(why) => {
                     tracing::debug!(%why, "the terminal is gone");
@@ -205,6 +216,7 @@ impl<B: Backend> Running<B> {
         }
         match asked {
             Ok(Asked::Nothing | Asked::Incomplete(_)) => {}
+            Ok(Asked::Account(job)) => self.account(&job).await,
             Ok(Asked::Quit) => return Next::Leave(Left::Quit),
             Ok(Asked::Show(text)) => {
                 self.screen.print(text.lines().map(|line| Printed::Data(line.to_owned())).collect());
@@ -286,8 +298,10 @@ impl<B: Backend> Running<B> {
     async fn foreground(&mut self, command: Command, format: Format) -> Ended {
         let printing = Printing { format, ..self.setup.printing };
         let ended = to_screen(&self.backend, command, &self.screen, printing).await;
-        if let Ok(Outcome::Entries(entries)) = &ended {
-            self.last_list.clone_from(entries);
+        match &ended {
+            Ok(Outcome::Entries(entries)) => self.last_list.clone_from(entries),
+            Ok(outcome) => self.follow_name(outcome),
+            Err(_) => {}
         }
         ended
     }
@@ -326,6 +340,10 @@ impl<B: Backend> Running<B> {
                     () = backend.ended() => break,
                     notice = notices.next() => match notice {
                         Some(notice) if own.is_told_already(&notice) => {}
+                        // Whoever sits at a prompt likes to know who is there.
+                        Some(notice @ (Notice::Joined { .. } | Notice::Left { .. })) => {
+                            screen.print(render::notice(&notice, Detail::Full));
+                        }
                         Some(notice) => screen.print(render::notice(&notice, detail)),
                         None => break,
                     },
@@ -343,6 +361,22 @@ impl<B: Backend> Running<B> {
             let (updates, _nobody) = mpsc::channel(1);
             if let Err(failure) = backend.run(Command::List(Listing::default()), updates).await {
                 tracing::debug!(%failure, "no names to complete yet");
+            }
+        });
+    }
+
+    /// Shows what was said last to all, where anything was.
+    fn show_history(&self) {
+        let (backend, screen, detail) = (self.backend.clone(), self.screen.clone(), self.setup.printing.detail);
+        self.tasks.spawn("history", async move {
+            let (updates, _nobody) = mpsc::channel(1);
+            match backend.run(Command::History, updates).await {
+                Ok(Outcome::History(lines)) if !lines.is_empty() => {
+                    let last = lines[lines.len().saturating_sub(GREETING_LINES)..].to_vec();
+                    screen.print(render::outcome(&Outcome::History(last), Format::Text, detail));
+                }
+                Ok(_) => {}
+                Err(failure) => tracing::debug!(%failure, "no history to show"),
             }
         });
     }

@@ -6,15 +6,18 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
 
+use common::secret::Secret;
 use rustix::termios::{OptionalActions, Termios};
 use rustyline::error::ReadlineError;
 use rustyline::history::{FileHistory, History as _};
 use rustyline::{CompletionType, Config, Editor};
 use tokio::sync::mpsc;
 
+use super::super::secret::{Typed, ask_hidden};
 use super::complete::{Completion, LineKind};
 use super::screen::{Epoch, Screen};
 use crate::backend::Names;
+use crate::cli;
 use crate::config::Colours;
 
 /// Most lines that are remembered.
@@ -38,6 +41,8 @@ pub(super) struct Question {
 pub(super) enum Answer {
     /// A line, without its end.
     Line(String),
+    /// A line that was not shown, where that was asked for.
+    Secret(Secret),
     /// Ctrl-C on a line that was empty, or was not.
     Interrupt {
         /// Which.
@@ -124,35 +129,39 @@ struct Reader {
 impl Reader {
     fn run(mut self, questions: &std_mpsc::Receiver<Question>, answers: &mpsc::Sender<Answer>) {
         while let Ok(question) = questions.recv() {
-            self.completion.prepare(question.kind, question.names);
-            let styled = match self.colours {
-                Colours::OnTerminal => format!("\x1b[1m{}\x1b[0m", question.prompt),
-                Colours::Never => question.prompt.clone(),
-            };
-            self.epoch.advance();
-            let read = self.editor.readline(&(question.prompt, styled));
-            self.epoch.advance();
-            let answer = match read {
-                Ok(line) => {
-                    if question.kind == LineKind::Command {
-                        self.remember(&line);
-                    }
-                    Answer::Line(line)
-                }
-                Err(ReadlineError::Interrupted) => {
-                    Answer::Interrupt { line_was_empty: self.completion.line_is_empty() }
-                }
-                Err(ReadlineError::Eof) => Answer::End,
-                Err(error) => Answer::Broken(error.to_string()),
-            };
+            let answer =
+                if question.kind == LineKind::Secret { ask_secret(&question.prompt) } else { self.ask(question) };
             if answers.blocking_send(answer).is_err() {
                 return;
             }
         }
     }
 
+    fn ask(&mut self, question: Question) -> Answer {
+        self.completion.prepare(question.kind, question.names);
+        let styled = match self.colours {
+            Colours::OnTerminal => format!("\x1b[1m{}\x1b[0m", question.prompt),
+            Colours::Never => question.prompt.clone(),
+        };
+        self.epoch.advance();
+        let read = self.editor.readline(&(question.prompt, styled));
+        self.epoch.advance();
+        match read {
+            Ok(line) => {
+                if question.kind == LineKind::Command {
+                    self.remember(&line);
+                }
+                Answer::Line(line)
+            }
+            Err(ReadlineError::Interrupted) => Answer::Interrupt { line_was_empty: self.completion.line_is_empty() },
+            Err(ReadlineError::Eof) => Answer::End,
+            Err(error) => Answer::Broken(error.to_string()),
+        }
+    }
+
     fn remember(&mut self, line: &str) {
-        if line.trim().is_empty() || !self.editor.add_history_entry(line).unwrap_or(false) {
+        if line.trim().is_empty() || may_hold_a_password(line) || !self.editor.add_history_entry(line).unwrap_or(false)
+        {
             return;
         }
         if let Some(path) = &self.history
@@ -161,6 +170,22 @@ impl Reader {
             tracing::debug!(%error, "the history was not written");
         }
     }
+}
+
+/// Has the terminal to itself: the line editor does not read now.
+fn ask_secret(prompt: &str) -> Answer {
+    match ask_hidden(prompt) {
+        Ok(Typed::Line(secret)) => Answer::Secret(secret),
+        Ok(Typed::Interrupt) => Answer::Interrupt { line_was_empty: true },
+        Ok(Typed::End) => Answer::End,
+        Err(error) => Answer::Broken(format!("the password could not be read: {error}")),
+    }
+}
+
+/// Whether it is a command about passwords: somebody may have written one into it.
+fn may_hold_a_password(line: &str) -> bool {
+    let word = line.split_whitespace().next().unwrap_or_default();
+    cli::name_of(word).is_some_and(|name| matches!(name.as_str(), "signup" | "login" | "passwd"))
 }
 
 /// Loads the history; `None` where it cannot be kept. Lines may hold names that are nobody else's business.
