@@ -20,7 +20,8 @@ use self::background::Background;
 use self::files::allow_files;
 pub use self::open::StartError;
 use self::open::{Opened, open};
-use crate::command::{AcceptRule, Command, Downloads, Failure, Outcome, Parts, SeenNames, Update, off_reactor, run};
+pub use crate::command::AcceptRule;
+use crate::command::{Command, Downloads, Failure, Outcome, Parts, SeenNames, Update, off_reactor, run};
 use crate::dir::{Dir, Lock};
 use crate::engine::{Engine, EngineConfig};
 use crate::hashing::Hashers;
@@ -57,7 +58,7 @@ pub struct AppConfig {
     pub limit_down: Option<NonZeroU64>,
     /// What happens to downloads that an earlier run did not finish.
     pub unfinished: Unfinished,
-    /// Which offers are accepted without asking.
+    /// Whose offers are accepted without asking.
     pub accept: AcceptRule,
 }
 

@@ -8,9 +8,9 @@ use common::name::UserName;
 use common::wire::MAX_ADDRESSES;
 
 use crate::api::Places;
-use crate::app::{AppConfig, NameChoice, Unfinished};
+use crate::app::{AcceptRule, AppConfig, NameChoice, Unfinished};
 use crate::cli::{Environment, Options};
-use crate::command::{AcceptRule, Failure, FailureKind};
+use crate::command::{Failure, FailureKind};
 use crate::dir::Dir;
 use crate::shell::render::{Detail, Format};
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::downloads::{Patience, Running};
 use super::errand::{self, Errand, Purpose, Started, milliseconds};
-use super::follow::{self, Fetch};
+use super::follow;
 use super::local::{self, Here, Wanted};
 use super::parts::{Parts, absolute, off_reactor};
 use super::{Downloaded, Failure, FailureKind, Follow, Outcome, Update, failure};
@@ -132,10 +132,10 @@ impl Download<'_> {
     /// It is followed: its newest version goes where the copy is.
     async fn update(&self, errand: &Errand) -> Result<Downloaded, Failure> {
         let newest = Newest { version: errand.version, content: errand.content, audience: errand.audience.clone() };
-        match follow::fetch(self.parts, self.network, &errand.entry, &newest).await? {
-            Fetch::Here(copy) => Ok(errand.lies_here(copy.path, &copy.looks)),
-            Fetch::UnderWay(running) => running.follow(self.updates, self.patience).await,
-            Fetch::NotFollowed => Err(Failure::new(FailureKind::Failed, "it was given up meanwhile; ask again")),
+        let watching = (self.updates, self.patience);
+        match follow::bring(self.parts, self.network, &errand.entry, &newest, watching).await? {
+            Some(copy) => Ok(errand.lies_here(copy.path, &copy.looks)),
+            None => Err(Failure::new(FailureKind::Failed, "it was given up meanwhile; ask again")),
         }
     }
 

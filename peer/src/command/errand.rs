@@ -167,7 +167,7 @@ async fn complete(parts: &Arc<Parts>, network: NetworkId, errand: &Errand, done:
         }
     }
     if errand.purpose == Purpose::Follow {
-        follow::tell_tracker(parts, &errand.entry).await;
+        follow::tell_tracker(parts, network, &errand.entry).await;
     }
     report(parts, network, errand);
     downloaded
@@ -235,13 +235,17 @@ pub(crate) async fn resume(parts: &Arc<Parts>, network: NetworkId, unfinished: V
             .records
             .find(network, &entry)
             .is_some_and(|followed| followed.copy.is_none_or(|copy| copy.version < spec.version));
+        if is_update && spec.only.is_empty() {
+            follow::resume(parts, &entry, spec.content).await;
+            continue;
+        }
         let errand = Errand {
             entry,
             version: spec.version,
             content: spec.content,
             audience: spec.audience.clone(),
             source: spec.source,
-            purpose: if is_update && spec.only.is_empty() { Purpose::Update } else { Purpose::Once },
+            purpose: Purpose::Once,
         };
         tracing::info!(entry = spec.entry, "going on with a download");
         start(parts, network, errand, spec).await;

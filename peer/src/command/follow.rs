@@ -1,5 +1,6 @@
 //! Following: entries of others whose newest version is always here.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::local::{self, Here};
 use super::parts::{Parts, off_reactor};
 use super::{Downloaded, Failure, FailureKind, Outcome, Synced, Update, failure};
 use crate::engine::DownloadSpec;
+use crate::library::Resumption;
 use crate::notice::Notice;
 use crate::storage::{Looks, PlanSource};
 use crate::sync::{Destination, Followed, LocalCopy, Newest, Origin, There, destination};
@@ -48,20 +50,33 @@ pub(super) async fn subscribe(
     parts.records.change(network, &entry, |followed| followed.gone = false);
     drop(alone);
     parts.save_records().await;
-    let version = newest.version;
-    let path = match fetch(parts, network, &entry, &newest).await? {
-        Fetch::Here(copy) => Some(copy.path),
-        Fetch::NotFollowed => None,
-        Fetch::UnderWay(running) => match running.follow(updates, Patience::Of(SUBSCRIBE_PATIENCE)).await {
-            Ok(downloaded) => Some(downloaded.path),
-            Err(failure) if failure.kind == FailureKind::Incomplete => {
-                want(parts, entry.clone(), newest);
-                None
-            }
-            Err(failure) => return Err(failure),
-        },
+    let path = match bring(parts, network, &entry, &newest, (updates, Patience::Of(SUBSCRIBE_PATIENCE))).await {
+        Ok(copy) => copy.map(|copy| copy.path),
+        Err(failure) if failure.kind == FailureKind::Incomplete => {
+            want(parts, entry.clone(), newest.clone());
+            None
+        }
+        Err(failure) => return Err(failure),
     };
-    Ok(Outcome::Following { entry: entry.to_string(), version, path })
+    Ok(Outcome::Following { entry: entry.to_string(), version: newest.version, path })
+}
+
+/// Brings the newest version of a followed entry here, and watches that. Gives nothing where it is not followed any more.
+pub(super) async fn bring(
+    parts: &Arc<Parts>,
+    network: NetworkId,
+    entry: &EntryRef,
+    newest: &Newest,
+    (updates, patience): (&mpsc::Sender<Update>, Patience),
+) -> Result<Option<LocalCopy>, Failure> {
+    loop {
+        match fetch(parts, network, entry, newest).await? {
+            Fetch::Here(copy) => return Ok(Some(copy)),
+            Fetch::NotFollowed => return Ok(None),
+            // For another purpose, perhaps: then it is not yet where it is to be.
+            Fetch::UnderWay(running) => running.follow(updates, patience).await.map(drop)?,
+        }
+    }
 }
 
 /// Has the tracker tell of new versions, and hears which is the newest.
@@ -302,29 +317,50 @@ pub(super) async fn brought(parts: &Arc<Parts>, network: NetworkId, errand: &Err
         parts.tell(Notice::Downloaded { name: entry.name.to_string(), path });
         return;
     };
-    let is_edited_at_home = path != now.home && old.path == now.home && old.origin == Origin::Brought;
-    let edited = edited.into_iter().next().or_else(|| is_edited_at_home.then(|| now.home.clone()));
-    if old.origin == Origin::Brought && old.path != path && old.path != now.home {
-        remove_unedited(parts, network, old).await;
+    let mut edited = edited.into_iter().next();
+    if old.origin == Origin::Brought && old.path != path {
+        let is_at_home = old.path == now.home;
+        let old_path = old.path.clone();
+        let is_gone = if is_at_home { false } else { remove_unedited(parts, network, old).await };
+        let is_there = off_reactor({
+            let old_path = old_path.clone();
+            move || old_path.symlink_metadata().is_ok()
+        });
+        if !is_gone && is_there.await {
+            edited = edited.or(Some(old_path));
+        }
     }
     parts.tell(Notice::Updated { entry: entry.to_string(), version: *version, path, edited });
 }
 
-/// Removes a copy that lay beside an edited one, unless it was edited as well.
-async fn remove_unedited(parts: &Parts, network: NetworkId, old: LocalCopy) {
+/// Removes a copy that lay beside an edited one, unless it was edited as well; says whether it did.
+async fn remove_unedited(parts: &Parts, network: NetworkId, old: LocalCopy) -> bool {
     let path = old.path.clone();
-    let removed = off_reactor(move || {
-        old.looks.check(&old.path).is_ok()
-            && match &old.looks {
-                Looks::File(_) => std::fs::remove_file(&old.path).is_ok(),
-                Looks::Folder(_) => std::fs::remove_dir_all(&old.path).is_ok(),
-            }
-    })
-    .await;
+    let removed = off_reactor(move || old.looks.check(&old.path).is_ok() && remove(&old.path, &old.looks)).await;
     if removed {
         let reshared = parts.with_library(move |library| library.forget_path(network, &path)).await;
         parts.reshare(reshared).await;
         parts.save_library().await;
+    }
+    removed
+}
+
+/// Removes what was brought, and nothing else: of a folder the files that are known, and directories that are empty then.
+fn remove(path: &Path, looks: &Looks) -> bool {
+    match looks {
+        Looks::File(_) => std::fs::remove_file(path).is_ok(),
+        Looks::Folder(files) => {
+            let mut directories = BTreeSet::from([path.to_owned()]);
+            for file in files.keys() {
+                let file = path.join(file);
+                let above = file.ancestors().skip(1).take_while(|above| *above != path).map(Path::to_owned);
+                directories.extend(above);
+                drop(std::fs::remove_file(&file));
+            }
+            // The deepest first; one that is not empty stays.
+            directories.iter().rev().for_each(|directory| drop(std::fs::remove_dir(directory)));
+            !path.exists()
+        }
     }
 }
 
@@ -349,13 +385,13 @@ pub(super) async fn begin(parts: &Arc<Parts>, network: NetworkId, errand: &Erran
             parts.save_records().await;
         }
     }
-    tell_tracker(parts, entry).await;
+    tell_tracker(parts, network, entry).await;
 }
 
 /// Has the tracker tell of new versions of what is here; it may know of one already.
-pub(super) async fn tell_tracker(parts: &Arc<Parts>, entry: &EntryRef) {
+pub(super) async fn tell_tracker(parts: &Arc<Parts>, network: NetworkId, entry: &EntryRef) {
     match subscribe_at_tracker(parts, entry).await {
-        Ok((entry, Some(newest))) => want(parts, entry, newest),
+        Ok((entry, Some(newest))) => on_newest(parts, network, &entry, newest),
         Ok((_, None)) => {}
         // It is told when this peer is on the network the next time.
         Err(failure) => tracing::debug!(%entry, %failure, "the tracker does not know yet that an entry is followed"),
@@ -369,8 +405,22 @@ pub(super) fn on_newest(parts: &Arc<Parts>, network: NetworkId, entry: &EntryRef
         parts.records.change(network, entry, |followed| followed.gone = false);
     }
     let known = followed.copy.as_ref().map(|copy| (copy.content, copy.version));
-    if known != Some((newest.content, newest.version)) {
+    let is_cancelled = parts.library.resumption(&newest.content) == Resumption::WhenAsked;
+    if known != Some((newest.content, newest.version)) && !is_cancelled {
         want(parts, entry.clone(), newest);
+    }
+}
+
+/// A new version that an earlier run began with is gone on with if it is still the newest; if not, nobody has it any more,
+/// and what has come of it is removed.
+pub(super) async fn resume(parts: &Arc<Parts>, entry: &EntryRef, content: Content) {
+    let Ok(there) = subscriptions(parts).await else { return };
+    let text = entry.to_string();
+    let newest = there.into_iter().find(|one| one.entry == text).and_then(|one| one.newest);
+    // The newest is wanted by itself, and finds what has come.
+    if newest.is_some_and(|newest| newest.content != content) {
+        let engine = parts.engine.clone();
+        off_reactor(move || engine.discard(&content)).await;
     }
 }
 
@@ -383,6 +433,12 @@ pub(super) async fn on_gone(parts: &Arc<Parts>, network: NetworkId, entry: &Entr
     }
     parts.records.change(network, entry, |followed| followed.gone = true);
     parts.save_records().await;
+    let of = entry.clone();
+    let reshared = parts.with_library(move |library| library.forget_restricted(network, &of)).await;
+    if !reshared.is_empty() {
+        parts.reshare(reshared).await;
+        parts.save_library().await;
+    }
     parts.tell(Notice::EntryGone { entry: entry.to_string() });
 }
 

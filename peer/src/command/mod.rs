@@ -3,6 +3,7 @@
 //! A [`Command`] goes in; [`Update`]s come out while it runs; an [`Outcome`] or a [`Failure`] ends it. All of them travel
 //! as JSON between the programs of one DIR.
 
+mod accept;
 mod account;
 mod catalogue;
 mod download;
@@ -35,11 +36,11 @@ use common::wire::tracker::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::accept::AcceptRule;
 pub(crate) use self::downloads::Downloads;
 pub(crate) use self::errand::resume;
 pub use self::hash::hash_file;
 pub(crate) use self::names::SeenNames;
-pub use self::offers::AcceptRule;
 pub(crate) use self::parts::{Parts, off_reactor};
 pub(crate) use self::run::{refresh_names, run};
 pub(crate) use self::syncer::keep_in_step;

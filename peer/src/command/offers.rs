@@ -19,28 +19,6 @@ use crate::engine::PlanSource;
 use crate::library::Item;
 use crate::notice::Notice;
 
-/// Which offers are accepted without asking.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum AcceptRule {
-    /// None.
-    #[default]
-    Ask,
-    /// Those of these users.
-    From(BTreeSet<UserName>),
-    /// All.
-    All,
-}
-
-impl AcceptRule {
-    fn accepts(&self, offer: &Offer) -> bool {
-        match self {
-            Self::Ask => false,
-            Self::From(users) => users.iter().any(|user| user.as_str() == offer.from),
-            Self::All => true,
-        }
-    }
-}
-
 /// Pushes a file or a folder to users, and serves it to them from where it lies.
 pub(super) async fn send(
     parts: &Arc<Parts>,
@@ -225,7 +203,7 @@ pub(super) fn on_offered(parts: &Arc<Parts>, network: NetworkId, offer: Offer, t
     if offer.state != OfferState::Offered || !told.insert(offer.id) {
         return;
     }
-    let accepted = parts.accept.accepts(&offer);
+    let accepted = parts.accept.accepts(&offer.from);
     let folder = offer.folder;
     let bytes = folder.map_or_else(|| offer.content.file_or_manifest().length(), |folder| folder.bytes);
     let (from, name, files) = (offer.from.clone(), offer.name.clone(), folder.map(|folder: FolderSize| folder.files));
@@ -295,14 +273,6 @@ mod tests {
             let failure = choose(received, which).unwrap_err();
             assert!(failure.text.contains(part), "{failure}");
         }
-    }
-
-    #[test]
-    fn who_is_trusted_at_the_start_is_not_asked_about() {
-        let ann = offer(1, "ann", OfferState::Offered);
-        let from = |user: &str| AcceptRule::From(BTreeSet::from([UserName::new(user).unwrap()]));
-        assert!(AcceptRule::All.accepts(&ann) && from("ann").accepts(&ann));
-        assert!(!AcceptRule::Ask.accepts(&ann) && !from("bob").accepts(&ann));
     }
 
     #[test]

@@ -11,10 +11,10 @@ use common::name::{EntryRef, UserName};
 use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::AcceptRule;
 use super::downloads::Downloads;
 use super::failure;
 use super::names::SeenNames;
-use super::offers::AcceptRule;
 use super::{Failure, FailureKind};
 use crate::dir::Dir;
 use crate::engine::{Engine, Shared};
@@ -42,7 +42,7 @@ pub(crate) struct Parts {
     pub(crate) names: SeenNames,
     pub(crate) records: Arc<Records>,
     pub(crate) syncing: Syncing,
-    /// Which offers are accepted without asking.
+    /// Whose offers are accepted without asking.
     pub(crate) accept: AcceptRule,
     pub(crate) notices: broadcast::Sender<Notice>,
     pub(crate) tasks: Tasks,

@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::scratch::Scratch;
-use crate::app::{App, AppConfig, NameChoice, StartError, TrackerAddress, Unfinished};
-use crate::command::{AcceptRule, Command, Failure, FailureKind};
+use crate::app::{AcceptRule, App, AppConfig, NameChoice, StartError, TrackerAddress, Unfinished};
+use crate::command::{Command, Failure, FailureKind};
 use crate::dir::Dir;
 use crate::tasks::Tasks;
 

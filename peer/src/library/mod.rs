@@ -219,6 +219,14 @@ impl Library {
         self.change_items(network, |item| item.offers.remove(&offer))
     }
 
+    /// An entry that is for some only is not for this user any more. Gives what is shared for others now than it was.
+    pub(crate) fn forget_restricted(&self, network: NetworkId, entry: &EntryRef) -> Reshared {
+        self.change_items(network, |item| {
+            let is_restricted = item.entries.get(entry).is_some_and(|share| !share.audience.is_public());
+            is_restricted && item.entries.remove(entry).is_some()
+        })
+    }
+
     /// What lies at a path is shared no more. Gives what is shared for others now than it was.
     pub(crate) fn forget_path(&self, network: NetworkId, path: &Path) -> Reshared {
         let Some(item) = self.items(network).into_iter().find(|item| item.path == path) else {
