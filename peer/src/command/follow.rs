@@ -391,7 +391,7 @@ pub(super) async fn begin(parts: &Arc<Parts>, network: NetworkId, errand: &Erran
 /// Has the tracker tell of new versions of what is here; it may know of one already.
 pub(super) async fn tell_tracker(parts: &Arc<Parts>, network: NetworkId, entry: &EntryRef) {
     match subscribe_at_tracker(parts, entry).await {
-        Ok((entry, Some(newest))) => on_newest(parts, network, &entry, newest),
+        Ok((entry, Some(newest))) => on_newest(parts, network, &entry, newest).await,
         Ok((_, None)) => {}
         // It is told when this peer is on the network the next time.
         Err(failure) => tracing::debug!(%entry, %failure, "the tracker does not know yet that an entry is followed"),
@@ -399,11 +399,12 @@ pub(super) async fn tell_tracker(parts: &Arc<Parts>, network: NetworkId, entry: 
 }
 
 /// The tracker says which version of a followed entry is the newest.
-pub(super) fn on_newest(parts: &Arc<Parts>, network: NetworkId, entry: &EntryRef, newest: Newest) {
+pub(super) async fn on_newest(parts: &Arc<Parts>, network: NetworkId, entry: &EntryRef, newest: Newest) {
     let Some(followed) = parts.records.find(network, entry) else { return };
     if followed.gone {
         parts.records.change(network, entry, |followed| followed.gone = false);
     }
+    parts.set_audience(entry.clone(), newest.audience.clone()).await;
     let known = followed.copy.as_ref().map(|copy| (copy.content, copy.version));
     let is_cancelled = parts.library.resumption(&newest.content) == Resumption::WhenAsked;
     if known != Some((newest.content, newest.version)) && !is_cancelled {
@@ -462,7 +463,7 @@ pub(super) async fn catch_up(parts: &Arc<Parts>, network: NetworkId) -> Result<(
             },
         };
         match newest {
-            Some(newest) => on_newest(parts, network, &entry, newest),
+            Some(newest) => on_newest(parts, network, &entry, newest).await,
             None => on_gone(parts, network, &entry).await,
         }
     }

@@ -128,9 +128,7 @@ async fn enter_readable(parts: &Parts, readable: Readable, users: Option<Vec<Str
     let (offers, looks) = (BTreeSet::new(), shared.looks.clone());
     parts.share(Item { network, content, path: path.clone(), entries, offers, looks }, shared).await;
     // Older versions that lie elsewhere are for the same users.
-    let (of, now) = (entry.clone(), audience.clone());
-    let reshared = parts.with_library(move |library| library.set_audience(network, &of, &now)).await;
-    parts.reshare(reshared).await;
+    parts.set_audience(entry.clone(), audience.clone()).await;
     parts.save_library().await;
     lend(parts, network, &path).await;
     Ok(Registered { entry, name, content, folder, version, path, already, audience })

@@ -1,5 +1,5 @@
-//! The syncer: does by itself what the tracker's events ask for. It brings new versions of what is followed, shares under
-//! the audiences that are right now, and tells of offers. Whatever was missed is asked for at every connect.
+//! The syncer: does by itself what the tracker's events ask for. It brings new versions of what is followed, and
+//! tells of offers. Whatever was missed is asked for at every connect.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ async fn on_event(parts: &Arc<Parts>, event: Event, told: &mut BTreeSet<OfferId>
                 && let Ok(entry) = format!("{owner}/{}", newest.name).parse::<EntryRef>()
             {
                 let newest = newest_of(&entry, &newest);
-                follow::on_newest(parts, network, &entry, newest);
+                follow::on_newest(parts, network, &entry, newest).await;
             }
         }
         Event::Gone { entry } => {
