@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use common::wire::tracker::Welcome;
-use tokio::sync::{OnceCell, broadcast, mpsc};
+use tokio::sync::{OnceCell, SetOnce, broadcast, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -143,6 +143,7 @@ impl App {
             accept: config.accept,
             notices,
             tasks,
+            stays: SetOnce::new(),
             stop: CancellationToken::new(),
             ending: CancellationToken::new(),
         });
@@ -192,6 +193,18 @@ impl App {
                 return Err(TrackerError::NotConnected { place: self.tracker().place(), why }.into());
             }
         }
+    }
+
+    /// This peer runs on: from now on it brings new versions of what is followed, registers changes of what is watched and
+    /// hears of offers. With [`Unfinished::Resume`] it does so from the start. Idempotent.
+    pub fn stay(&self) {
+        // It may be set already.
+        drop(self.inner.parts.stays.set(()));
+    }
+
+    /// Ends when no download is under way.
+    pub async fn downloads_ended(&self) {
+        self.inner.parts.downloads.idle().await;
     }
 
     /// Ends when [`Command::Stop`] was run, or the app was shut down.

@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use common::wire::tracker::Welcome;
+use common::wire::tracker::{Answer, Welcome};
 use tokio::io::BufReader;
 use tokio::sync::mpsc;
 
@@ -130,9 +130,13 @@ impl Run<'_> {
         }
         let (code, any_done) = self.commands(&host.app, Some(&mut notices), &job.commands).await?;
         if job.stay == Stay::Seed && any_done {
+            host.app.stay();
             self.streams.print(&[Printed::Talk("Seeding until Ctrl-C.".to_owned())])?;
             self.stay(host, &mut notices).await?;
         } else {
+            if any_done && job.commands.iter().any(goes_on_in_background) {
+                self.finish_downloads(host, &mut notices).await?;
+            }
             self.linger(host, code).await?;
         }
         Ok(code)
@@ -241,6 +245,20 @@ impl Run<'_> {
             // A second Ctrl-C ends at once.
             _ = self.signals.next() => Ok(None),
             () = tokio::time::sleep(CANCEL_DEADLINE) => Ok(None),
+        }
+    }
+
+    /// Prints notices until no download is under way, or a signal comes, or `peer stop` is called.
+    async fn finish_downloads(&mut self, host: &Host, notices: &mut Notices) -> io::Result<()> {
+        let mut ended = std::pin::pin!(host.app.downloads_ended());
+        loop {
+            tokio::select! {
+                biased;
+                Some(notice) = notices.next() => self.notice(&notice)?,
+                () = &mut ended => return Ok(()),
+                _ = self.signals.next() => return Ok(()),
+                () = host.app.stop_requested() => return Ok(()),
+            }
         }
     }
 
@@ -355,6 +373,11 @@ impl Run<'_> {
         self.streams.print(&render::failure(failure, self.printing.format))?;
         Ok(failure.kind.exit_code())
     }
+}
+
+/// Whether a command ends before what it began has ended.
+const fn goes_on_in_background(command: &Command) -> bool {
+    matches!(command, Command::Answer { answer: Answer::Accept, .. })
 }
 
 /// Whether a command does something even if this peer is not on the network, for a reason of this kind.

@@ -35,9 +35,10 @@ impl Background<'_> {
         parts.tasks.spawn("audiences", audiences::keep(Arc::clone(parts)));
         parts.tasks.spawn("names", refresh_names(Arc::clone(parts)));
         if wish == Unfinished::Resume {
-            parts.tasks.spawn("sync", keep_in_step(Arc::clone(parts)));
-            parts.tasks.spawn("watch", watch(Arc::clone(parts)));
+            drop(parts.stays.set(()));
         }
+        parts.tasks.spawn("sync", sync(Arc::clone(parts)));
+        parts.tasks.spawn("watch", watch(Arc::clone(parts)));
         match (wish, unfinished) {
             (Unfinished::Resume, Ok(unfinished)) if !unfinished.is_empty() => {
                 parts.tasks.spawn("resume", go_on(Arc::clone(parts), unfinished));
@@ -109,8 +110,15 @@ async fn go_on(parts: Arc<Parts>, unfinished: Vec<engine::Unfinished>) {
     resume(&parts, network, specs).await;
 }
 
-/// Watches what is watched in this network.
+/// Keeps what is here in step with the network once this peer is to run on.
+async fn sync(parts: Arc<Parts>) {
+    parts.stays.wait().await;
+    keep_in_step(parts).await;
+}
+
+/// Watches what is watched in this network once this peer is to run on.
 async fn watch(parts: Arc<Parts>) {
+    parts.stays.wait().await;
     let network = network(&parts).await;
     keep_watching(parts, network).await;
 }

@@ -127,6 +127,16 @@ impl Downloads {
         }
     }
 
+    /// Waits until none is under way.
+    pub(crate) async fn idle(&self) {
+        let mut changes = self.changes.subscribe();
+        while !self.all().is_empty() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn list(&self) -> MutexGuard<'_, BTreeMap<Content, Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,6 +11,7 @@ use common::name::{EntryName, EntryRef, UserName};
 use common::wire::tracker::{Answer, FolderSize, Offer, OfferState, Receiver, Reply, Request, Sent};
 use tokio::sync::mpsc;
 
+use super::downloads::Running;
 use super::errand::{self, Errand, Purpose};
 use super::parts::{Parts, absolute};
 use super::register::{Readable, readable};
@@ -108,17 +109,35 @@ async fn accept(parts: &Arc<Parts>, network: NetworkId, offer: Offer) -> Result<
     parts.tracker.request(Request::Answer { offer: offer.id, answer: Answer::Accept }).await?;
     parts.records.accept(network, offer.id);
     parts.save_records().await;
-    let all = Arc::clone(parts);
-    parts.tasks.spawn("accepted offer", async move { bring(&all, network, &offer).await });
+    bring(parts, network, offer).await;
     Ok(())
 }
 
-/// Brings what was accepted here, unless it is here or under way.
-async fn bring(parts: &Arc<Parts>, network: NetworkId, offer: &Offer) {
+/// Begins to bring here what was accepted, and sees to it in the background that it comes.
+async fn bring(parts: &Arc<Parts>, network: NetworkId, offer: Offer) {
+    let Some(mut running) = begin(parts, network, &offer).await else { return };
+    let parts = Arc::clone(parts);
+    parts.clone().tasks.spawn("accepted offer", async move {
+        loop {
+            let mut end = running.end.clone();
+            let ended = end.wait_for(Option::is_some).await.ok().and_then(|end| (*end).clone());
+            if !matches!(ended, Some(Ok(_))) {
+                return;
+            }
+            // It may have been under way for another reason; then it is here now, but not on account of the offer.
+            match begin(&parts, network, &offer).await {
+                Some(again) => running = again,
+                None => return,
+            }
+        }
+    });
+}
+
+/// Begins to download what was accepted, unless it is here.
+async fn begin(parts: &Arc<Parts>, network: NetworkId, offer: &Offer) -> Option<Arc<Running>> {
     // The names were checked when they came.
-    let (Ok(sender), Ok(name)) = (UserName::new(offer.from.as_str()), EntryName::new(offer.name.as_str())) else {
-        return;
-    };
+    let sender = UserName::new(offer.from.as_str()).ok()?;
+    let name = EntryName::new(offer.name.as_str()).ok()?;
     let errand = Errand {
         entry: EntryRef { owner: Some(sender), name },
         version: 0,
@@ -127,24 +146,17 @@ async fn bring(parts: &Arc<Parts>, network: NetworkId, offer: &Offer) {
         source: PlanSource::Offer(offer.id),
         purpose: Purpose::Once,
     };
-    loop {
-        let content = offer.content;
-        let listed = parts.with_library(move |library| library.of_content(network, &content)).await;
-        if let Some((item, shared)) = listed {
-            if !item.offers.contains(&offer.id) {
-                let downloaded = errand::take(parts, network, &errand, shared).await;
-                parts.tell(Notice::Downloaded { name: offer.name.clone(), path: downloaded.path });
-            }
-            return;
-        }
-        let target = parts.dir.seeding().join(&offer.name);
-        let running = errand::start(parts, network, errand.clone(), errand.spec(target)).await.into_running();
-        let mut end = running.end.clone();
-        let ended = end.wait_for(Option::is_some).await.ok().and_then(|end| (*end).clone());
-        if !matches!(ended, Some(Ok(_))) {
-            return;
-        }
+    let content = offer.content;
+    let listed = parts.with_library(move |library| library.of_content(network, &content)).await;
+    let Some((item, shared)) = listed else {
+        let spec = errand.spec(parts.dir.seeding().join(&offer.name));
+        return Some(errand::start(parts, network, errand, spec).await.into_running());
+    };
+    if !item.offers.contains(&offer.id) {
+        let downloaded = errand::take(parts, network, &errand, shared).await;
+        parts.tell(Notice::Downloaded { name: offer.name.clone(), path: downloaded.path });
     }
+    None
 }
 
 /// Tells of offers that wait for an answer, goes on with what was accepted, and ends what is settled.
@@ -163,8 +175,7 @@ pub(super) async fn catch_up(
         match offer.state {
             OfferState::Offered => on_offered(parts, network, offer, told),
             OfferState::Accepted { .. } if accepted.contains(&offer.id) => {
-                let all = Arc::clone(parts);
-                parts.tasks.spawn("accepted offer", async move { bring(&all, network, &offer).await });
+                bring(parts, network, offer).await;
             }
             OfferState::Accepted { .. } | OfferState::Refused => {}
             OfferState::Done => parts.records.settle(network, offer.id),

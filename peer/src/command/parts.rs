@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::audience::Audience;
 use common::id::{NetworkId, PeerId};
 use common::name::{EntryRef, UserName};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{SetOnce, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::AcceptRule;
@@ -46,6 +46,8 @@ pub(crate) struct Parts {
     pub(crate) accept: AcceptRule,
     pub(crate) notices: broadcast::Sender<Notice>,
     pub(crate) tasks: Tasks,
+    /// Set once this peer is to do by itself what a peer does that runs on.
+    pub(crate) stays: SetOnce<()>,
     /// Cancelled when the user wants the peer to end.
     pub(crate) stop: CancellationToken,
     /// Cancelled when it is ending: no command begins or goes on.
