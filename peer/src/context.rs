@@ -1,6 +1,7 @@
 //! What all links and downloads of one engine share.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -124,6 +125,16 @@ impl Context {
         }
         if self.events.try_send(EngineEvent::Withdrawn { content }).is_err() {
             tracing::warn!("the library was not told that {content} was withdrawn; it will see at the next start");
+        }
+    }
+
+    /// Something else lies at this path now: what was served from there is served no more, and nobody needs to be told.
+    pub(crate) fn retire(&self, path: &Path) {
+        for swarm in self.swarms.all() {
+            if swarm.path().is_some_and(|served| served == path) && self.swarms.remove(&swarm) {
+                self.announce(&swarm, &Have::None);
+                swarm.refuse_all("a newer version has taken its place");
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use super::parts::{Parts, off_reactor};
 use super::{Failure, FailureKind, Update};
 use crate::engine::Shared;
 use crate::hashing::{Digests, HashError};
-use crate::storage::{Looks, Placing, Stamp, place, sync_parent};
+use crate::storage::{Looks, Placing, Stamp, place, place_over, sync_parent};
 
 /// Where the wanted file is already.
 #[derive(Debug)]
@@ -150,7 +150,14 @@ pub(super) async fn copy(
     };
     let (target_path, placing) = (target.to_owned(), placing.clone());
     let (path, looks) = off_reactor(move || {
-        let path = give_name(&guard.0, &target_path, &placing)?;
+        let path = match give_name(&guard.0, &target_path, &placing) {
+            Ok(path) => path,
+            Err(error) => {
+                // What was to be replaced may have this name now.
+                std::mem::forget(guard);
+                return Err(error);
+            }
+        };
         sync_parent(&path)?;
         let looks = Looks::File(Stamp::of(&std::fs::metadata(&path)?));
         Ok((path, looks))
@@ -163,12 +170,8 @@ pub(super) async fn copy(
 /// Moves a complete copy to its name; says where it is then.
 fn give_name(from: &Path, target: &Path, placing: &Placing) -> io::Result<PathBuf> {
     match placing {
-        Placing::Over { looks, .. } if looks.check(target).is_ok() => {
-            std::fs::rename(from, target)?;
-            Ok(target.to_owned())
-        }
-        Placing::Over { otherwise, .. } if target.symlink_metadata().is_ok() => place(from, otherwise, |_| Ok(())),
-        Placing::Over { .. } | Placing::Beside => place(from, target, |_| Ok(())),
+        Placing::Over { looks, otherwise } => Ok(place_over(from, target, looks, otherwise, |_| Ok(()))?.path),
+        Placing::Beside => place(from, target, |_| Ok(())),
     }
 }
 

@@ -33,7 +33,7 @@ use crate::engine::{Done, DownloadError, DownloadSpec, Shared};
 use crate::link::{Link, LinkId};
 use crate::notice::Notice;
 use crate::storage::Partial;
-use crate::storage::{Looks, PlanSource};
+use crate::storage::{Looks, PlanSource, Replaced};
 use crate::swarm::{Announced, Swarm};
 use crate::tracker_client::{TrackerError, TrackerState};
 
@@ -494,14 +494,15 @@ impl Job {
     async fn finish(mut self, mut guard: SwarmGuard) -> Result<Done, DownloadError> {
         let Some(hashes) = self.hashes.clone() else { return Err(DownloadError::Cancelled) };
         self.show_progress(Instant::now());
-        let partial = Arc::clone(&self.partial);
+        let (partial, context) = (Arc::clone(&self.partial), Arc::clone(self.context()));
         let placing = tokio::task::spawn_blocking(move || {
-            let path = partial.place()?;
-            Ok((path, partial.stamp()?))
+            let replaced = partial.place()?;
+            context.retire(&replaced.path);
+            Ok((replaced, partial.stamp()?))
         });
         let placed = placing.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         let elapsed = self.began.elapsed();
-        let (path, stamp) = placed.map_err(|source| disk_error(&self.partial, source))?;
+        let (Replaced { path, edited }, stamp) = placed.map_err(|source| disk_error(&self.partial, source))?;
         self.swarm.finish(path.clone(), stamp);
         guard.done = true;
         self.context().announce(&self.swarm, &Have::All);
@@ -509,7 +510,7 @@ impl Job {
         let fetched_bytes = self.metered + self.meters.iter().map(|meter| meter.bytes()).sum::<u64>();
         let audiences = BTreeSet::from([self.spec.audience.clone()]);
         let shared = Shared { content: self.spec.content, path, looks: Looks::File(stamp), hashes, audiences };
-        Ok(Done { shared, fetched_bytes, elapsed, shares: self.tally.shares(), edited: Vec::new() })
+        Ok(Done { shared, fetched_bytes, elapsed, shares: self.tally.shares(), edited: edited.into_iter().collect() })
     }
 
     /// Puts file and name on the disk, and only then forgets the journal. Goes on when the job has ended.

@@ -18,7 +18,7 @@ pub use looks::Looks;
 pub use partial::PlanSource;
 pub(crate) use partial::{Opened, Partial, PartialMeta, PartialRecord, join_segments, verify_chunk};
 pub use place::Placing;
-pub(crate) use place::{place, sync_parent};
+pub(crate) use place::{Replaced, place, place_over, sync_parent};
 pub use stamp::Stamp;
 
 /// Bytes that are read or written at once.

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drafts::{Draft, Places, To, lock};
 use super::journal::Journal;
+use super::place::{Replaced, mend, place_over};
 use super::{Placing, SEGMENT, Stamp, sync_parent};
 
 /// The schema of `meta.json`.
@@ -136,6 +137,11 @@ impl Placed {
         }
     }
 
+    /// Whether this is that file, whatever was done with it.
+    fn is_same_file(&self, metadata: &Metadata) -> bool {
+        (metadata.dev(), metadata.ino()) == (self.device, self.inode)
+    }
+
     /// Whether the file there now is this one, and nobody has written to it since.
     fn is_still(&self, metadata: &Metadata) -> bool {
         let now = Self::of(&self.path, metadata);
@@ -186,6 +192,7 @@ impl Partial {
         let folder = downloading.join(meta.content.to_string());
         fs::create_dir_all(&folder)?;
         let earlier = read_stored(&folder).filter(|stored| stored.meta.content == meta.content);
+        earlier.as_ref().map_or(Ok(()), mend_placing)?;
         let (data_path, data) = open_data(&folder, &meta, earlier.as_ref())?;
         let journal_path = folder.join("journal");
         if data.metadata()?.len() != meta.content.file_or_manifest().length() {
@@ -210,6 +217,7 @@ impl Partial {
         for folder in fs::read_dir(downloading)? {
             let folder = folder?.path();
             let Some(stored) = read_stored(&folder) else { continue };
+            mend_placing(&stored)?;
             if let Some(placed) = &stored.placed
                 && !stored.data.exists()
                 && settle(&folder, &stored, placed)?
@@ -333,18 +341,24 @@ impl Partial {
     }
 
     /// Gives the complete file its final name and says what that is. The journal stays until [`Self::settle`].
-    pub(crate) fn place(&self) -> io::Result<PathBuf> {
+    pub(crate) fn place(&self) -> io::Result<Replaced> {
         let mut stored = lock(&self.stored);
-        let target = stored.meta.target.clone();
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent)?;
-        }
+        let (data, target, placing) = (stored.data.clone(), stored.meta.target.clone(), stored.meta.placing.clone());
+        make_parent(&target)?;
         let metadata = self.data.metadata()?;
-        let data = stored.data.clone();
-        super::place(&data, &target, |candidate| {
+        let note = |candidate: &Path| {
             stored.placed = Some(Placed::of(candidate, &metadata));
             write_stored(&self.folder, &stored)
-        })
+        };
+        match placing {
+            Placing::Beside => Ok(Replaced { path: super::place(&data, &target, note)?, edited: None }),
+            Placing::Over { looks, otherwise } => {
+                make_parent(&otherwise)?;
+                // What it replaces is gone for good: the new one is on the disk before that.
+                self.data.sync_data()?;
+                place_over(&data, &target, &looks, &otherwise, note)
+            }
+        }
     }
 
     /// Puts the complete file and its name on the disk, then forgets the journal.
@@ -384,6 +398,14 @@ pub(crate) fn verify_chunk(file: &File, hashes: &ChunkHashes, chunk: u32) -> io:
 /// The hash of a chunk from those of its segments.
 pub(crate) fn join_segments(layout: &Layout, segments: &[Hash]) -> Option<Hash> {
     join_runs(segments, SEGMENT as u64, layout.chunk_size())
+}
+
+/// A run that did not live to the end may have stopped in the middle of replacing a file.
+fn mend_placing(stored: &Stored) -> io::Result<()> {
+    match &stored.placed {
+        Some(placed) => mend(&stored.data, &placed.path, &stored.meta.placing, |found| placed.is_same_file(found)),
+        None => Ok(()),
+    }
 }
 
 /// Looks at a file that was placed by a run that did not live to sync it. Says whether it is settled now.
@@ -487,6 +509,10 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(temporary, path)
 }
 
+fn make_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
 fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -504,6 +530,7 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::Looks;
     use common::id::FileId;
     use common::merkle::FileHasher;
 
@@ -582,7 +609,7 @@ mod tests {
         let (bytes, hashes) = sample(50_000);
         let opened = Partial::open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
         write_at(&opened.partial.data, &bytes, 0).unwrap();
-        assert_eq!(opened.partial.place().unwrap(), target);
+        assert_eq!(opened.partial.place().unwrap().path, target);
         opened.partial.settle().unwrap();
         assert_eq!(fs::read(target).unwrap(), bytes);
         assert_eq!(fs::read_dir(&downloading).unwrap().count(), 0);
@@ -612,6 +639,50 @@ mod tests {
             let left = Partial::list(&downloading).unwrap();
             assert_eq!(left.is_empty(), right);
             assert_eq!(target.exists(), right);
+        }
+    }
+
+    #[test]
+    fn a_replacing_that_a_crash_cut_off_is_finished_or_taken_back() {
+        for edited in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let (downloading, target) = (dir.path().join("downloading"), dir.path().join("x"));
+            let (bytes, hashes) = sample(50_000);
+            fs::write(&target, "old").unwrap();
+            let looks = Looks::File(Stamp::of(&fs::metadata(&target).unwrap()));
+            let placing = Placing::Over { looks, otherwise: dir.path().join("x (v2)") };
+            let meta = PartialMeta { placing, ..meta(hashes.file_id(), target.clone()) };
+            let partial = Partial::open(&downloading, meta.clone()).unwrap().partial;
+            partial.keep_hashes(&hashes).unwrap();
+            write_at(&partial.data, &bytes, 0).unwrap();
+            for chunk in 0..4 {
+                partial.mark_written(chunk).unwrap();
+            }
+            if edited {
+                fs::write(&target, "mine").unwrap();
+            }
+            {
+                let mut stored = lock(&partial.stored);
+                stored.placed = Some(Placed::of(&target, &partial.data.metadata().unwrap()));
+                write_stored(&partial.folder, &stored).unwrap();
+                use rustix::fs::{CWD, RenameFlags, renameat_with};
+                renameat_with(CWD, &stored.data, CWD, &target, RenameFlags::EXCHANGE).unwrap();
+            }
+            drop(partial);
+            let left = Partial::list(&downloading).unwrap();
+            assert_eq!(left.len(), usize::from(edited));
+            if !edited {
+                assert_eq!(fs::read(&target).unwrap(), bytes);
+                assert_eq!(fs::read_dir(&downloading).unwrap().count(), 0);
+                continue;
+            }
+            assert_eq!(fs::read(&target).unwrap(), b"mine");
+            let opened = Partial::open(&downloading, meta).unwrap();
+            assert_eq!(opened.written.count(), 4, "nothing of it is fetched again");
+            let replaced = opened.partial.place().unwrap();
+            assert_eq!(replaced, Replaced { path: dir.path().join("x (v2)"), edited: Some(target.clone()) });
+            assert_eq!(fs::read(replaced.path).unwrap(), bytes);
+            assert_eq!(fs::read(&target).unwrap(), b"mine");
         }
     }
 

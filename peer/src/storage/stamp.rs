@@ -32,4 +32,10 @@ impl Stamp {
             device: metadata.dev(),
         }
     }
+
+    /// Whether this is the stamp of the same file with the same content after it was given another name, which changes
+    /// [`Self::ctime_ns`] on most file systems.
+    pub(crate) fn is_renamed(&self, before: &Self) -> bool {
+        Self { ctime_ns: before.ctime_ns, ..*self } == *before
+    }
 }
