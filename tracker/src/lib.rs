@@ -4,6 +4,7 @@
 //!
 //! - [`cli`]: the command line
 //! - [`signals`]: how it is asked to end
+//! - [`admin`]: what the operator asks of a running tracker, or of its data
 //! - [`server`]: listens, starts a session for each connection, ends tidily
 //! - `session`: one connection
 //! - `attempts`: how many wrong passwords are looked at
@@ -20,6 +21,7 @@
 //! - [`config`]: what it is run with
 //! - `tasks`: how tasks are spawned and awaited
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod server;

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -126,6 +127,88 @@ fn data_in_use_or_not_usable_is_said_with_what_to_do() {
     std::fs::create_dir(&damaged).unwrap();
     std::fs::write(damaged.join("tracker.redb"), b"not a database").unwrap();
     assert_refused(&command(&damaged).output().unwrap(), 1, "is damaged");
+}
+
+/// Runs `tracker` with these arguments and `--data`.
+fn operator(arguments: &[&str], data: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tracker"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command.args(arguments).arg("--data").arg(data).output().unwrap()
+}
+
+#[test]
+fn an_invite_says_where_to_go_and_with_which_code() {
+    let directory = TempDir::new().unwrap();
+    // A path too long for a socket is no obstacle.
+    let data = directory.path().join("x".repeat(100));
+    let tracker = Tracker::start(&data);
+    let place = format!("{}#{}", tracker.address, tracker.fingerprint);
+    let invite = operator(&["invite", "--uses", "30", "--expires", "12h"], &data);
+    let (stdout, stderr) = (text(&invite.stdout), text(&invite.stderr));
+    let words: Vec<&str> = stdout.split_whitespace().collect();
+    let ["tracker", at, "code", code] = words.as_slice() else { panic!("{stdout} {stderr}") };
+    assert!(*at == place && code.len() == 26 && stderr.contains("30 people, for 12 hours"), "{stdout} {stderr}");
+    let json = operator(&["invite", "--json", "--host", "tracker.example"], &data);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let place = format!("tracker.example:{}#{}", tracker.address.port(), tracker.fingerprint);
+    assert_eq!((json["tracker"].as_str(), json["uses"].as_u64()), (Some(place.as_str()), Some(1)));
+    tracker.signal(Signal::TERM);
+    let log = tracker.end().2;
+    assert!(!log.contains(code) && !log.contains(json["code"].as_str().unwrap()), "{log}");
+    let gone = operator(&["invite"], &data);
+    assert_refused(&gone, 1, "no tracker runs with the data in");
+    assert!(!data.join("tracker.sock").exists());
+}
+
+#[test]
+fn users_that_are_not_there_and_names_that_are_none_are_refused() {
+    let directory = TempDir::new().unwrap();
+    let tracker = Tracker::start(directory.path());
+    let list = operator(&["user", "list", "--json"], directory.path());
+    assert_eq!((list.status.code(), text(&list.stdout)), (Some(0), "[]\n"));
+    assert_refused(&operator(&["user", "remove", "nobody"], directory.path()), 1, "there is no user nobody");
+    assert_refused(&operator(&["user", "reset", "nobody"], directory.path()), 1, "there is no user nobody");
+    assert_eq!(operator(&["user", "remove", "No Body"], directory.path()).status.code(), Some(1));
+    // What a tracker that was killed left behind is no tracker, and in nobody's way.
+    tracker.signal(Signal::KILL);
+    tracker.end();
+    assert_refused(&operator(&["user", "list"], directory.path()), 1, "no tracker runs");
+    let _again = Tracker::start(directory.path());
+    assert_eq!(operator(&["user", "list"], directory.path()).status.code(), Some(0));
+}
+
+#[test]
+fn what_is_exported_is_the_same_tracker_elsewhere() {
+    let directory = TempDir::new().unwrap();
+    let (data, other) = (directory.path().join("data"), directory.path().join("other"));
+    let file = directory.path().join("export.json");
+    let name = file.to_str().unwrap();
+    let missing = operator(&["export", name], &data);
+    assert_refused(&missing, 1, "there is no tracker's database");
+    let running = Tracker::start(&data);
+    let exported = operator(&["export", name], &data);
+    assert!(text(&exported.stderr).contains("holds the tracker's key") && exported.status.success());
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_refused(&operator(&["import", name], &data), 1, "is in use by another tracker");
+    running.signal(Signal::TERM);
+    let fingerprint = running.fingerprint.clone();
+    running.end();
+    assert_refused(&operator(&["import", name], &data), 1, "there is a tracker's database already");
+    assert!(operator(&["export", name], &data).status.success(), "from the data alone");
+    let damaged = directory.path().join("damaged.json");
+    let content = std::fs::read_to_string(&file).unwrap();
+    for (change, part) in [
+        (content.replace("shoal-tracker-export", "x"), "is not an export"),
+        (content.replace("\"version\": 2", "\"version\": 3"), "newer tracker"),
+        (content.replace("\"tables\": {", "\"tables\": {\"device\": {\"x\": 1}"), "is damaged"),
+        (content[..content.len() / 2].to_owned(), "is not an export"),
+    ] {
+        std::fs::write(&damaged, change).unwrap();
+        assert_refused(&operator(&["import", damaged.to_str().unwrap()], &other), 1, part);
+        assert!(!other.exists(), "nothing is written");
+    }
+    assert!(operator(&["import", name], &other).status.success());
+    assert_eq!(Tracker::start(&other).fingerprint, fingerprint);
 }
 
 #[test]

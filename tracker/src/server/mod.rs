@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use self::admission::Admission;
 pub use self::files::allow_files;
 use self::listen::listen;
+use crate::admin::{AdminSocket, Desk};
 use crate::attempts::Attempts;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -49,6 +50,7 @@ pub struct Server {
     shared: Shared,
     owner: Owner,
     inputs: mpsc::Receiver<Input>,
+    admin: Option<AdminSocket>,
     max_connections: usize,
 }
 
@@ -96,6 +98,11 @@ impl Server {
             Err(BindError::Store(StoreError::Damaged { path: config.data.clone(), what }))
         })?;
         state.access = config.access.into();
+        // Peers are served in any case; what the operator asks for is said to fail.
+        let admin = AdminSocket::bind(&config.data);
+        let admin = admin.inspect_err(|error| {
+            tracing::warn!("`tracker user` and the like will not reach this tracker: no socket in its data: {error}");
+        });
         let clock = Clock::start();
         let (inputs, queue) = mpsc::channel(config.max_connections.saturating_add(OWNER_QUEUE));
         let shared = Shared {
@@ -120,6 +127,7 @@ impl Server {
             shared,
             owner,
             inputs: queue,
+            admin: admin.ok(),
             max_connections: config.max_connections,
         })
     }
@@ -140,20 +148,28 @@ impl Server {
     /// 2. every peer is told, and has [`DRAIN_DEADLINE`] to read what it has not yet,
     /// 3. what is left of the connections is cut, and the data is closed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { listener, shared, owner, inputs, max_connections, .. } = self;
-        let (sessions, keeper) = (Tasks::new(), Tasks::new());
+        let Self { listener, local_addr, fingerprint, shared, owner, inputs, admin, max_connections } = self;
+        let (sessions, keeper, office) = (Tasks::new(), Tasks::new(), Tasks::new());
+        let _office_ends = office.token().clone().drop_guard();
         // Where this is dropped instead of awaited, the sessions end, and with the last of them the owner.
         let _sessions_end = sessions.token().clone().drop_guard();
         let (ended, mut owner_ended) = oneshot::channel();
         keeper.spawn("owner", async move {
             let _nobody_waits = ended.send(owner.run(inputs).await);
         });
+        if let Some(admin) = admin {
+            let (inputs, passwords) = (shared.inputs.clone(), shared.passwords.clone());
+            let desk = Desk { inputs, passwords, clock: shared.clock, listen: local_addr, fingerprint };
+            office.spawn("admin", admin.serve(desk, office.clone()));
+        }
         tokio::select! {
             () = accept(&listener, &shared, &sessions, max_connections) => {}
             () = shutdown => {}
             result = &mut owner_ended => return owner_result(result),
         }
         drop(listener);
+        // Its socket goes while the data is still locked: what the next tracker makes is not taken away.
+        office.shutdown().await;
         let _owner_is_there = shared.inputs.send(Input::Shutdown).await;
         shared.draining.cancel();
         let _in_time = timeout(DRAIN_DEADLINE, sessions.finish()).await;

@@ -22,7 +22,7 @@ use common::id::PeerId;
 use common::wire::MAX_TRACKER_FRAME;
 use common::wire::tracker::{Code, Event, Refusal, Reply, Request};
 
-pub(crate) use self::accounts::{AccountOutcome, AccountReply, AccountRequest, account, wrong_password};
+pub(crate) use self::accounts::{AccountReply, AccountRequest, account, wrong_password};
 pub(crate) use self::admin::{AdminReply, AdminRequest, UserLine, admin};
 pub(crate) use self::joining::{Newcomer, Why, claim, enter, expire, leave, touch};
 pub(crate) use self::locating::{Entered, announce, tell_of};

@@ -59,6 +59,13 @@ impl Account {
     }
 }
 
+impl PasswordHash {
+    /// Whether it is in the form in which passwords are checked.
+    pub(crate) fn is_hash(&self) -> bool {
+        argon2::PasswordHash::new(&self.0).is_ok_and(|hash| hash.hash.is_some() && hash.salt.is_some())
+    }
+}
+
 impl Accounts {
     /// How many accounts there are.
     pub(crate) fn len(&self) -> usize {
@@ -78,11 +85,6 @@ impl Accounts {
     /// A key, where it is bound to an account.
     pub(crate) fn device(&self, peer: &PeerId) -> Option<&Device> {
         self.devices.get(peer)
-    }
-
-    /// All keys that are bound, in no order.
-    pub(crate) fn devices(&self) -> impl Iterator<Item = (&PeerId, &Device)> {
-        self.devices.iter()
     }
 
     /// The keys of an account, in the order of their ids; none where there is no such account.

@@ -27,7 +27,7 @@ pub(crate) use self::gate::Gate;
 pub(crate) use self::invites::{CodeHash, Invite, Invites};
 pub(crate) use self::revocations::Revocations;
 pub(crate) use self::roster::{ConnId, Load, Online, Roster};
-pub(crate) use self::row::{DamagedRow, Row, Table};
+pub(crate) use self::row::{Row, Table};
 
 /// All that the tracker knows.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ pub(crate) struct Revocations {
 
 impl Revocations {
     /// Before when tickets of this holder for this audience are revoked by a word about just that audience.
+    #[cfg(test)]
     pub(crate) fn before_ms(&self, holder: PeerId, audience: Option<&Audience>) -> Option<u64> {
         self.before_ms.get(&(holder, audience.cloned())).copied()
     }

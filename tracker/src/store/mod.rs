@@ -48,6 +48,18 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is one already where one was to be begun.
+    #[error("there is a tracker's database already, {path}: give an empty directory with --data")]
+    Exists {
+        /// The database.
+        path: PathBuf,
+    },
+    /// There is none where one was to be read.
+    #[error("there is no tracker's database in {directory}: say with --data where the tracker keeps its data")]
+    Missing {
+        /// Where one was looked for.
+        directory: PathBuf,
+    },
     /// It was made by a later version.
     #[error("{path} was written by a newer tracker (its schema is {found}, this one knows {known}): use that version")]
     Newer {

@@ -25,8 +25,7 @@ use crate::state::{Row, Table, Write};
 
 /// The number of the tables' form; a store with a higher one is refused, one with a lower one is brought up to it.
 const SCHEMA: u32 = 2;
-/// The database in its directory.
-pub(crate) const FILE_NAME: &str = "tracker.redb";
+const FILE_NAME: &str = "tracker.redb";
 /// A database in the making; it gets its name when it is whole.
 const NEW_FILE_NAME: &str = "tracker.redb.new";
 const DIRECTORY_MODE: u32 = 0o700;
@@ -56,22 +55,28 @@ pub(crate) struct RedbStore {
 impl RedbStore {
     /// Opens the store in `directory`, making both where they are not there; `new_seed` becomes the key of a new one.
     pub(crate) fn open(directory: &Path, new_seed: impl FnOnce() -> [u8; 32]) -> Result<Self, StoreError> {
-        let on_directory = |source| StoreError::Directory { path: directory.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(on_directory)?;
-        let lock = File::open(directory).map_err(on_directory)?;
-        let path = directory.join(FILE_NAME);
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse { path }),
-            Err(errno) => return Err(on_directory(errno.into())),
-        }
-        if !path.try_exists().map_err(on_directory)? {
-            create(directory, &path, new_seed())?;
+        let (path, lock, there) = lock(directory)?;
+        if !there {
+            create(directory, &path, &Stored { seed: new_seed(), contents: Vec::new() })?;
         }
         let database = open(&path)?;
         let mut store = Self { path, database: Some(database), _lock: lock };
         store.bring_up_to_schema()?;
         Ok(store)
+    }
+
+    /// Opens the store in `directory` where there is one.
+    pub(crate) fn open_there(directory: &Path) -> Result<Self, StoreError> {
+        if !directory.join(FILE_NAME).exists() {
+            return Err(StoreError::Missing { directory: directory.to_owned() });
+        }
+        Self::open(directory, || [0; 32])
+    }
+
+    /// Makes a store with this in it in `directory`, all at once, where there is none.
+    pub(crate) fn begin(directory: &Path, stored: &Stored) -> Result<(), StoreError> {
+        let (path, _lock, there) = lock(directory)?;
+        if there { Err(StoreError::Exists { path }) } else { create(directory, &path, stored) }
     }
 
     fn bring_up_to_schema(&mut self) -> Result<(), StoreError> {
@@ -182,8 +187,23 @@ fn put(transaction: &redb::WriteTransaction, writes: &[Write]) -> Result<(), red
     Ok(())
 }
 
-/// Makes a whole, empty store under another name and renames it: a crash on the way leaves none.
-fn create(directory: &Path, path: &Path, seed: [u8; 32]) -> Result<(), StoreError> {
+/// Makes and locks the directory, and says where its database is, and whether it is there.
+fn lock(directory: &Path) -> Result<(PathBuf, File, bool), StoreError> {
+    let on_directory = |source| StoreError::Directory { path: directory.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(on_directory)?;
+    let lock = File::open(directory).map_err(on_directory)?;
+    let path = directory.join(FILE_NAME);
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::InUse { path }),
+        Err(errno) => return Err(on_directory(errno.into())),
+    }
+    let there = path.try_exists().map_err(on_directory)?;
+    Ok((path, lock, there))
+}
+
+/// Makes a whole store under another name and renames it: a crash on the way leaves none.
+fn create(directory: &Path, path: &Path, stored: &Stored) -> Result<(), StoreError> {
     let on_directory = |source| StoreError::Directory { path: directory.to_owned(), source };
     let new = directory.join(NEW_FILE_NAME);
     match fs::remove_file(&new) {
@@ -198,8 +218,8 @@ fn create(directory: &Path, path: &Path, seed: [u8; 32]) -> Result<(), StoreErro
         }
         let mut meta = transaction.open_table(META)?;
         meta.insert(META_SCHEMA, SCHEMA.to_be_bytes().as_slice())?;
-        meta.insert(META_KEY, seed.as_slice())?;
-        Ok(())
+        meta.insert(META_KEY, stored.seed.as_slice())?;
+        put(transaction, &stored.contents)
     });
     written.map_err(|error| StoreError::Write { path: new.clone(), what: error.to_string() })?;
     database.close().map_err(|error| StoreError::Write { path: new.clone(), what: error.to_string() })?;

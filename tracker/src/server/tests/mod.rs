@@ -1,6 +1,7 @@
 //! Trackers over real sockets, and peers good and bad.
 
 mod accounts;
+mod admin;
 mod client;
 mod hostile;
 mod lifetimes;
