@@ -220,9 +220,6 @@ fn notice_of(present: &mut Present, event: &Event) -> Option<Notice> {
         Event::Message(HistoryLine { from, text, at_ms }) => {
             Some(Notice::Message { from: from.clone(), text: text.clone(), at_ms: *at_ms })
         }
-        Event::Answered { offer, name, receiver } => {
-            Some(Notice::OfferAnswered { offer: *offer, name: name.clone(), receiver: receiver.clone() })
-        }
         _ => None,
     }
 }

@@ -2,8 +2,11 @@
 
 mod escape;
 mod json;
+mod lists;
+mod people;
 mod progress;
 mod text;
+mod when;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

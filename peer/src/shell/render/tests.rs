@@ -198,6 +198,37 @@ fn nothing_from_the_network_controls_the_terminal() {
 }
 
 #[test]
+fn what_others_say_does_nothing_to_a_terminal() {
+    let said = "hi\x1b]0;owned\x07\u{9b}2J\u{202e}\rann: yes";
+    let chat = Notice::Chat { from: "eve".to_owned(), text: said.to_owned(), at_ms: 0 };
+    let message = Notice::Message { from: "eve".to_owned(), text: said.to_owned(), at_ms: 0 };
+    let line = common::wire::tracker::HistoryLine { from: "eve".to_owned(), text: said.to_owned(), at_ms: 0 };
+    let mut lines = notice(&chat, Detail::Brief);
+    lines.extend(notice(&message, Detail::Brief));
+    lines.extend(outcome(&Outcome::History(vec![line]), Format::Text, Detail::Brief));
+    assert_eq!(lines.len(), 3);
+    for line in lines {
+        let line = line.plain();
+        assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");
+        assert!(line.starts_with("eve") && line.contains("hi\\u{1b}"), "{line}");
+    }
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let secret = |text: &str| common::secret::Secret::new(text.to_owned()).unwrap();
+    let login = crate::command::Login { name: "ann".to_owned(), password: secret("hunter2"), confirmed: None };
+    for command in [
+        Command::SignUp { login: login.clone(), code: Some(secret("c0de")) },
+        Command::LogIn { login },
+        Command::ChangePassword { old: secret("hunter2"), new: secret("hunter3") },
+    ] {
+        let shown = format!("{command:?}");
+        assert!(!shown.contains("hunter") && !shown.contains("c0de"), "{shown}");
+    }
+}
+
+#[test]
 fn details_are_told_only_where_they_are_wanted() {
     let from = "127.0.0.1:42490".parse().unwrap();
     let chunk = Notice::ChunkReceived { name: "doug.png".to_owned(), chunk: 2, from };

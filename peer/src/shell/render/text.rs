@@ -1,11 +1,12 @@
 //! Results as lines for people; chunks count from 1. The wording of several is that of earlier systems of this family,
 //! and programs look for it.
 
+use common::audience::Audience;
 use common::id::Content;
-use common::wire::tracker::{Entry, Have, Holder, User};
+use common::wire::tracker::{Entry, FolderSize, Have, Holder};
 
-use super::progress::{bytes, counted, duration, progress_details};
-use super::{Detail, Printed};
+use super::progress::{bytes, counted, progress_details};
+use super::{Detail, Printed, lists, people};
 use crate::command::{Downloaded, Failure, Outcome, Share, Status};
 
 /// Most runs of chunks in one line of `loc`: a peer in the middle of a download may have hundreds.
@@ -15,25 +16,34 @@ const ID_PREFIX: usize = 8;
 
 pub(super) fn outcome(outcome: &Outcome, detail: Detail, now_ms: u64) -> Vec<Printed> {
     match outcome {
-        Outcome::Registered { name, file, already, .. } => {
-            let mut lines = vec![data(format!(
-                "Registration of {name} of size {} bytes successful.",
-                file.file_or_manifest().length()
-            ))];
-            if *already {
-                lines.push(talk("It was registered before."));
-            }
-            lines
+        Outcome::Registered { name, file, folder, version, already, audience, .. } => {
+            registered(name, file, *folder, *version, *already, audience)
         }
+        Outcome::Shared { entry, users } => vec![data(lists::shared(entry, users.as_deref()))],
+        Outcome::Versions { entry, versions } => lists::versions(entry, versions),
         Outcome::Deregistered { entry } => vec![data(format!("Deregistration of {entry} successful."))],
-        Outcome::Entries(list) => entries(list),
+        Outcome::Entries(list) => lists::entries(list),
         Outcome::Locations { entry, holders } => locations(entry, holders, detail),
         Outcome::Downloaded(download) => downloaded(download, detail),
         Outcome::Cancelled { names } if names.is_empty() => vec![talk("No download is under way.")],
         Outcome::Cancelled { names } => {
             vec![data(format!("Cancelled {}; what has come is kept, and `d` goes on with it.", names.join(", ")))]
         }
-        Outcome::Users(list) => users(list, now_ms),
+        Outcome::Users(list) => people::users(list, now_ms),
+        Outcome::Following { .. } | Outcome::Unfollowed { .. } | Outcome::Synced(_) | Outcome::Watched { .. } => {
+            follow(outcome)
+        }
+        Outcome::Tracker { .. }
+        | Outcome::LoggedIn { .. }
+        | Outcome::LoggedOut { .. }
+        | Outcome::PasswordChanged
+        | Outcome::WhoAmI { .. }
+        | Outcome::Devices { .. }
+        | Outcome::Revoked { .. } => people::account(outcome, detail, now_ms),
+        Outcome::Said => Vec::new(),
+        Outcome::History(lines) => people::history(lines, now_ms),
+        Outcome::Sent { .. } | Outcome::Answered { .. } => people::offer(outcome),
+        Outcome::Offers { received, sent } => people::offers(received, sent),
         Outcome::Pong { peer, address, round_trip_us } => {
             let (whole, fraction) = (round_trip_us / 1000, round_trip_us % 1000);
             let mut lines = vec![data(format!("{address} answered after {whole}.{fraction:03} ms."))];
@@ -49,7 +59,6 @@ pub(super) fn outcome(outcome: &Outcome, detail: Detail, now_ms: u64) -> Vec<Pri
             data(format!("  sha256   {sha256}")),
         ],
         Outcome::Stopping => vec![talk("The peer that ran on this DIR is ending.")],
-        other => vec![data(format!("{other:?}"))],
     }
 }
 
@@ -59,7 +68,11 @@ pub(super) fn failure(failure: &Failure) -> Vec<Printed> {
         let mut root = entry.content.file_or_manifest().root().to_string();
         root.truncate(ID_PREFIX);
         let owner = entry.owners.first().map_or("?", String::as_str);
-        lines.push(talk(format!("  {owner}/{}  {} bytes  {root}", entry.name, entry.bytes())));
+        lines.push(talk(format!(
+            "  {owner}/{}  {}  {root}",
+            lists::shown_name(entry),
+            lists::size(entry.folder, &entry.content)
+        )));
     }
     // A refusal of the tracker often says itself what to do.
     let words = |text: &str| text.replace(['`', '"'], "");
@@ -68,34 +81,52 @@ pub(super) fn failure(failure: &Failure) -> Vec<Printed> {
     lines
 }
 
-fn data(text: impl Into<String>) -> Printed {
+fn registered(
+    name: &str,
+    file: &Content,
+    folder: Option<FolderSize>,
+    version: u32,
+    already: bool,
+    audience: &Audience,
+) -> Vec<Printed> {
+    let size = match folder {
+        Some(FolderSize { files, bytes }) => format!("{} and {bytes} bytes", counted(files, "file")),
+        None => format!("{} bytes", file.file_or_manifest().length()),
+    };
+    let mut lines = vec![data(format!("Registration of {name} of size {size} successful."))];
+    if already {
+        lines.push(talk("It was registered before."));
+    } else if version > 1 {
+        lines.push(talk(format!("It is version {version}.")));
+    }
+    if !audience.is_public() {
+        lines.push(talk("It is not for everyone: `share` and `unshare` change for whom it is."));
+    }
+    lines
+}
+
+fn follow(outcome: &Outcome) -> Vec<Printed> {
+    match outcome {
+        Outcome::Following { entry, version, path: Some(path) } => {
+            vec![talk(format!("Following {entry}; version {version} is here.")), data(path.display().to_string())]
+        }
+        Outcome::Following { entry, version, path: None } => {
+            vec![data(format!("Following {entry}; version {version} comes as soon as somebody has it."))]
+        }
+        Outcome::Unfollowed { entry } => vec![data(format!("No longer following {entry}; what is here stays."))],
+        Outcome::Synced(list) => lists::synced(list),
+        Outcome::Watched { paths } if paths.is_empty() => vec![talk("Nothing is watched. `watch PATH` begins it.")],
+        Outcome::Watched { paths } => paths.iter().map(|path| data(path.display().to_string())).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn data(text: impl Into<String>) -> Printed {
     Printed::Data(text.into())
 }
 
-fn talk(text: impl Into<String>) -> Printed {
+pub(super) fn talk(text: impl Into<String>) -> Printed {
     Printed::Talk(text.into())
-}
-
-fn entries(list: &[Entry]) -> Vec<Printed> {
-    if list.is_empty() {
-        return vec![talk("There is no such file here. `r PATH` registers one.")];
-    }
-    let line = |(number, entry): (usize, &Entry)| {
-        let owners = if entry.owners.len() == 1 { "Owner" } else { "Owners" };
-        let mut text = format!(
-            "({}) Name: {}  Size: {} bytes  {owners}: {}  Seeders: {}",
-            number + 1,
-            entry.name,
-            entry.bytes(),
-            entry.owners.join(", "),
-            entry.seeders
-        );
-        if entry.downloaders > 0 {
-            text.push_str(&format!("  Downloaders: {}", entry.downloaders));
-        }
-        data(text)
-    };
-    list.iter().enumerate().map(line).collect()
 }
 
 fn locations(entry: &Entry, holders: &[Holder], detail: Detail) -> Vec<Printed> {
@@ -175,21 +206,6 @@ fn part(share: &Share, whole: u64) -> String {
     format!("{who} {percent} %")
 }
 
-fn users(list: &[User], now_ms: u64) -> Vec<Printed> {
-    let width = list.iter().map(|user| user.name.len()).max().unwrap_or(0);
-    let line = |(number, user): (usize, &User)| {
-        let since = duration(now_ms.saturating_sub(user.since_ms) / 1000);
-        let reachable = match user.reachable {
-            Some(true) => "",
-            Some(false) => "  cannot be dialled",
-            None => "  not dialled yet",
-        };
-        let files = counted(user.files, "file");
-        data(format!("({}) {:width$}  {files}  online for {since}{reachable}", number + 1, user.name))
-    };
-    list.iter().enumerate().map(line).collect()
-}
-
 fn status(now: &Status) -> Vec<Printed> {
     let connected = if now.connected { "" } else { " (not there at the moment)" };
     let mut lines = vec![
@@ -202,9 +218,14 @@ fn status(now: &Status) -> Vec<Printed> {
     lines.push(data(format!("Peer id:    {}", now.peer)));
     let (up, down) = (bytes(now.uploaded_bytes), bytes(now.downloaded_bytes));
     lines.push(data(format!("Moved:      {up} sent, {down} received")));
-    lines.push(data(format!("Sharing:    {}", counted(u32::try_from(now.sharing.len()).unwrap_or(u32::MAX), "file"))));
+    let count = u32::try_from(now.sharing.len()).unwrap_or(u32::MAX);
+    lines.push(data(format!("Sharing:    {}", counted(count, "file"))));
     lines.extend(now.sharing.iter().map(|item| {
-        data(format!("  {}  {} bytes  {}", item.name, item.file.file_or_manifest().length(), item.path.display()))
+        let what = match item.file {
+            Content::File(file) => format!("{} bytes", file.length()),
+            Content::Folder(_) => "a folder".to_owned(),
+        };
+        data(format!("  {}  {what}  {}", item.name, item.path.display()))
     }));
     if !now.downloads.is_empty() {
         lines.push(data("Downloading:"));
