@@ -119,6 +119,7 @@ impl Context {
         let content = swarm.content();
         self.announce(swarm, &Have::None);
         swarm.refuse_all(why);
+        self.swarms.remove_manifest_of(&content);
         if let Some(path) = swarm.path() {
             tracing::warn!(path = %path.display(), why, "a shared file was withdrawn");
             self.notice(Notice::Withdrawn { path, file: content, why: why.to_owned() });
@@ -134,6 +135,7 @@ impl Context {
             if swarm.path().is_some_and(|served| served == path) && self.swarms.remove(&swarm) {
                 self.announce(&swarm, &Have::None);
                 swarm.refuse_all("a newer version has taken its place");
+                self.swarms.remove_manifest_of(&swarm.content());
             }
         }
     }
@@ -146,7 +148,7 @@ impl Context {
             let _permit = permit;
             let checked = Arc::clone(&swarm);
             let result = tokio::task::spawn_blocking(move || checked.check_chunk(chunk)).await;
-            if let Ok(Err(crate::swarm::ReadFailure::Changed(why))) = result {
+            if let Ok(Err(crate::whole::ReadFailure::Changed(why))) = result {
                 context.withdraw(&swarm, &why);
             }
         });

@@ -5,15 +5,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::audience::Audience;
-use common::id::{Content, NetworkId, PeerId};
+use common::id::{Content, FolderId, NetworkId, PeerId};
 use common::identity::Identity;
-use common::merkle::ChunkHashes;
+use common::manifest::{self, MAX_MANIFEST_BYTES, Manifest, ManifestError};
 use common::tls::Expect;
 use common::wire::peer::Reason;
 use common::wire::tracker::{Event, Have, Plan, Request};
@@ -25,18 +25,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::{Progress, Share};
 use crate::context::{Buffers, Context};
-use crate::download::{Job, JobEvent, JobTools};
+use crate::download::{self, Goal, Job, JobEvent, JobTools};
 use crate::gate::Gate;
 use crate::limit::Limiter;
 use crate::link::Link;
 use crate::links::{self, Links};
 use crate::notice::Notice;
+pub use crate::outline::Insides;
 use crate::revocations::Revocations;
 pub use crate::storage::{Looks, Placing, PlanSource};
 use crate::storage::{Partial, PartialMeta, PartialRecord};
-use crate::swarm::{Announced, ReadFailure, Resharing, Swarm, Swarms};
+use crate::swarm::{Announced, Resharing, Swarm, Swarms};
 use crate::tasks::Tasks;
 use crate::tracker_client::TrackerClient;
+use crate::whole::ReadFailure;
 
 /// How long the answer to a ping may take.
 const PING_DEADLINE: Duration = Duration::from_secs(5);
@@ -102,8 +104,8 @@ pub struct Shared {
     pub path: PathBuf,
     /// How it looked when it was hashed.
     pub looks: Looks,
-    /// Its chunk hashes.
-    pub hashes: Arc<ChunkHashes>,
+    /// What its chunks hash to, and of a folder what is in it.
+    pub insides: Insides,
     /// For whom; with none, for nobody.
     pub audiences: BTreeSet<Audience>,
 }
@@ -193,6 +195,15 @@ pub enum DownloadError {
         /// What the system said.
         source: io::Error,
     },
+    /// What is in the folder may not be here.
+    #[error("the folder cannot be downloaded: {0}")]
+    Manifest(#[from] ManifestError),
+    /// Nothing of the folder was asked for.
+    #[error("nothing in the folder matches {globs}; look at the names in it, or download all of it")]
+    NoMatch {
+        /// The globs, with commas.
+        globs: String,
+    },
     /// The tracker refused.
     #[error("{0}")]
     Refused(#[from] common::wire::tracker::Refusal),
@@ -267,24 +278,37 @@ impl Engine {
     /// Serves what is complete, and announces it to each audience. Where it is served already, these audiences are added;
     /// what is being downloaded is left alone.
     pub fn share(&self, shared: Shared) {
-        let Shared { content, path, looks, hashes, audiences } = shared;
-        let Looks::File(stamp) = looks else {
-            tracing::error!(%content, "what is to be shared is no file");
-            return;
-        };
+        let Shared { content, path, looks, insides, audiences } = shared;
         if audiences.is_empty() {
             return;
         }
-        let (swarm, _) = self.context.swarms.add(Swarm::complete(hashes, path, stamp));
+        // First that which is asked for first.
+        if let Some(manifest) = insides.manifest() {
+            let manifest = self.keep_manifest(&manifest.encode());
+            if let Some(manifest) = manifest {
+                manifest.add_audiences(audiences.clone(), Announced::No);
+            }
+        }
+        let (swarm, _) = self.context.swarms.add(Swarm::complete(content, &insides, path, looks));
         if swarm.is_complete() {
             self.reshare(&swarm, swarm.add_audiences(audiences, Announced::Yes));
         }
+    }
+
+    /// Serves what is in a folder, for nobody yet.
+    fn keep_manifest(&self, bytes: &[u8]) -> Option<Arc<Swarm>> {
+        let hashes = manifest::hashes_of(bytes).ok()?;
+        let (swarm, _) = self.context.swarms.add(Swarm::kept(hashes, bytes.into()));
+        Some(swarm)
     }
 
     /// Serves something no more under this audience, and not at all where that was the last. What is being downloaded is
     /// left alone.
     pub fn unshare(&self, content: &Content, audience: &Audience) {
         if let Some(swarm) = self.complete(content) {
+            if let Some(manifest) = self.context.swarms.manifest_of(content) {
+                self.reshare(&manifest, manifest.remove_audience(audience));
+            }
             self.reshare(&swarm, swarm.remove_audience(audience));
         }
     }
@@ -293,6 +317,9 @@ impl Engine {
     /// being downloaded, is left alone.
     pub fn set_audiences(&self, content: &Content, audiences: BTreeSet<Audience>) {
         if let Some(swarm) = self.complete(content) {
+            if let Some(manifest) = self.context.swarms.manifest_of(content) {
+                self.reshare(&manifest, manifest.set_audiences(audiences.clone(), Announced::No));
+            }
             self.reshare(&swarm, swarm.set_audiences(audiences, Announced::Yes));
         }
     }
@@ -305,6 +332,7 @@ impl Engine {
     fn reshare(&self, swarm: &Arc<Swarm>, change: Resharing) {
         if !swarm.has_audiences() && self.context.swarms.remove(swarm) {
             swarm.refuse_all("this file is shared no more");
+            self.context.swarms.remove_manifest_of(&swarm.content());
         }
         self.context.reshare(swarm, change, &Have::All);
     }
@@ -317,12 +345,92 @@ impl Engine {
         progress: watch::Sender<Option<Progress>>,
         cancel: CancellationToken,
     ) -> Result<Done, DownloadError> {
-        let content = spec.content;
         let context = Arc::clone(&self.context);
         let tools = JobTools { context, downloading: self.downloading.clone(), progress, cancel };
-        let _guard = JobGuard { jobs: Arc::clone(&self.jobs), content };
+        match spec.content {
+            Content::File(file) => self.run(spec, Goal::file(&file), tools).await,
+            Content::Folder(folder) => Box::pin(self.download_folder(spec, folder, tools)).await,
+        }
+    }
+
+    /// First what is in the folder, then its chunks.
+    async fn download_folder(
+        &self,
+        spec: DownloadSpec,
+        folder: FolderId,
+        tools: JobTools,
+    ) -> Result<Done, DownloadError> {
+        if self.context.swarms.find(&spec.content).is_some() {
+            return Err(DownloadError::UnderWay);
+        }
+        let began = Instant::now();
+        let (manifest, fetched_before) = Box::pin(self.manifest(&spec, folder, &tools)).await?;
+        let goal = Goal::folder(spec.content, manifest, &spec.only);
+        let goal = goal.ok_or_else(|| DownloadError::NoMatch { globs: spec.only.join(", ") });
+        let done = match goal {
+            Ok(goal) => {
+                let content = spec.content;
+                let done = self.run(spec, goal, tools).await;
+                if !matches!(&done, Ok(done) if !done.shared.audiences.is_empty()) {
+                    self.context.swarms.remove_manifest_of(&content);
+                }
+                done
+            }
+            Err(error) => {
+                self.context.swarms.remove_manifest_of(&spec.content);
+                Err(error)
+            }
+        }?;
+        Ok(Done { fetched_bytes: done.fetched_bytes + fetched_before, elapsed: began.elapsed(), ..done })
+    }
+
+    /// What is in a folder: from an earlier run, or from its holders. It is served from now on. Gives the bytes that came
+    /// for it as well.
+    async fn manifest(
+        &self,
+        spec: &DownloadSpec,
+        folder: FolderId,
+        tools: &JobTools,
+    ) -> Result<(Arc<Manifest>, u64), DownloadError> {
+        let disk = |source| DownloadError::Disk { path: spec.target.clone(), source };
+        if folder.manifest().length() > MAX_MANIFEST_BYTES as u64 {
+            return Err(ManifestError::TooLong.into());
+        }
+        let network = self.context.tracker().network().ok_or(DownloadError::Cancelled)?;
+        let path = Partial::begin_folder(&tools.downloading, download::meta_of(spec, network)).map_err(disk)?;
+        let mut fetched = 0;
+        if !is_there(&path, &folder).await {
+            let downloading = path.with_file_name("fetching");
+            let spec = DownloadSpec {
+                target: path.clone(),
+                placing: Placing::Beside,
+                bases: Vec::new(),
+                only: Vec::new(),
+                ..spec.clone()
+            };
+            let (progress, _) = watch::channel(None);
+            let tools = JobTools { downloading, progress, ..tools.clone() };
+            let done = self.run(spec, Goal::manifest(&folder), tools).await?;
+            fetched = done.fetched_bytes;
+        }
+        let reading = tokio::task::spawn_blocking(move || {
+            let bytes: Arc<[u8]> = std::fs::read(path)?.into();
+            io::Result::Ok((Manifest::decode_as(&bytes, &folder), bytes))
+        });
+        let (manifest, bytes) =
+            reading.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked))).map_err(disk)?;
+        let manifest = Arc::new(manifest?);
+        if let Some(swarm) = self.keep_manifest(&bytes) {
+            swarm.keep(bytes);
+            swarm.add_audiences(BTreeSet::from([spec.audience.clone()]), Announced::No);
+        }
+        Ok((manifest, fetched))
+    }
+
+    async fn run(&self, spec: DownloadSpec, goal: Goal, tools: JobTools) -> Result<Done, DownloadError> {
+        let _guard = JobGuard { jobs: Arc::clone(&self.jobs), content: spec.content };
         let jobs = Arc::clone(&self.jobs);
-        Box::pin(Job::run(spec, tools, move |content, events| {
+        Box::pin(Job::run(spec, goal, tools, move |content, events| {
             jobs.lock().insert(content, events);
         }))
         .await
@@ -387,6 +495,19 @@ impl From<PartialMeta> for Unfinished {
             DownloadSpec { entry, source, name, version, content, audience, target, placing, bases, only, wait, plan };
         Self { network, spec }
     }
+}
+
+/// Whether the manifest of a folder is there; what is there and is none is removed.
+async fn is_there(path: &Path, folder: &FolderId) -> bool {
+    let (path, folder) = (path.to_owned(), *folder);
+    let looking = tokio::task::spawn_blocking(move || {
+        let manifest = std::fs::read(&path).ok().and_then(|bytes| Manifest::decode_as(&bytes, &folder).ok());
+        if manifest.is_none() {
+            let _ = std::fs::remove_file(&path);
+        }
+        manifest.is_some()
+    });
+    looking.await.unwrap_or(false)
 }
 
 impl Jobs {

@@ -22,6 +22,7 @@
 //! - `settings`: what the user need not say again
 //! - [`tracker_client`]: the connection to the tracker
 //! - [`storage`]: files on disk, complete and in the making
+//! - [`outline`]: what is known of a file or folder beside its bytes
 //! - [`dir`]: the folder of one peer, and who may run on it
 //! - [`notice`]: what the peer tells by itself
 //! - [`command`], its types
@@ -48,8 +49,10 @@ mod links;
 mod logging;
 pub mod notice;
 mod oneshot;
+pub mod outline;
 pub mod program;
 mod revocations;
+mod selection;
 mod settings;
 mod shell;
 mod signals;
@@ -59,3 +62,4 @@ mod swarm;
 mod sync;
 pub mod tasks;
 pub mod tracker_client;
+mod whole;

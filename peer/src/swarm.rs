@@ -4,38 +4,37 @@
 //! unverified is ever served or told of; and it is served under the audiences that it has at that moment, no other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{File, Metadata};
-use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use common::audience::{Audience, Sharing};
 use common::bitmap::Bitmap;
-use common::chunk::Layout;
+use common::chunk::SwarmLayout;
 use common::id::{Content, PeerId};
-use common::merkle::ChunkHashes;
+use common::merkle::{ChunkHashes, SwarmHashes};
 use common::wire::peer::{ConversationId, Message, Opener, Reason};
 use tokio::sync::mpsc;
 
 use crate::download::JobEvent;
 use crate::link::{Link, Outbox};
+use crate::outline::{Insides, Outline};
 use crate::revocations::Grant;
 use crate::spread::Spread;
-use crate::storage::Stamp;
+use crate::storage::{Looks, Partial};
+use crate::whole::{ReadFailure, Whole, unreadable};
 
 /// Something that is shared or being downloaded.
 #[derive(Debug)]
 pub(crate) struct Swarm {
     content: Content,
-    layout: Layout,
+    outline: Outline,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
     have: Bitmap,
-    hashes: Option<Arc<ChunkHashes>>,
+    hashes: Option<Arc<SwarmHashes>>,
     source: Source,
     listeners: Vec<Listener>,
     spread: Spread,
@@ -65,10 +64,12 @@ pub(crate) struct Resharing {
 /// Where the bytes are.
 #[derive(Debug, Clone)]
 enum Source {
-    /// A file in the making, or one that was withdrawn.
-    Making(Option<Arc<File>>),
-    /// A complete file, which its owner may change at any time.
-    Complete { path: PathBuf, stamp: Stamp },
+    /// In the making, or not even begun.
+    Making(Option<Arc<Partial>>),
+    /// Complete; its owner may change it at any time.
+    Complete(Arc<Whole>),
+    /// Complete and in memory: the manifest of a folder.
+    Kept(Arc<[u8]>),
 }
 
 /// A conversation whose other side wants to hear of new chunks.
@@ -82,38 +83,36 @@ struct Listener {
     grant: Option<Grant>,
 }
 
-/// Why bytes could not be read for a downloader.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadFailure {
-    /// This chunk is not here.
-    #[error("the chunk is not here")]
-    NotHere,
-    /// The file is not what it was.
-    #[error("{0}")]
-    Changed(String),
-}
-
 impl Swarm {
-    /// A file that is complete, for nobody yet. It is opened for each reading, so that any number may be shared.
-    pub(crate) fn complete(hashes: Arc<ChunkHashes>, path: PathBuf, stamp: Stamp) -> Self {
-        let layout = hashes.layout();
-        let have = Bitmap::full(layout.count());
-        Self::new(hashes.file_id().into(), layout, have, Source::Complete { path, stamp }, Some(hashes))
+    /// Something that is complete, for nobody yet. It is opened for each reading, so that any number may be shared.
+    pub(crate) fn complete(content: Content, insides: &Insides, path: PathBuf, looks: Looks) -> Self {
+        let outline = insides.outline();
+        let have = Bitmap::full(outline.layout().count());
+        let source = Source::Complete(Arc::new(Whole::new(path, looks, outline.clone())));
+        Self::new(content, outline, have, source, Some(Arc::clone(insides.hashes())))
     }
 
-    /// A file that is to be downloaded under this audience.
-    pub(crate) fn making(content: Content, audience: Audience) -> Self {
-        let layout = Layout::of(&content.file_or_manifest());
-        let making = Self::new(content, layout, Bitmap::empty(layout.count()), Source::Making(None), None);
-        making.lock().audiences.insert(audience, Announced::Yes);
+    /// A file that is in memory, for nobody yet.
+    pub(crate) fn kept(hashes: ChunkHashes, bytes: Arc<[u8]>) -> Self {
+        let id = hashes.file_id();
+        let outline = Outline::of_file(&id);
+        let have = Bitmap::full(outline.layout().count());
+        Self::new(id.into(), outline, have, Source::Kept(bytes), Some(Arc::new(hashes.into())))
+    }
+
+    /// Something that is to be downloaded under this audience.
+    pub(crate) fn making(content: Content, outline: Outline, audience: Audience, announced: Announced) -> Self {
+        let none = Bitmap::empty(outline.layout().count());
+        let making = Self::new(content, outline, none, Source::Making(None), None);
+        making.lock().audiences.insert(audience, announced);
         making
     }
 
-    fn new(content: Content, layout: Layout, have: Bitmap, source: Source, hashes: Option<Arc<ChunkHashes>>) -> Self {
-        let spread = Spread::new(layout.count());
+    fn new(content: Content, outline: Outline, have: Bitmap, source: Source, hashes: Option<Arc<SwarmHashes>>) -> Self {
+        let spread = Spread::new(outline.layout().count());
         let state =
             State { have, hashes, source, listeners: Vec::new(), spread, job: None, audiences: BTreeMap::new() };
-        Self { content, layout, state: Mutex::new(state) }
+        Self { content, outline, state: Mutex::new(state) }
     }
 
     /// What it is.
@@ -175,8 +174,8 @@ impl Swarm {
     }
 
     /// How it is cut.
-    pub(crate) const fn layout(&self) -> Layout {
-        self.layout
+    pub(crate) const fn layout(&self) -> &SwarmLayout {
+        self.outline.layout()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -184,30 +183,30 @@ impl Swarm {
     }
 
     /// The chunk hashes, once they are known.
-    pub(crate) fn hashes(&self) -> Option<Arc<ChunkHashes>> {
+    pub(crate) fn hashes(&self) -> Option<Arc<SwarmHashes>> {
         self.lock().hashes.clone()
     }
 
     /// Whether all is here and it may be served as a whole.
     pub(crate) fn is_complete(&self) -> bool {
-        matches!(self.lock().source, Source::Complete { .. })
+        matches!(self.lock().source, Source::Complete(_) | Source::Kept(_))
     }
 
-    /// Where a complete file lies.
+    /// Where it lies, when it is complete.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match &self.lock().source {
-            Source::Complete { path, .. } => Some(path.clone()),
-            Source::Making(_) => None,
+            Source::Complete(whole) => Some(whole.path().to_owned()),
+            Source::Making(_) | Source::Kept(_) => None,
         }
     }
 
     /// The job that downloads it begins: it hears of those who come for its chunks. Those who came before hear what is
     /// here.
-    pub(crate) fn begin(&self, job: mpsc::Sender<JobEvent>, source: File, have: Bitmap) {
+    pub(crate) fn begin(&self, job: mpsc::Sender<JobEvent>, source: Arc<Partial>, have: Bitmap) {
         let told: Vec<_> = {
             let mut state = self.lock();
             state.job = Some(job);
-            state.source = Source::Making(Some(Arc::new(source)));
+            state.source = Source::Making(Some(source));
             state.have = have.clone();
             let listeners = state.listeners.iter();
             listeners.filter_map(|l| Some((l.outbox.upgrade()?, l.conversation, l.opener))).collect()
@@ -218,7 +217,7 @@ impl Swarm {
     }
 
     /// The chunk hashes became known.
-    pub(crate) fn set_hashes(&self, hashes: Arc<ChunkHashes>) {
+    pub(crate) fn set_hashes(&self, hashes: Arc<SwarmHashes>) {
         self.lock().hashes = Some(hashes);
     }
 
@@ -238,10 +237,18 @@ impl Swarm {
         }
     }
 
-    /// The download is done: from now on the file is served from its final place.
-    pub(crate) fn finish(&self, path: PathBuf, stamp: Stamp) {
+    /// The download is done: from now on it is served from its final place.
+    pub(crate) fn finish(&self, path: PathBuf, looks: Looks) {
+        let whole = Whole::new(path, looks, self.outline.clone());
         let mut state = self.lock();
-        state.source = Source::Complete { path, stamp };
+        state.source = Source::Complete(Arc::new(whole));
+        state.job = None;
+    }
+
+    /// The download is done, and these are the bytes: they are served from memory.
+    pub(crate) fn keep(&self, bytes: Arc<[u8]>) {
+        let mut state = self.lock();
+        state.source = Source::Kept(bytes);
         state.job = None;
     }
 
@@ -320,11 +327,8 @@ impl Swarm {
     }
 
     /// Reads into `buffer` from `offset` within a chunk. Blocks.
-    ///
-    /// A complete file is compared with its stamp before and after: a change in between is an error, and what was read
-    /// is not to be used. It is the downloader's check that guarantees the bytes.
     pub(crate) fn read(&self, chunk: u32, offset: u32, buffer: &mut [u8]) -> Result<(), ReadFailure> {
-        let Some(index) = self.layout.chunk(chunk) else { return Err(ReadFailure::NotHere) };
+        let Some(index) = self.layout().chunk(chunk) else { return Err(ReadFailure::NotHere) };
         let source = {
             let state = self.lock();
             if !state.have.contains(chunk) {
@@ -332,24 +336,28 @@ impl Swarm {
             }
             state.source.clone()
         };
-        let at = self.layout.offset(index) + u64::from(offset);
         match source {
-            Source::Making(Some(file)) => file.read_exact_at(buffer, at).map_err(|error| unreadable(&error)),
+            Source::Making(Some(partial)) => {
+                partial.read_at(chunk, offset.into(), buffer).map_err(|error| unreadable(&error))
+            }
             Source::Making(None) => Err(ReadFailure::NotHere),
-            Source::Complete { path, stamp } => {
-                let file = open_unchanged(&path, &stamp)?;
-                file.read_exact_at(buffer, at).map_err(|error| unreadable(&error))?;
-                compare(file.metadata(), &stamp)
+            Source::Complete(whole) => whole.read(index, offset, buffer),
+            Source::Kept(bytes) => {
+                let at = self.layout().place(index).offset + u64::from(offset);
+                let from = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+                let wanted = from.get(..buffer.len()).ok_or(ReadFailure::NotHere)?;
+                buffer.copy_from_slice(wanted);
+                Ok(())
             }
         }
     }
 
-    /// Whether a complete file is still what it was, going by its stamp. Blocks.
+    /// Whether what is complete is still what it was, going by its stamps. Blocks.
     pub(crate) fn check(&self) -> Result<(), ReadFailure> {
         let source = self.lock().source.clone();
         match source {
-            Source::Complete { path, stamp } => compare(std::fs::metadata(path), &stamp),
-            Source::Making(_) => Ok(()),
+            Source::Complete(whole) => whole.check(),
+            Source::Making(_) | Source::Kept(_) => Ok(()),
         }
     }
 
@@ -359,43 +367,9 @@ impl Swarm {
             let state = self.lock();
             (state.source.clone(), state.hashes.clone())
         };
-        let (Source::Complete { path, stamp }, Some(hashes)) = (source, hashes) else { return Ok(()) };
-        match crate::storage::verify_chunk(&open_unchanged(&path, &stamp)?, &hashes, chunk) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(ReadFailure::Changed(CHANGED.to_owned())),
-            Err(error) => Err(unreadable(&error)),
-        }
-    }
-}
-
-const CHANGED: &str = "it was changed after it was registered; register it again to share what it is now";
-
-fn open_unchanged(path: &Path, stamp: &Stamp) -> Result<File, ReadFailure> {
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    compare(file.metadata(), stamp)?;
-    Ok(file)
-}
-
-fn compare(metadata: io::Result<Metadata>, stamp: &Stamp) -> Result<(), ReadFailure> {
-    match metadata {
-        Ok(metadata) if Stamp::of(&metadata) == *stamp => Ok(()),
-        Ok(_) => Err(ReadFailure::Changed(CHANGED.to_owned())),
-        Err(error) => Err(unreadable(&error)),
-    }
-}
-
-/// What an error of the file system says of a file: gone for good, or not to be had at the moment.
-fn unreadable(error: &io::Error) -> ReadFailure {
-    match error.kind() {
-        io::ErrorKind::NotFound => ReadFailure::Changed("it was deleted or moved".to_owned()),
-        io::ErrorKind::UnexpectedEof => ReadFailure::Changed(CHANGED.to_owned()),
-        io::ErrorKind::PermissionDenied => {
-            ReadFailure::Changed("it may no longer be read (permission denied)".to_owned())
-        }
-        _ => {
-            // Too many open files, a disk that is away: it may be there again in a moment.
-            tracing::warn!(%error, "a shared file could not be read");
-            ReadFailure::NotHere
+        match (source, hashes) {
+            (Source::Complete(whole), Some(hashes)) => whole.check_chunk(&hashes, chunk),
+            _ => Ok(()),
         }
     }
 }
@@ -435,6 +409,20 @@ impl Swarms {
             by_content.remove(&swarm.content);
         }
         same
+    }
+
+    /// The swarm of what is in a folder, where this is one that is served.
+    pub(crate) fn manifest_of(&self, content: &Content) -> Option<Arc<Swarm>> {
+        self.find(&Content::File(content.folder()?.manifest()))
+    }
+
+    /// A folder is served no more, and neither is the list of what is in it.
+    pub(crate) fn remove_manifest_of(&self, content: &Content) {
+        if let Some(manifest) = self.manifest_of(content).filter(|manifest| manifest.sharings().is_empty())
+            && self.remove(&manifest)
+        {
+            manifest.refuse_all("this folder is shared no more");
+        }
     }
 
     /// All of them.

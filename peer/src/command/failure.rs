@@ -106,9 +106,11 @@ pub(super) fn of_download(name: &EntryName, error: DownloadError) -> Failure {
         DownloadError::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
             Failure::new(FailureKind::Failed, text).with_hint("make room and ask for it again; what has come is kept")
         }
-        DownloadError::BadSeeders { .. } | DownloadError::UnderWay | DownloadError::Disk { .. } => {
-            Failure::new(FailureKind::Failed, text)
-        }
+        DownloadError::NoMatch { .. } => Failure::new(FailureKind::Usage, text),
+        DownloadError::BadSeeders { .. }
+        | DownloadError::UnderWay
+        | DownloadError::Manifest(_)
+        | DownloadError::Disk { .. } => Failure::new(FailureKind::Failed, text),
         DownloadError::Refused(refusal) => refusal.into(),
     }
 }

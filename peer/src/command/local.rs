@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use common::id::{Content, Hash, NetworkId};
 use common::name::EntryName;
@@ -125,9 +124,9 @@ pub(super) async fn shared_at(
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let hashed = parts.hashers.hash(path, name, Digests::Chunks, updates).await?;
     let same = Content::File(hashed.hashes.file_id()) == *file;
-    let hashes = Arc::new(hashed.hashes);
+    let insides = hashed.hashes.into();
     let (looks, audiences) = (Looks::File(hashed.stamp), BTreeSet::new());
-    Ok(same.then(|| Shared { content: *file, path: path.to_owned(), looks, hashes, audiences }))
+    Ok(same.then(|| Shared { content: *file, path: path.to_owned(), looks, insides, audiences }))
 }
 
 /// Copies a shared file to the target, as `placing` says. The copy is hashed before it gets its name.

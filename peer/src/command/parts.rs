@@ -108,8 +108,8 @@ impl Parts {
     /// Shares a complete file now, and after a restart once the library is saved. What else was at its path before is
     /// shared no more.
     pub(super) async fn share(&self, item: Item, mut shared: Shared) {
-        let (network, hashes) = (item.network, Arc::clone(&shared.hashes));
-        let reshared = self.library.add(item, hashes);
+        let (network, insides) = (item.network, shared.insides.clone());
+        let reshared = self.library.add(item, insides);
         self.reshare(reshared).await;
         shared.audiences = self.library.audiences(network, &shared.content);
         // It may have been shared under others, which are not right any more.

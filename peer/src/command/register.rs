@@ -100,8 +100,8 @@ async fn hashed(
     }
     let hashed = parts.hashers.hash(path, name.to_string(), Digests::Chunks, updates).await?;
     let content = Content::File(hashed.hashes.file_id());
-    let (looks, hashes) = (Looks::File(hashed.stamp), Arc::new(hashed.hashes));
-    Ok(Shared { content, path: path.to_owned(), looks, hashes, audiences: BTreeSet::new() })
+    let (looks, insides) = (Looks::File(hashed.stamp), hashed.hashes.into());
+    Ok(Shared { content, path: path.to_owned(), looks, insides, audiences: BTreeSet::new() })
 }
 
 fn folder_size(looks: &Looks) -> Option<FolderSize> {

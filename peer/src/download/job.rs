@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::audience::Audience;
+use common::bitmap::Bitmap;
+use common::chunk::SwarmLayout;
 use common::id::{Content, PeerId};
-use common::merkle::ChunkHashes;
+use common::merkle::SwarmHashes;
 use common::wire::peer::{Message, Reason, chunks_in_map};
 use common::wire::tracker::{Have, Plan, Reply, Request};
 use data_encoding::HEXLOWER;
@@ -20,9 +22,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::prepare::meta_of;
 use self::prepare::{Prepared, prepare};
 use self::session::Session;
 use super::contacts::Contacts;
+use super::goal::{Extent, Goal};
 use super::layer::{Layer, Part};
 use super::picker::Picker;
 use super::tally::Tally;
@@ -32,8 +36,9 @@ use crate::context::Context;
 use crate::engine::{Done, DownloadError, DownloadSpec, Shared};
 use crate::link::{Link, LinkId};
 use crate::notice::Notice;
+use crate::outline::Insides;
 use crate::storage::Partial;
-use crate::storage::{Looks, PlanSource, Replaced};
+use crate::storage::{PlanSource, Replaced};
 use crate::swarm::{Announced, Swarm};
 use crate::tracker_client::{TrackerError, TrackerState};
 
@@ -68,10 +73,11 @@ pub(crate) struct JobTools {
 pub(crate) struct Job {
     tools: JobTools,
     spec: DownloadSpec,
+    goal: Goal,
     began: Instant,
     swarm: Arc<Swarm>,
     partial: Arc<Partial>,
-    hashes: Option<Arc<ChunkHashes>>,
+    hashes: Option<Arc<SwarmHashes>>,
     layer: Layer,
     picker: Picker,
     contacts: Contacts,
@@ -80,6 +86,9 @@ pub(crate) struct Job {
     /// Bytes of meters that are no more.
     metered: u64,
     tally: Tally,
+    /// Verified bytes that are here.
+    done_bytes: u64,
+    wanted: Wanted,
     ticket: Option<Vec<u8>>,
     planning: bool,
     planned: Option<Instant>,
@@ -93,28 +102,30 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Runs a download to its end. What has come is kept, however it ends.
+    /// Runs a download to its end. What has come is kept, however it ends. `register` is told of the content that the
+    /// tracker knows.
     pub(crate) async fn run(
         spec: DownloadSpec,
+        goal: Goal,
         tools: JobTools,
         register: impl FnOnce(Content, mpsc::Sender<JobEvent>),
     ) -> Result<Done, DownloadError> {
         let began = Instant::now();
         let (events, mut queue) = mpsc::channel(EVENTS);
-        let (swarm, new) = tools.context.swarms.add(Swarm::making(spec.content, spec.audience.clone()));
+        let making = Swarm::making(goal.content, goal.outline.clone(), spec.audience.clone(), goal.announced);
+        let (swarm, new) = tools.context.swarms.add(making);
         if !new {
             return Err(DownloadError::UnderWay);
         }
         // From here on the guard takes the swarm out again unless the download is done.
         let guard = SwarmGuard { swarm: Arc::clone(&swarm), context: Arc::clone(&tools.context), done: false };
         let prepared = tokio::select! {
-            prepared = prepare(&spec, &tools) => prepared?,
+            prepared = prepare(&spec, &goal, &tools) => prepared?,
             () = tools.cancel.cancelled() => return Err(DownloadError::Cancelled),
         };
-        let source = prepared.partial.reader().map_err(|source| disk_error(&prepared.partial, source))?;
-        swarm.begin(events.clone(), source, prepared.done.clone());
+        swarm.begin(events.clone(), Arc::clone(&prepared.partial), prepared.done.clone());
         register(spec.content, events.clone());
-        let mut job = Self::new(spec, tools, swarm, prepared, began, events);
+        let mut job = Self::new(spec, goal, tools, swarm, prepared, began, events);
         job.announce_map();
         job.know_hashes_of_small();
         if let Some(plan) = job.spec.plan.take() {
@@ -133,6 +144,7 @@ impl Job {
 
     fn new(
         spec: DownloadSpec,
+        goal: Goal,
         tools: JobTools,
         swarm: Arc<Swarm>,
         prepared: Prepared,
@@ -148,8 +160,10 @@ impl Job {
         tracker_state.mark_unchanged();
         Self {
             tracker_state,
-            layer: Layer::new(spec.content, began),
-            picker: Picker::new(swarm.layout(), done, seed),
+            layer: Layer::new(swarm.layout().clone(), began),
+            done_bytes: bytes_in(swarm.layout(), done.iter()),
+            wanted: wanted(swarm.layout(), &goal.skipped),
+            picker: Picker::new(swarm.layout().clone(), done, &goal.skipped, seed),
             contacts: Contacts::default(),
             sessions: BTreeMap::new(),
             meters: Vec::new(),
@@ -165,6 +179,7 @@ impl Job {
             syncing: None,
             tools,
             spec,
+            goal,
             began,
             swarm,
             partial,
@@ -263,12 +278,13 @@ impl Job {
         if known {
             return;
         }
+        let size = self.swarm.layout().chunk(chunk).map_or(0, |index| self.swarm.layout().size(index));
+        self.done_bytes += u64::from(size);
         self.unsynced += 1;
         self.swarm.add(chunk);
         self.context().announce(&self.swarm, &Have::Add(vec![chunk]));
         let Source { peer, address } = from;
         let user = self.contacts.find(&peer).map(|contact| contact.user.clone()).unwrap_or_default();
-        let size = self.swarm.layout().chunk(chunk).map_or(0, |index| self.swarm.layout().size(index));
         self.tally.on_chunk(peer, &user, address, size);
         self.contacts.on_success(peer);
         self.context().notice(Notice::ChunkReceived { name: self.spec.name.clone(), chunk, from: address });
@@ -306,7 +322,7 @@ impl Job {
         DownloadError::BadSeeders { names: self.contacts.banned().join(", ") }
     }
 
-    fn on_hashes(&mut self, hashes: ChunkHashes) -> Result<(), DownloadError> {
+    fn on_hashes(&mut self, hashes: SwarmHashes) -> Result<(), DownloadError> {
         self.partial.keep_hashes(&hashes).map_err(|source| disk_error(&self.partial, source))?;
         let hashes = Arc::new(hashes);
         self.swarm.set_hashes(Arc::clone(&hashes));
@@ -316,7 +332,7 @@ impl Job {
 
     fn know_hashes_of_small(&mut self) {
         if self.hashes.is_none()
-            && let Some(hashes) = Layer::of_small(&self.spec.content)
+            && let Some(hashes) = SwarmHashes::known(self.swarm.layout())
         {
             let hashes = Arc::new(hashes);
             self.swarm.set_hashes(Arc::clone(&hashes));
@@ -369,8 +385,8 @@ impl Job {
         Ok(())
     }
 
-    fn missing(&self) -> u32 {
-        self.picker.done().length() - self.picker.done().count()
+    const fn missing(&self) -> u32 {
+        self.picker.missing()
     }
 
     fn plan_if_due(&mut self, now: Instant) {
@@ -426,7 +442,11 @@ impl Job {
             return;
         }
         self.spec.audience = audience.clone();
-        let change = self.swarm.set_audiences(BTreeSet::from([audience]), Announced::Yes);
+        if let Some(manifest) = self.context().swarms.manifest_of(&self.goal.content) {
+            let change = manifest.set_audiences(BTreeSet::from([audience.clone()]), Announced::No);
+            self.context().reshare(&manifest, change, &Have::All);
+        }
+        let change = self.swarm.set_audiences(BTreeSet::from([audience]), self.goal.announced);
         self.context().reshare(&self.swarm, change, &Have::Map(self.picker.done().to_hex()));
     }
 
@@ -470,20 +490,15 @@ impl Job {
     }
 
     fn show_progress(&mut self, now: Instant) {
-        let layout = self.swarm.layout();
-        let done = self.picker.done();
-        let last = layout.chunks().next_back();
-        let shortfall = last.filter(|last| done.contains(last.get()));
-        let shortfall = shortfall.map_or(0, |last| layout.chunk_size() - u64::from(layout.size(last)));
-        let bytes = u64::from(done.count()) * layout.chunk_size() - shortfall;
+        let bytes = self.done_bytes;
         let seeders = self.sessions.values().filter(|session| session.opened).count();
         let progress = Progress {
             name: self.spec.name.clone(),
             activity: if self.told_starved { Activity::Waiting } else { Activity::Downloading },
-            chunks: done.count(),
-            chunks_total: layout.count(),
-            bytes,
-            bytes_total: layout.length(),
+            chunks: self.wanted.chunks.saturating_sub(self.missing()),
+            chunks_total: self.wanted.chunks,
+            bytes: bytes.min(self.wanted.bytes),
+            bytes_total: self.wanted.bytes,
             bytes_per_sec: self.tally.speed(bytes, now),
             seeders: u32::try_from(seeders).unwrap_or(u32::MAX),
         };
@@ -498,18 +513,26 @@ impl Job {
         let placing = tokio::task::spawn_blocking(move || {
             let replaced = partial.place()?;
             context.retire(&replaced.path);
-            Ok((replaced, partial.stamp()?))
+            let looks = partial.looks(&replaced.path)?;
+            Ok((replaced, looks))
         });
         let placed = placing.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         let elapsed = self.began.elapsed();
-        let (Replaced { path, edited }, stamp) = placed.map_err(|source| disk_error(&self.partial, source))?;
-        self.swarm.finish(path.clone(), stamp);
-        guard.done = true;
-        self.context().announce(&self.swarm, &Have::All);
+        let (Replaced { path, edited }, looks) = placed.map_err(|source| disk_error(&self.partial, source))?;
+        let mut audiences = BTreeSet::from([self.spec.audience.clone()]);
+        match self.goal.extent {
+            Extent::Whole => {
+                self.swarm.finish(path.clone(), looks.clone());
+                guard.done = true;
+                self.context().announce(&self.swarm, &Have::All);
+            }
+            // A part of a folder is nobody else's.
+            Extent::Part => audiences.clear(),
+        }
         self.settle();
         let fetched_bytes = self.metered + self.meters.iter().map(|meter| meter.bytes()).sum::<u64>();
-        let audiences = BTreeSet::from([self.spec.audience.clone()]);
-        let shared = Shared { content: self.spec.content, path, looks: Looks::File(stamp), hashes, audiences };
+        let insides = Insides::new(&self.goal.outline, hashes);
+        let shared = Shared { content: self.goal.content, path, looks, insides, audiences };
         Ok(Done { shared, fetched_bytes, elapsed, shares: self.tally.shares(), edited: edited.into_iter().collect() })
     }
 
@@ -532,6 +555,22 @@ impl Job {
     }
 }
 
+/// How much a job is to bring.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    chunks: u32,
+    bytes: u64,
+}
+
+fn wanted(layout: &SwarmLayout, skipped: &Bitmap) -> Wanted {
+    let bytes = layout.length() - bytes_in(layout, skipped.iter());
+    Wanted { chunks: layout.count() - skipped.count(), bytes }
+}
+
+fn bytes_in(layout: &SwarmLayout, chunks: impl Iterator<Item = u32>) -> u64 {
+    chunks.filter_map(|chunk| layout.chunk(chunk)).map(|chunk| u64::from(layout.size(chunk))).sum()
+}
+
 fn disk_error(partial: &Partial, source: io::Error) -> DownloadError {
     DownloadError::Disk { path: partial.data_path(), source }
 }
@@ -548,6 +587,7 @@ impl Drop for SwarmGuard {
         if !self.done && self.context.swarms.remove(&self.swarm) {
             self.context.announce(&self.swarm, &Have::None);
             self.swarm.refuse_all("the download was stopped");
+            self.context.swarms.remove_manifest_of(&self.swarm.content());
         }
     }
 }

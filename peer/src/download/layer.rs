@@ -1,7 +1,9 @@
-//! How the chunk hashes come: in parts, all from one link; a link whose hashes do not lead to the root is bad.
+//! How the chunk hashes come: in parts, all from one link; a link whose hashes do not lead to the roots is bad. Those that
+//! follow from the ids of files are not asked for.
 
-use common::id::{Content, Hash};
-use common::merkle::ChunkHashes;
+use common::chunk::SwarmLayout;
+use common::id::Hash;
+use common::merkle::SwarmHashes;
 use common::wire::peer::MAX_HASHES;
 use tokio::time::Instant;
 
@@ -13,8 +15,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 /// The chunk hashes on their way.
 #[derive(Debug)]
 pub(super) struct Layer {
-    file: Content,
-    count: u32,
+    layout: SwarmLayout,
     from: Option<LinkId>,
     heard: Instant,
     hashes: Vec<Hash>,
@@ -31,7 +32,7 @@ pub(super) enum Part {
         count: u32,
     },
     /// All are there.
-    Whole(ChunkHashes),
+    Whole(SwarmHashes),
     /// It has none to give (yet).
     None,
     /// What it gave is not right.
@@ -41,18 +42,9 @@ pub(super) enum Part {
 }
 
 impl Layer {
-    /// For a file of which no hash is known.
-    pub(super) fn new(file: Content, now: Instant) -> Self {
-        Self { file, count: file.chunks(), from: None, heard: now, hashes: Vec::new() }
-    }
-
-    /// The hashes of a file of at most one chunk follow from its id.
-    pub(super) fn of_small(file: &Content) -> Option<ChunkHashes> {
-        match file.chunks() {
-            0 => ChunkHashes::checked(&file.file_or_manifest(), Vec::new()).ok(),
-            1 => ChunkHashes::checked(&file.file_or_manifest(), vec![file.file_or_manifest().root()]).ok(),
-            _ => None,
-        }
+    /// For something of which no hash has come.
+    pub(super) const fn new(layout: SwarmLayout, now: Instant) -> Self {
+        Self { layout, from: None, heard: now, hashes: Vec::new() }
     }
 
     /// Whether somebody is to be asked now.
@@ -75,9 +67,15 @@ impl Layer {
         }
     }
 
-    fn next(&self) -> (u32, u32) {
-        let first = u32::try_from(self.hashes.len()).unwrap_or(self.count).min(self.count);
-        (first, MAX_HASHES.min(self.count - first))
+    /// From which chunk on how many are to be asked for.
+    fn next(&mut self) -> (u32, u32) {
+        let count = self.layout.count();
+        loop {
+            let first = u32::try_from(self.hashes.len()).unwrap_or(count).min(count);
+            let known = self.layout.chunk(first).and_then(|chunk| self.layout.known_hash(chunk));
+            let Some(known) = known else { return (first, MAX_HASHES.min(count - first)) };
+            self.hashes.push(known);
+        }
     }
 
     /// A part came.
@@ -102,7 +100,7 @@ impl Layer {
         match self.next() {
             (_, 0) => {
                 self.from = None;
-                match ChunkHashes::checked(&self.file.file_or_manifest(), std::mem::take(&mut self.hashes)) {
+                match SwarmHashes::checked(&self.layout, std::mem::take(&mut self.hashes)) {
                     Ok(hashes) => Part::Whole(hashes),
                     Err(_) => Part::Bad,
                 }
@@ -118,7 +116,7 @@ mod tests {
     use common::id::FileId;
     use common::merkle::FileHasher;
 
-    fn sample(length: u64) -> ChunkHashes {
+    fn sample(length: u64) -> SwarmHashes {
         let mut hasher = FileHasher::new(length).unwrap();
         let piece = vec![7; 1 << 20];
         let mut left = length;
@@ -127,14 +125,14 @@ mod tests {
             hasher.update(&piece[..usize::try_from(now).unwrap()]);
             left -= now;
         }
-        hasher.finish().unwrap()
+        hasher.finish().unwrap().into()
     }
 
     #[test]
     fn hashes_come_whole_and_wrong_ones_are_bad() {
         let hashes = sample(3 << 20);
         let (link, now) = (LinkId(1), Instant::now());
-        let mut layer = Layer::new(hashes.file_id().into(), now);
+        let mut layer = Layer::new(hashes.layout().clone(), now);
         assert_eq!(layer.begin(link, now), (0, 192));
         assert!(matches!(layer.on_part(link, 5, vec![Hash([0; 32])], now), Part::Stray));
         let (one, two) = hashes.as_slice().split_at(100);
@@ -154,7 +152,7 @@ mod tests {
     fn one_who_gives_little_at_a_time_is_not_waited_for() {
         let hashes = sample(3 << 20);
         let (link, start) = (LinkId(1), Instant::now());
-        let mut layer = Layer::new(hashes.file_id().into(), start);
+        let mut layer = Layer::new(hashes.layout().clone(), start);
         layer.begin(link, start);
         for (number, hash) in (0..).zip(&hashes.as_slice()[..3]) {
             let now = start + PATIENCE / 4 * number;
@@ -165,13 +163,39 @@ mod tests {
     }
 
     #[test]
-    fn small_files_need_no_hashes_from_anybody() {
+    fn what_follows_from_ids_is_not_asked_for() {
+        let hashed = |length| {
+            let hashes = sample(length);
+            (hashes.layout().parts()[0].id(), hashes)
+        };
+        let empty = FileId::new(0, common::merkle::sha256(&[])).unwrap();
+        let (small, large) = (hashed(9), hashed(40_000));
+        let files = [small.0, empty, small.0, large.0, small.0, small.0, large.0, small.0];
+        let layout = SwarmLayout::of_files((0..).zip(files)).unwrap();
+        let (link, now) = (LinkId(1), Instant::now());
+        let mut layer = Layer::new(layout.clone(), now);
+        let mut asked = layer.begin(link, now);
+        assert_eq!(asked, (2, 9));
+        let all: Vec<Hash> = [&small, &small, &large, &small, &small, &large, &small]
+            .into_iter()
+            .flat_map(|(_, hashes)| hashes.as_slice().to_vec())
+            .collect();
+        let whole = loop {
+            let (first, count) = (asked.0 as usize, asked.1.min(4) as usize);
+            match layer.on_part(link, asked.0, all[first..first + count].to_vec(), now) {
+                Part::Next { first, count } => asked = (first, count),
+                Part::Whole(whole) => break whole,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(asked, (7, 4), "it went on after the file that needs none");
+        assert_eq!(Some(whole), SwarmHashes::checked(&layout, all).ok());
         for length in [0, 1, 16384] {
             let hashes = sample(length);
-            assert_eq!(Layer::of_small(&hashes.file_id().into()), Some(hashes));
+            assert_eq!(SwarmHashes::known(hashes.layout()), Some(hashes));
         }
-        assert_eq!(Layer::of_small(&sample(16385).file_id().into()), None);
-        let wrong = FileId::new(0, Hash([1; 32])).unwrap().into();
-        assert_eq!(Layer::of_small(&wrong), None);
+        assert_eq!(SwarmHashes::known(sample(16385).layout()), None);
+        let wrong = SwarmLayout::of_file(&FileId::new(0, Hash([1; 32])).unwrap());
+        assert_eq!(SwarmHashes::known(&wrong), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Downloads: the pure [`picker`] decides which chunk to ask of whom; the tasks around it do.
 //!
 //! - `job`: one download from plan to final name
+//! - `goal`: what a download brings
 //! - `contacts`: the peers of one download: known, dialled, linked, banned
 //! - `layer`: how the chunk hashes come
 //! - `picker`: which chunk of whom
@@ -8,6 +9,7 @@
 //! - `tally`: speed and shares, for people
 
 mod contacts;
+mod goal;
 mod job;
 mod layer;
 mod picker;
@@ -28,7 +30,8 @@ use common::wire::tracker::{Holder, Plan};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub(crate) use self::job::{Job, JobTools};
+pub(crate) use self::goal::Goal;
+pub(crate) use self::job::{Job, JobTools, meta_of};
 pub(crate) use self::verify::Assembly;
 use crate::link::{Link, LinkId};
 use crate::storage::Partial;

@@ -10,16 +10,22 @@
 //! 3. in the end game, a chunk that is on its way from a much slower or silent link: asked for here too, at most
 //!    [`MOST_COPIES`] at a time, those not counted that make no progress.
 //!
+//! Orders are cheap however many chunks there are: those that nobody was asked for are kept by how many links have them
+//! (`rarity`), and each link knows how many of them it has.
+//!
 //! A link is not believed: whatever it sends and says, a request takes at least as long as it has taken already.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use common::bitmap::Bitmap;
-use common::chunk::Layout;
+use common::chunk::SwarmLayout;
 use tokio::time::Instant;
 
+use self::rarity::Rarity;
 use crate::link::LinkId;
+
+mod rarity;
 
 /// A chunk is asked of so many links at a time, at most, that make progress.
 const MOST_COPIES: usize = 3;
@@ -62,12 +68,16 @@ pub(super) enum Order {
 /// Which chunks are asked of whom.
 #[derive(Debug)]
 pub(super) struct Picker {
-    layout: Layout,
+    layout: SwarmLayout,
     done: Bitmap,
+    /// Chunks that are to come and are not there.
+    missing: u32,
     /// Of whom each chunk is asked.
     asked: BTreeMap<u32, Vec<LinkId>>,
-    /// How many links have each chunk.
-    holders: Vec<u16>,
+    /// How many links have each chunk, and those of them that are to come and nobody was asked for.
+    rarity: Rarity,
+    /// Bytes asked for.
+    in_flight: u64,
     links: BTreeMap<LinkId, State>,
     orders: VecDeque<Order>,
     /// How many links are here or to come soon; while some are to come, none takes more than its share.
@@ -78,7 +88,11 @@ pub(super) struct Picker {
 #[derive(Debug)]
 struct State {
     have: Bitmap,
+    /// How many of the chunks that nobody was asked for it has.
+    useful: u32,
     pipeline: VecDeque<Asked>,
+    /// Bytes in the pipeline.
+    in_flight: u64,
     /// Chunks asked of it so far.
     total: usize,
     rate: Option<f64>,
@@ -96,18 +110,24 @@ struct State {
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     chunk: u32,
+    size: u32,
     at: Instant,
 }
 
 impl Picker {
-    /// For a file of which `done` is there. `seed` decides ties.
-    pub(super) fn new(layout: Layout, done: Bitmap, seed: u64) -> Self {
-        let holders = vec![0; layout.count() as usize];
+    /// For something of which `done` is there and `skipped` is not wanted. `seed` decides ties.
+    pub(super) fn new(layout: SwarmLayout, done: Bitmap, skipped: &Bitmap, seed: u64) -> Self {
+        let mut wanted = Bitmap::empty(layout.count());
+        done.missing().filter(|chunk| !skipped.contains(*chunk)).for_each(|chunk| {
+            wanted.insert(chunk);
+        });
         Self {
+            missing: wanted.count(),
+            rarity: Rarity::new(wanted),
             layout,
             done,
             asked: BTreeMap::new(),
-            holders,
+            in_flight: 0,
             links: BTreeMap::new(),
             orders: VecDeque::new(),
             expected: None,
@@ -120,9 +140,14 @@ impl Picker {
         &self.done
     }
 
-    /// Whether all are there.
+    /// How many are still to come.
+    pub(super) const fn missing(&self) -> u32 {
+        self.missing
+    }
+
+    /// Whether all that is wanted is there.
     pub(super) const fn is_done(&self) -> bool {
-        self.done.is_full()
+        self.missing == 0
     }
 
     /// So many holders are here or expected soon: until this is `None` again no link takes more than its share, so that
@@ -135,7 +160,9 @@ impl Picker {
     pub(super) fn join(&mut self, link: LinkId, now: Instant) {
         let state = State {
             have: Bitmap::empty(self.layout.count()),
+            useful: 0,
             pipeline: VecDeque::new(),
+            in_flight: 0,
             total: 0,
             rate: None,
             round_trip: Duration::ZERO,
@@ -152,8 +179,9 @@ impl Picker {
     /// A link is gone; what it was asked for is to be had elsewhere.
     pub(super) fn leave(&mut self, link: LinkId) {
         let Some(state) = self.links.remove(&link) else { return };
+        self.in_flight -= state.in_flight;
         for chunk in state.have.iter() {
-            self.forget_holder(chunk);
+            self.rarity.on_holder_gone(chunk);
         }
         for asked in state.pipeline {
             self.unask(link, asked.chunk);
@@ -164,9 +192,9 @@ impl Picker {
     pub(super) fn on_have(&mut self, link: LinkId, chunk: u32) {
         if let Some(state) = self.links.get_mut(&link)
             && state.have.insert(chunk)
-            && let Some(holders) = self.holders.get_mut(chunk as usize)
         {
-            *holders = holders.saturating_add(1);
+            self.rarity.on_holder(chunk);
+            state.useful += u32::from(self.rarity.is_open(chunk));
         }
     }
 
@@ -188,7 +216,8 @@ impl Picker {
         if let Some(state) = self.links.get_mut(&link)
             && state.have.remove(chunk)
         {
-            self.forget_holder(chunk);
+            self.rarity.on_holder_gone(chunk);
+            state.useful -= u32::from(self.rarity.is_open(chunk));
         }
         self.end_request(link, chunk, now);
     }
@@ -197,16 +226,22 @@ impl Picker {
     pub(super) fn on_verified(&mut self, link: LinkId, chunk: u32, now: Instant) {
         let size = self.size(chunk);
         if let Some(state) = self.links.get_mut(&link)
-            && let Some(asked) = state.pipeline.iter().find(|asked| asked.chunk == chunk)
             && state.rate.is_none()
+            && let Some(asked) = state.pipeline.iter().find(|asked| asked.chunk == chunk)
         {
             state.rate = Some(size / now.duration_since(asked.at).as_secs_f64().max(1e-4));
         }
-        self.end_request(link, chunk, now);
-        self.done.insert(chunk);
-        for other in self.asked.remove(&chunk).unwrap_or_default() {
-            self.end_request(other, chunk, now);
-            self.orders.push_back(Order::Cancel(other, chunk));
+        let others: Vec<LinkId> = self.asked.get(&chunk).cloned().unwrap_or_default();
+        for asker in &others {
+            self.end_request(*asker, chunk, now);
+            if *asker != link {
+                self.orders.push_back(Order::Cancel(*asker, chunk));
+            }
+        }
+        // It may have come from one who was not asked any more.
+        self.close(chunk);
+        if self.done.insert(chunk) && self.rarity.is_wanted(chunk) {
+            self.missing -= 1;
         }
     }
 
@@ -264,9 +299,7 @@ impl Picker {
 
     /// How many chunks no link has.
     pub(super) fn nowhere(&self) -> u32 {
-        let missing = self.done.missing();
-        let nowhere = missing.filter(|chunk| self.holders.get(*chunk as usize).is_none_or(|holders| *holders == 0));
-        u32::try_from(nowhere.count()).unwrap_or(u32::MAX)
+        self.rarity.nowhere()
     }
 
     /// Whether this link was asked for something and has said nothing for [`SILENCE`].
@@ -286,7 +319,11 @@ impl Picker {
     }
 
     fn size(&self, chunk: u32) -> f64 {
-        self.layout.chunk(chunk).map_or(0.0, |chunk| f64::from(self.layout.size(chunk)))
+        f64::from(self.size_in_bytes(chunk))
+    }
+
+    fn size_in_bytes(&self, chunk: u32) -> u32 {
+        self.layout.chunk(chunk).map_or(0, |chunk| self.layout.size(chunk))
     }
 
     fn has_room(&self, link: LinkId, now: Instant) -> bool {
@@ -294,7 +331,6 @@ impl Picker {
         if state.is_silent(now) {
             return false;
         }
-        let chunk_size = self.layout.chunk_size();
         if let Some(expected) = self.expected {
             let share = (self.layout.count() as usize).div_ceil(expected.max(1));
             if state.total >= share {
@@ -304,11 +340,11 @@ impl Picker {
         if state.pipeline.is_empty() {
             return true;
         }
-        let in_flight: usize = self.links.values().map(|state| state.pipeline.len()).sum();
-        if in_flight as u64 * chunk_size >= MOST_IN_FLIGHT {
+        if self.in_flight >= MOST_IN_FLIGHT {
             return false;
         }
-        state.pipeline.len() < state.pipeline_goal(chunk_size)
+        state.pipeline.len() < LEAST_PIPELINE
+            || (state.pipeline.len() < MOST_PIPELINE && state.in_flight <= state.pipeline_goal())
     }
 
     /// A chunk that nobody was asked for yet.
@@ -334,26 +370,13 @@ impl Picker {
 
     fn rarest(&mut self, link: LinkId) -> Option<u32> {
         let state = self.links.get(&link)?;
-        let mut random = self.random;
-        let (mut best, mut ties) = (None, 0_u64);
-        for chunk in self.done.missing() {
-            if !state.have.contains(chunk) || self.asked.contains_key(&chunk) {
-                continue;
-            }
-            let holders = self.holders.get(chunk as usize).copied().unwrap_or(0);
-            match best {
-                Some((_, fewest)) if holders > fewest => continue,
-                Some((_, fewest)) if holders == fewest => ties += 1,
-                _ => ties = 1,
-            }
-            // Of n ties each is kept with a chance of 1/n.
-            random = xorshift(random);
-            if ties == 1 || random.is_multiple_of(ties) {
-                best = Some((chunk, holders));
-            }
+        if state.useful == 0 {
+            return None;
         }
-        self.random = random;
-        best.map(|(chunk, _)| chunk)
+        self.rarity.pick(&state.have, || {
+            self.random = xorshift(self.random);
+            self.random
+        })
     }
 
     /// A chunk to take over from a much slower link: with the link to take it from, or `None` where it is to be doubled.
@@ -366,49 +389,70 @@ impl Picker {
         {
             return None;
         }
-        let chunk_size = self.layout.chunk_size() as f64;
         let mut best: Option<(Duration, u32, Option<LinkId>)> = None;
-        for (chunk, askers) in &self.asked {
-            if askers.contains(&link) || !here.have.contains(*chunk) {
-                continue;
-            }
-            let moving = askers.iter().filter_map(|asker| self.links.get(asker)).filter(|state| !state.is_stalled(now));
-            if moving.count() >= MOST_COPIES {
-                continue;
-            }
-            let there = askers.iter().filter_map(|asker| Some((*asker, self.links.get(asker)?)));
-            let soonest = there.map(|(asker, state)| (state.expected(*chunk, chunk_size, now), asker)).min();
-            let Some(((expected, place), asker)) = soonest else { continue };
-            let own = here.expected_next(chunk_size, now);
-            let waits = place > 0 && askers.len() == 1 && expected != Duration::MAX;
-            let worth = if waits { expected > own * 3 / 2 + STEAL_MARGIN } else { expected > own * 2 + COPY_MARGIN };
-            if worth && best.is_none_or(|(latest, _, _)| expected > latest) {
-                best = Some((expected, *chunk, waits.then_some(asker)));
+        for (link_there, there) in self.links.iter().filter(|(other, _)| **other != link) {
+            let mut bytes = 0.0;
+            for (place, asked) in there.pipeline.iter().enumerate() {
+                bytes += f64::from(asked.size);
+                if !here.have.contains(asked.chunk) {
+                    continue;
+                }
+                let Some(askers) = self.asked.get(&asked.chunk) else { continue };
+                let own = here.expected_next(asked.size, now);
+                let (expected, place) = if askers.len() == 1 {
+                    (there.expected(bytes, now), place)
+                } else if askers.first() == Some(link_there) && !askers.contains(&link) {
+                    // Once for all who were asked for it.
+                    let moving = askers.iter().filter_map(|asker| self.links.get(asker));
+                    if moving.filter(|state| !state.is_stalled(now)).count() >= MOST_COPIES {
+                        continue;
+                    }
+                    let each = askers.iter().filter_map(|asker| self.links.get(asker)?.expected_of(asked.chunk, now));
+                    let Some(soonest) = each.min() else { continue };
+                    soonest
+                } else {
+                    continue;
+                };
+                let waits = place > 0 && askers.len() == 1 && expected != Duration::MAX;
+                let worth =
+                    if waits { expected > own * 3 / 2 + STEAL_MARGIN } else { expected > own * 2 + COPY_MARGIN };
+                if worth && best.is_none_or(|(latest, _, _)| expected > latest) {
+                    best = Some((expected, asked.chunk, waits.then_some(*link_there)));
+                }
             }
         }
         best.map(|(_, chunk, from)| (chunk, from))
     }
 
     fn ask(&mut self, link: LinkId, chunk: u32, now: Instant) -> Order {
+        self.close(chunk);
         self.asked.entry(chunk).or_default().push(link);
+        let size = self.size_in_bytes(chunk);
         if let Some(state) = self.links.get_mut(&link) {
             if state.pipeline.is_empty() {
                 // The silence before a request was nobody's fault.
                 state.heard = now;
                 state.front_since = now;
             }
-            state.pipeline.push_back(Asked { chunk, at: now });
+            state.pipeline.push_back(Asked { chunk, size, at: now });
+            state.in_flight += u64::from(size);
             state.total += 1;
+            self.in_flight += u64::from(size);
         }
         Order::Request(link, chunk)
     }
 
     fn end_request(&mut self, link: LinkId, chunk: u32, now: Instant) {
-        if let Some(state) = self.links.get_mut(&link) {
-            if state.pipeline.front().is_some_and(|asked| asked.chunk == chunk) {
+        if let Some(state) = self.links.get_mut(&link)
+            && let Some(place) = state.pipeline.iter().position(|asked| asked.chunk == chunk)
+        {
+            if place == 0 {
                 state.front_since = now;
             }
-            state.pipeline.retain(|asked| asked.chunk != chunk);
+            if let Some(ended) = state.pipeline.remove(place) {
+                state.in_flight -= u64::from(ended.size);
+                self.in_flight -= u64::from(ended.size);
+            }
             if state.pipeline.is_empty() {
                 state.idle_since = now;
             }
@@ -421,13 +465,24 @@ impl Picker {
             askers.retain(|asker| *asker != link);
             if askers.is_empty() {
                 self.asked.remove(&chunk);
+                self.open(chunk);
             }
         }
     }
 
-    fn forget_holder(&mut self, chunk: u32) {
-        if let Some(holders) = self.holders.get_mut(chunk as usize) {
-            *holders = holders.saturating_sub(1);
+    /// Nobody is asked for this chunk any more.
+    fn open(&mut self, chunk: u32) {
+        if !self.done.contains(chunk) && self.rarity.open(chunk) {
+            let holders = self.links.values_mut().filter(|state| state.have.contains(chunk));
+            holders.for_each(|state| state.useful += 1);
+        }
+    }
+
+    /// Somebody is asked for this chunk, or it is there.
+    fn close(&mut self, chunk: u32) {
+        if self.rarity.close(chunk) {
+            let holders = self.links.values_mut().filter(|state| state.have.contains(chunk));
+            holders.for_each(|state| state.useful -= 1);
         }
     }
 }
@@ -441,30 +496,36 @@ impl State {
         self.is_silent(now) || (!self.pipeline.is_empty() && now.duration_since(self.front_since) >= STALL)
     }
 
-    fn pipeline_goal(&self, chunk_size: u64) -> usize {
+    /// Bytes that its pipeline should have.
+    fn pipeline_goal(&self) -> u64 {
         let bytes = match self.rate {
             Some(rate) => rate * (2 * self.round_trip + PIPELINE_MARGIN).as_secs_f64(),
             None => FIRST_PIPELINE as f64,
         };
-        let chunks = Duration::from_secs_f64(bytes / chunk_size as f64).as_secs();
-        usize::try_from(chunks).unwrap_or(MOST_PIPELINE).saturating_add(1).clamp(LEAST_PIPELINE, MOST_PIPELINE)
+        // Rounded down; rates are far below what could overflow.
+        Duration::from_secs_f64(bytes).as_secs()
     }
 
-    /// When a chunk in the pipeline is expected, and its place there. Never, where the link is silent.
-    fn expected(&self, chunk: u32, chunk_size: f64, now: Instant) -> (Duration, usize) {
-        let place = self.pipeline.iter().position(|asked| asked.chunk == chunk).unwrap_or(0);
+    /// When so many bytes at the front of the pipeline are expected. Never, where the link is silent.
+    fn expected(&self, bytes: f64, now: Instant) -> Duration {
         if self.is_silent(now) {
-            return (Duration::MAX, place);
+            return Duration::MAX;
         }
-        let so_far = now.duration_since(self.front_since);
-        (time_for(chunk_size * (place + 1) as f64, self.rate).max(so_far), place)
+        time_for(bytes, self.rate).max(now.duration_since(self.front_since))
+    }
+
+    /// When a chunk in the pipeline is expected, and its place there.
+    fn expected_of(&self, chunk: u32, now: Instant) -> Option<(Duration, usize)> {
+        let place = self.pipeline.iter().position(|asked| asked.chunk == chunk)?;
+        let bytes = self.pipeline.iter().take(place + 1).map(|asked| f64::from(asked.size)).sum();
+        Some((self.expected(bytes, now), place))
     }
 
     /// When one more chunk would be expected: never sooner than one that waits here already, or two links would take it
     /// from each other for ever.
-    fn expected_next(&self, chunk_size: f64, now: Instant) -> Duration {
+    fn expected_next(&self, size: u32, now: Instant) -> Duration {
         let so_far = if self.pipeline.is_empty() { Duration::ZERO } else { now.duration_since(self.front_since) };
-        (self.round_trip + time_for(chunk_size * (self.pipeline.len() + 1) as f64, self.rate)).max(so_far)
+        (self.round_trip + time_for(self.in_flight as f64 + f64::from(size), self.rate)).max(so_far)
     }
 }
 

@@ -132,7 +132,7 @@ impl Work {
         let (Some(index), Some(hashes)) = (layout.chunk(self.chunk), hashes) else { return Ok(Verdict::Wrong) };
         let bytes = &self.buffer.bytes;
         if layout.size(index) as usize <= SEGMENT {
-            if chunk_hash(&layout, bytes) != hashes.of(index) {
+            if chunk_hash(&layout.part(index).layout(), bytes) != hashes.of(index) {
                 return Ok(Verdict::Wrong);
             }
             partial.write_chunk(self.chunk, bytes)?;
@@ -145,7 +145,7 @@ impl Work {
         let Some(runs) = self.runs.add(self.segment, hasher.finish(SEGMENT as u64)) else {
             return Ok(Verdict::Partway);
         };
-        if join_segments(&layout, &runs) != Some(hashes.of(index)) {
+        if join_segments(layout.span(index), &runs) != Some(hashes.of(index)) {
             return Ok(Verdict::Wrong);
         }
         partial.accept(&draft)?;

@@ -81,9 +81,10 @@ async fn scene() -> Scene {
     std::fs::write(&path, &bytes).unwrap();
     let mut hasher = FileHasher::new(100_000).unwrap();
     hasher.update(&bytes);
-    let hashes = Arc::new(hasher.finish().unwrap());
+    let hashes = hasher.finish().unwrap();
     let looks = Looks::File(Stamp::of(&std::fs::metadata(&path).unwrap()));
-    let shared = Shared { content: hashes.file_id().into(), path, looks, hashes, audiences: BTreeSet::new() };
+    let content = hashes.file_id().into();
+    let shared = Shared { content, path, looks, insides: hashes.into(), audiences: BTreeSet::new() };
     Scene { engine, tracker, caller, shared, tasks, _dir: dir, _notices: seen, _events: events }
 }
 
@@ -303,8 +304,8 @@ async fn who_showed_a_ticket_that_is_called_back_is_hung_up_on() {
 #[tokio::test]
 async fn a_manifest_is_served_to_those_for_whom_the_folder_is_and_not_announced() {
     let mut scene = scene().await;
-    let (some, Shared { content, path, looks, hashes, .. }) = (entry("ann/x"), scene.shared.clone());
-    let swarm = Swarm::complete(hashes, path, *looks.file().unwrap());
+    let (some, Shared { content, path, looks, insides, .. }) = (entry("ann/x"), scene.shared.clone());
+    let swarm = Swarm::complete(content, &insides, path, looks);
     assert_eq!(swarm.add_audiences(BTreeSet::from([some.clone()]), Announced::No), Resharing::default());
     scene.engine.context.swarms.add(swarm);
     let folder = |chunks| FolderId::new(content.file_or_manifest(), chunks).unwrap().into();

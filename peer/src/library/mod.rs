@@ -11,11 +11,10 @@ mod stored;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::audience::{Audience, OfferId};
 use common::id::{Content, NetworkId};
-use common::merkle::ChunkHashes;
 use common::name::EntryRef;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +22,7 @@ use self::layers::Layers;
 use self::stored::Stored;
 use crate::dir::{StateError, put_aside};
 use crate::engine::Shared;
+use crate::outline::Insides;
 use crate::storage::Looks;
 
 /// Something complete, a file or a folder, that is shared in one network.
@@ -93,7 +93,7 @@ struct State {
     items: BTreeMap<(NetworkId, PathBuf), Item>,
     cancelled: BTreeSet<Content>,
     /// Chunk hashes that are not on the disk yet.
-    unsaved: BTreeMap<Content, Arc<ChunkHashes>>,
+    unsaved: BTreeMap<Content, Insides>,
     /// Goes up with every change.
     changes: u64,
 }
@@ -176,23 +176,23 @@ impl Library {
     pub(crate) fn check(&self, item: &Item) -> Result<Shared, String> {
         item.looks.check(&item.path).map_err(|different| different.to_string())?;
         let unsaved = self.state().unsaved.get(&item.content).cloned();
-        let hashes = match unsaved {
-            Some(hashes) => hashes,
+        let insides = match unsaved {
+            Some(insides) => insides,
             None => match self.layers.load(&item.content) {
-                Ok(hashes) => Arc::new(hashes),
+                Ok(insides) => insides,
                 Err(error) => return Err(format!("its chunk hashes are lost ({error})")),
             },
         };
         let audiences = self.audiences(item.network, &item.content);
-        Ok(Shared { content: item.content, path: item.path.clone(), looks: item.looks.clone(), hashes, audiences })
+        Ok(Shared { content: item.content, path: item.path.clone(), looks: item.looks.clone(), insides, audiences })
     }
 
     /// Adds an item; one at the same path in the same network is replaced, or gets the new names where it is the same.
     /// What it was before is returned, with the audiences that are left of it.
-    pub(crate) fn add(&self, mut item: Item, hashes: Arc<ChunkHashes>) -> Reshared {
+    pub(crate) fn add(&self, mut item: Item, insides: Insides) -> Reshared {
         let mut state = self.state();
         state.changes += 1;
-        state.unsaved.insert(item.content, hashes);
+        state.unsaved.insert(item.content, insides);
         state.cancelled.remove(&item.content);
         let (network, content, key) = (item.network, item.content, (item.network, item.path.clone()));
         let before = state.items.remove(&key).map(|before| {
@@ -314,13 +314,15 @@ impl Library {
             let items = state.items.values().cloned().collect();
             (state.changes, Stored { items, cancelled: state.cancelled.clone() }, state.unsaved.clone())
         };
-        for (file, hashes) in &layers {
-            self.layers.save(file, hashes)?;
+        for (content, insides) in &layers {
+            self.layers.save(content, insides)?;
         }
         stored.save(&self.path)?;
         *saved = changes;
         // What was dropped and added again meanwhile is not saved.
-        self.state().unsaved.retain(|file, hashes| !layers.get(file).is_some_and(|saved| Arc::ptr_eq(saved, hashes)));
+        let is_saved =
+            |content: &Content, insides: &Insides| layers.get(content).is_some_and(|saved| saved.is_same(insides));
+        self.state().unsaved.retain(|content, insides| !is_saved(content, insides));
         Ok(())
     }
 

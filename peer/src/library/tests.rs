@@ -4,7 +4,7 @@ use super::*;
 use crate::dir::Dir;
 use crate::storage::Stamp;
 use common::id::FileId;
-use common::merkle::FileHasher;
+use common::merkle::{ChunkHashes, FileHasher};
 
 struct Setup {
     _root: tempfile::TempDir,
@@ -59,7 +59,7 @@ fn item(network: NetworkId, path: &Path, name: &str) -> (Item, ChunkHashes) {
 fn add(library: &Library, network: NetworkId, path: &Path, name: &str) -> Content {
     let (item, hashes) = item(network, path, name);
     let content = item.content;
-    library.add(item, Arc::new(hashes));
+    library.add(item, hashes.into());
     library.save().unwrap();
     content
 }
@@ -86,7 +86,7 @@ fn what_has_not_changed_is_shared_again_with_its_hashes() {
     assert_eq!(dropped, []);
     let found: Vec<_> = shared.iter().map(|shared| (shared.content, shared.path.clone())).collect();
     assert_eq!(found, [(one, big), (two, empty)]);
-    assert_eq!(*shared[0].hashes, hashed(&content));
+    assert_eq!(shared[0].insides.hashes().as_slice(), hashed(&content).as_slice());
     assert!(library.restore(ELSEWHERE).0.is_empty(), "shared in one network, not in another");
 }
 
@@ -185,7 +185,7 @@ fn unsaved_changes_are_written_once_by_all_who_wait() {
     let path = setup.write("a", b"a");
     let library = setup.load();
     let (item, hashes) = item(HERE, &path, "ann/a");
-    library.add(item, Arc::new(hashes));
+    library.add(item, hashes.into());
     assert_eq!(library.restore(HERE).0.len(), 1, "in memory it is there at once");
     assert!(setup.load().items(HERE).is_empty());
     library.save().unwrap();
@@ -222,7 +222,7 @@ fn a_new_file_at_an_old_path_replaces_the_old_one() {
     let old = add(&library, HERE, &path, "ann/a");
     std::fs::write(&path, "newer").unwrap();
     let (item, hashes) = item(HERE, &path, "ann/b");
-    assert_eq!(library.add(item, Arc::new(hashes)), Reshared::from([(old, BTreeSet::new())]));
+    assert_eq!(library.add(item, hashes.into()), Reshared::from([(old, BTreeSet::new())]));
     assert_eq!(library.items(HERE).len(), 1);
     assert_eq!(names(&library.items(HERE)[0]), ["ann/b"]);
 }
@@ -319,7 +319,7 @@ fn something_is_for_all_for_whom_one_of_its_entries_or_offers_is() {
     let (mut second, hashes) = item(HERE, &two, "ann/two");
     second.entries.get_mut(&entry("ann/two")).unwrap().audience = only_ann.clone();
     second.offers.insert(OfferId(7));
-    library.add(second, Arc::new(hashes));
+    library.add(second, hashes.into());
     let all = || library.audiences(HERE, &file);
     let offer = Audience::Offer(OfferId(7));
     assert_eq!(all(), BTreeSet::from([Audience::Public, only_ann.clone(), offer.clone()]));

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use common::id::Content;
-use common::merkle::ChunkHashes;
+use common::merkle::SwarmHashes;
 use common::ticket::Ticket;
 use common::wire::peer::{ConversationId, MAX_HASHES, Message, Opener, Reason, chunks_in_map, maps};
 use tokio::io::AsyncRead;
@@ -243,7 +243,7 @@ impl Receiving {
     fn on_get_hashes(&self, conversation: ConversationId, first: u32, count: u32) {
         let Some(swarm) = self.link.outbox().served(conversation) else { return };
         let hashes = swarm.hashes();
-        let all = hashes.as_deref().map(ChunkHashes::as_slice).unwrap_or_default();
+        let all = hashes.as_deref().map(SwarmHashes::as_slice).unwrap_or_default();
         let wanted = all.iter().skip(first as usize).take(count.min(MAX_HASHES) as usize).copied();
         self.link.outbox().send(Message::Hashes { conversation, first, hashes: wanted.collect() });
     }

@@ -12,7 +12,8 @@ use super::outbox::{Next, Outbox, QUEUED_INTERVAL};
 use super::{Context, Link};
 use crate::limit::QUANTUM;
 use crate::storage::SEGMENT;
-use crate::swarm::{ReadFailure, Swarm};
+use crate::swarm::Swarm;
+use crate::whole::ReadFailure;
 
 /// Bytes of chunks that wait to be sent, on all links together.
 const READ_AHEAD_BUDGET: usize = 24 << 20;

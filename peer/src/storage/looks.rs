@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use common::manifest::{Entry, EntryKind};
 use serde::{Deserialize, Serialize};
 
 use super::Stamp;
@@ -41,6 +42,14 @@ pub(crate) enum Different {
     /// It was written to, or replaced.
     #[error("it has changed since it was read")]
     Changed,
+    /// A file of a folder.
+    #[error("in {file:?}: {different}")]
+    Within {
+        /// Which, by its path from the folder on.
+        file: String,
+        /// What about it.
+        different: Box<Different>,
+    },
 }
 
 impl Looks {
@@ -56,9 +65,41 @@ impl Looks {
     pub(crate) fn check(&self, path: &Path) -> Result<(), Different> {
         match self {
             Self::File(stamp) => check_file(path, stamp),
-            Self::Folder(_) => Err(Different::Changed),
+            Self::Folder(files) => check_folder(path, files),
         }
     }
+
+    /// How the files among these entries of a folder look now, which lies at `path`. Blocks.
+    pub(crate) fn of_folder<'a>(path: &Path, entries: impl Iterator<Item = &'a Entry>) -> io::Result<Self> {
+        let files = entries.filter(|entry| matches!(entry.kind, EntryKind::File(_)));
+        let stamps = files.map(|entry| {
+            let metadata = std::fs::metadata(path.join(&entry.path))?;
+            Ok((entry.path.clone(), Stamp::of(&metadata)))
+        });
+        stamps.collect::<io::Result<_>>().map(Self::Folder)
+    }
+
+    /// Of a folder: how one of its files looked.
+    pub(crate) fn in_folder(&self, path: &str) -> Option<&Stamp> {
+        match self {
+            Self::File(_) => None,
+            Self::Folder(files) => files.get(path),
+        }
+    }
+}
+
+/// Files that nobody knew of when it was hashed do not count: the folder is what its manifest says.
+fn check_folder(path: &Path, files: &BTreeMap<String, Stamp>) -> Result<(), Different> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Different::Unreadable(error.to_string())),
+        _ => return Err(Different::Gone),
+    }
+    for (name, stamp) in files {
+        check_file(&path.join(name), stamp)
+            .map_err(|different| Different::Within { file: name.clone(), different: Box::new(different) })?;
+    }
+    Ok(())
 }
 
 fn check_file(path: &Path, stamp: &Stamp) -> Result<(), Different> {

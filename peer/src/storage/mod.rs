@@ -1,10 +1,14 @@
 //! Storage: files on disk, complete and in the making. Everything here blocks and belongs on the blocking pool.
 //!
 //! - [`Partial`]: a file in the making, with its [`journal`], in a folder of its own under `downloading/`
+//! - `body`: its bytes
+//! - `beneath`: files of a folder, and nothing that is not in it
 //! - `drafts`: chunks that come in parts, perhaps several of the same
 //! - [`place()`]: how a complete file gets its final name
 //! - [`Stamp`], [`Looks`]: how a change of what is complete is noticed
 
+mod beneath;
+mod body;
 mod drafts;
 mod journal;
 mod looks;
@@ -12,6 +16,7 @@ mod partial;
 mod place;
 mod stamp;
 
+pub(crate) use beneath::{Links, Root};
 pub(crate) use drafts::Draft;
 pub(crate) use looks::Different;
 pub use looks::Looks;

@@ -7,31 +7,35 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use common::audience::{Audience, OfferId};
 use common::bitmap::Bitmap;
-use common::chunk::Layout;
+use common::chunk::{ChunkIndex, SwarmLayout};
 use common::id::{Content, Hash, NetworkId};
-use common::merkle::{ChunkHashes, RunHasher, join_runs};
+use common::manifest::Manifest;
+use common::merkle::{RunHasher, SwarmHashes, join_runs};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use super::beneath::Root;
+use super::body::{Body, Tree, write_at};
 use super::drafts::{Draft, Places, To, lock};
 use super::journal::Journal;
 use super::place::{Replaced, mend, place_over};
-use super::{Placing, SEGMENT, Stamp, sync_parent};
+use super::{Looks, Placing, SEGMENT, sync_parent};
+use crate::outline::Outline;
+use crate::selection::is_selected;
 
 /// The schema of `meta.json`.
 const SCHEMA: u32 = 2;
 /// The schema before there were audiences; it is read, but not written.
 const SCHEMA_WITHOUT_AUDIENCES: u32 = 1;
-/// Bytes written at once. Writes of 1 MiB in random order took 1.3 to 8 times as long (ext4, Linux 6.18, 1 GiB: 0.60 to
-/// 2.7 s where these took 0.25 to 0.56 s): the page cache then looks for a folio of that size for each.
-const WRITE: usize = 256 << 10;
-/// The most that is read of a `meta.json`.
-const MAX_META: u64 = 64 << 10;
+/// The most that is read of a `meta.json`: it may say how each file of a folder looked.
+const MAX_META: u64 = 128 << 20;
+/// The manifest of a folder in the making.
+const MANIFEST: &str = "manifest";
 
 /// What a file in the making is to become; `meta.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,9 +171,9 @@ pub(crate) struct PartialRecord {
 #[derive(Debug)]
 pub(crate) struct Partial {
     folder: PathBuf,
-    layout: Layout,
+    outline: Outline,
     stored: Mutex<Stored>,
-    data: File,
+    body: Body,
     journal: Mutex<Journal>,
     places: Places,
 }
@@ -183,30 +187,42 @@ pub(crate) struct Opened {
     /// To be hashed again.
     pub(crate) written: Bitmap,
     /// The chunk hashes, where an earlier run had them.
-    pub(crate) hashes: Option<ChunkHashes>,
+    pub(crate) hashes: Option<SwarmHashes>,
 }
 
 impl Partial {
-    /// Opens what is there of a file in the making, or begins it. `meta` replaces what an earlier run wanted.
-    pub(crate) fn open(downloading: &Path, meta: PartialMeta) -> io::Result<Opened> {
+    /// Notes that a folder is to be made, before its manifest is there; says where that goes.
+    pub(crate) fn begin_folder(downloading: &Path, meta: PartialMeta) -> io::Result<PathBuf> {
+        let folder = downloading.join(meta.content.to_string());
+        fs::create_dir_all(&folder)?;
+        if read_stored(&folder).is_none_or(|stored| stored.meta.content != meta.content) {
+            let data = folder.join("data");
+            write_stored(&folder, &Stored { schema: SCHEMA, meta, data, placed: None })?;
+        }
+        Ok(folder.join(MANIFEST))
+    }
+
+    /// Opens what is there of something in the making, or begins it. `meta` replaces what an earlier run wanted.
+    pub(crate) fn open(downloading: &Path, meta: PartialMeta, outline: Outline) -> io::Result<Opened> {
         let folder = downloading.join(meta.content.to_string());
         fs::create_dir_all(&folder)?;
         let earlier = read_stored(&folder).filter(|stored| stored.meta.content == meta.content);
         earlier.as_ref().map_or(Ok(()), mend_placing)?;
-        let (data_path, data) = open_data(&folder, &meta, earlier.as_ref())?;
+        let (data_path, body) = open_body(&folder, &meta, earlier.as_ref(), &outline)?;
         let journal_path = folder.join("journal");
-        if data.metadata()?.len() != meta.content.file_or_manifest().length() {
+        if let Body::File(data) = &body
+            && data.metadata()?.len() != outline.layout().length()
+        {
             // Nothing that the journal says is about these bytes.
             remove_if_there(&journal_path)?;
-            data.set_len(meta.content.file_or_manifest().length())?;
+            data.set_len(outline.layout().length())?;
         }
-        let hashes = read_hashes(&folder, &meta.content);
+        let hashes = read_hashes(&folder, outline.layout());
         let stored = Stored { schema: SCHEMA, meta, data: data_path, placed: None };
         write_stored(&folder, &stored)?;
-        let layout = Layout::of(&stored.meta.content.file_or_manifest());
-        let (journal, replayed) = Journal::open(&journal_path, layout.count())?;
+        let (journal, replayed) = Journal::open(&journal_path, outline.layout().count())?;
         let (stored, journal, places) = (Mutex::new(stored), Mutex::new(journal), Places::default());
-        let partial = Self { folder, layout, stored, data, journal, places };
+        let partial = Self { folder, outline, stored, body, journal, places };
         Ok(Opened { partial, synced: replayed.synced, written: replayed.written, hashes })
     }
 
@@ -240,7 +256,7 @@ impl Partial {
     }
 
     /// Keeps the chunk hashes for later runs.
-    pub(crate) fn keep_hashes(&self, hashes: &ChunkHashes) -> io::Result<()> {
+    pub(crate) fn keep_hashes(&self, hashes: &SwarmHashes) -> io::Result<()> {
         let bytes: Vec<u8> = hashes.as_slice().iter().flat_map(|hash| hash.0).collect();
         write_atomically(&self.folder.join("hashes"), &bytes)
     }
@@ -248,7 +264,7 @@ impl Partial {
     /// Writes a chunk that is right, and notes that; nothing happens where it is there already.
     pub(crate) fn write_chunk(&self, chunk: u32, bytes: &[u8]) -> io::Result<()> {
         self.places.settle(chunk, || {
-            write_at(&self.data, bytes, self.offset(chunk))?;
+            self.write_at(chunk, 0, bytes)?;
             self.mark_written(chunk)
         })
     }
@@ -263,7 +279,7 @@ impl Partial {
         match &draft.to {
             To::Place(pass) => {
                 let pass = lock(pass);
-                if *pass { write_at(&self.data, bytes, self.offset(draft.chunk) + offset) } else { Ok(()) }
+                if *pass { self.write_at(draft.chunk, offset, bytes) } else { Ok(()) }
             }
             To::Beside(file) => write_at(file, bytes, offset),
             To::Nowhere => Ok(()),
@@ -281,13 +297,14 @@ impl Partial {
     }
 
     fn copy_to_place(&self, file: &File, chunk: u32) -> io::Result<()> {
-        let mut left = self.layout.chunk(chunk).map_or(0, |index| self.layout.size(index)) as usize;
+        let layout = self.outline.layout();
+        let mut left = layout.chunk(chunk).map_or(0, |index| layout.size(index)) as usize;
         let mut buffer = vec![0; left.min(SEGMENT)];
         let mut at = 0;
         while left > 0 {
             let part = left.min(buffer.len());
             file.read_exact_at(&mut buffer[..part], at)?;
-            write_at(&self.data, &buffer[..part], self.offset(chunk) + at)?;
+            self.write_at(chunk, at, &buffer[..part])?;
             at += part as u64;
             left -= part;
         }
@@ -299,18 +316,45 @@ impl Partial {
         self.places.end();
     }
 
-    fn offset(&self, chunk: u32) -> u64 {
-        self.layout.chunk(chunk).map_or(0, |index| self.layout.offset(index))
+    fn write_at(&self, chunk: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.body.write_at(self.outline.layout().place(self.index(chunk)?), offset, bytes)
     }
 
-    /// The file itself, for reading.
-    pub(crate) fn reader(&self) -> io::Result<File> {
-        self.data.try_clone()
+    /// Reads from `offset` within a chunk.
+    pub(crate) fn read_at(&self, chunk: u32, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.body.read_exact_at(self.outline.layout().place(self.index(chunk)?), offset, buffer)
     }
 
-    /// What the file system says of the file itself, whatever lies under its name.
-    pub(crate) fn stamp(&self) -> io::Result<Stamp> {
-        Ok(Stamp::of(&self.data.metadata()?))
+    fn index(&self, chunk: u32) -> io::Result<ChunkIndex> {
+        self.outline.layout().chunk(chunk).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Whether a chunk that was written is what it must be.
+    pub(crate) fn is_right(&self, hashes: &SwarmHashes, chunk: u32) -> io::Result<bool> {
+        match verify_chunk(hashes, chunk, |offset, buffer| self.read_at(chunk, offset, buffer)) {
+            // A file of the folder that was never made, or not so far.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(false),
+            right => right,
+        }
+    }
+
+    /// How it is cut, and of a folder what is in it.
+    pub(crate) const fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
+    /// How what lies at `path` looks, which is this under its final name.
+    pub(crate) fn looks(&self, path: &Path) -> io::Result<Looks> {
+        match &self.body {
+            Body::File(file) => Ok(Looks::File(super::Stamp::of(&file.metadata()?))),
+            Body::Folder(_) => self.looks_of_folder(path),
+        }
+    }
+
+    fn looks_of_folder(&self, path: &Path) -> io::Result<Looks> {
+        let only = self.meta().only;
+        let entries = self.outline.manifest().into_iter().flat_map(|manifest| manifest.entries());
+        Looks::of_folder(path, entries.filter(|entry| is_selected(&only, &entry.path)))
     }
 
     /// What it is to become.
@@ -336,7 +380,7 @@ impl Partial {
     /// Puts what was written so far on the disk, then notes that.
     pub(crate) fn sync(&self) -> io::Result<()> {
         let covered = lock(&self.journal).records();
-        self.data.sync_data()?;
+        self.body.sync()?;
         lock(&self.journal).synced(covered)
     }
 
@@ -345,7 +389,10 @@ impl Partial {
         let mut stored = lock(&self.stored);
         let (data, target, placing) = (stored.data.clone(), stored.meta.target.clone(), stored.meta.placing.clone());
         make_parent(&target)?;
-        let metadata = self.data.metadata()?;
+        if let Body::Folder(tree) = &self.body {
+            tree.finish(&|entry| is_selected(&stored.meta.only, &entry.path))?;
+        }
+        let metadata = self.body.handle()?.metadata()?;
         let note = |candidate: &Path| {
             stored.placed = Some(Placed::of(candidate, &metadata));
             write_stored(&self.folder, &stored)
@@ -355,7 +402,7 @@ impl Partial {
             Placing::Over { looks, otherwise } => {
                 make_parent(&otherwise)?;
                 // What it replaces is gone for good: the new one is on the disk before that.
-                self.data.sync_data()?;
+                self.body.sync()?;
                 place_over(&data, &target, &looks, &otherwise, note)
             }
         }
@@ -363,7 +410,7 @@ impl Partial {
 
     /// Puts the complete file and its name on the disk, then forgets the journal.
     pub(crate) fn settle(&self) -> io::Result<()> {
-        self.data.sync_all()?;
+        self.body.sync_all()?;
         let placed = lock(&self.stored).placed.clone();
         if let Some(placed) = placed {
             sync_parent(&placed.path)?;
@@ -372,32 +419,30 @@ impl Partial {
     }
 }
 
-fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    for (number, part) in bytes.chunks(WRITE).enumerate() {
-        file.write_all_at(part, offset + (number * WRITE) as u64)?;
-    }
-    Ok(())
-}
-
-/// Whether the chunk in `file` is what it must be.
-pub(crate) fn verify_chunk(file: &File, hashes: &ChunkHashes, chunk: u32) -> io::Result<bool> {
+/// Whether a chunk is what it must be, going by what `read` gives from an offset within it.
+pub(crate) fn verify_chunk(
+    hashes: &SwarmHashes,
+    chunk: u32,
+    mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+) -> io::Result<bool> {
     let layout = hashes.layout();
     let Some(chunk) = layout.chunk(chunk) else { return Ok(false) };
-    let mut buffer = vec![0; SEGMENT.min(layout.size(chunk) as usize)];
-    let (mut at, end) = (layout.offset(chunk), layout.offset(chunk) + u64::from(layout.size(chunk)));
+    let size = layout.size(chunk) as usize;
+    let mut buffer = vec![0; SEGMENT.min(size)];
     let mut hasher = RunHasher::default();
-    while at < end {
-        let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-        file.read_exact_at(&mut buffer[..want], at)?;
+    let mut at = 0;
+    while at < size {
+        let want = (size - at).min(buffer.len());
+        read(at as u64, &mut buffer[..want])?;
         hasher.update(&buffer[..want]);
-        at += want as u64;
+        at += want;
     }
-    Ok(hasher.finish(layout.chunk_size()) == Some(hashes.of(chunk)))
+    Ok(hasher.finish(layout.span(chunk)) == Some(hashes.of(chunk)))
 }
 
-/// The hash of a chunk from those of its segments.
-pub(crate) fn join_segments(layout: &Layout, segments: &[Hash]) -> Option<Hash> {
-    join_runs(segments, SEGMENT as u64, layout.chunk_size())
+/// The hash of a chunk from those of its segments; `span` is that of its file.
+pub(crate) fn join_segments(span: u64, segments: &[Hash]) -> Option<Hash> {
+    join_runs(segments, SEGMENT as u64, span)
 }
 
 /// A run that did not live to the end may have stopped in the middle of replacing a file.
@@ -408,25 +453,45 @@ fn mend_placing(stored: &Stored) -> io::Result<()> {
     }
 }
 
-/// Looks at a file that was placed by a run that did not live to sync it. Says whether it is settled now.
+/// Looks at what was placed by a run that did not live to sync it. Says whether it is settled now.
 fn settle(folder: &Path, stored: &Stored, placed: &Placed) -> io::Result<bool> {
     let ours = File::open(&placed.path).and_then(|file| Ok((placed.is_still(&file.metadata()?), file)));
-    let Ok((true, file)) = ours else {
+    let outline = read_outline(folder, &stored.meta.content);
+    let (Ok((true, handle)), Some(outline)) = (ours, outline) else {
         // Moved, deleted or edited by its owner since: it is the owner's now.
         remove_folder(folder)?;
         return Ok(true);
     };
-    let layout = Layout::of(&stored.meta.content.file_or_manifest());
+    let body = match outline.manifest() {
+        None => Body::File(handle),
+        Some(manifest) => Body::Folder(Tree::new(Root::open_own(&placed.path)?, Arc::clone(manifest))),
+    };
+    let layout = outline.layout();
     let (_, replayed) = Journal::open(&folder.join("journal"), layout.count())?;
-    let right = file.metadata()?.len() == stored.meta.content.file_or_manifest().length()
-        && read_hashes(folder, &stored.meta.content).is_some_and(|hashes| {
-            let doubtful =
-                layout.chunks().map(common::chunk::ChunkIndex::get).filter(|c| !replayed.synced.contains(*c));
-            doubtful.into_iter().all(|chunk| verify_chunk(&file, &hashes, chunk).unwrap_or(false))
-        });
-    if right {
-        file.sync_all()?;
+    let Some(hashes) = read_hashes(folder, layout) else {
+        fs::rename(&placed.path, &stored.data)?;
+        return Ok(false);
+    };
+    let is_right = |chunk| {
+        let place = layout.place(chunk);
+        verify_chunk(&hashes, chunk.get(), |offset, buffer| body.read_exact_at(place, offset, buffer)).unwrap_or(false)
+    };
+    let length_is_right = match &body {
+        Body::File(file) => file.metadata()?.len() == layout.length(),
+        Body::Folder(_) => true,
+    };
+    let doubtful = layout.chunks().filter(|chunk| !replayed.synced.contains(chunk.get()));
+    let wrong: Vec<ChunkIndex> = doubtful.filter(|chunk| !is_right(*chunk)).collect();
+    if wrong.is_empty() && length_is_right {
+        body.sync_all()?;
         sync_parent(&placed.path)?;
+        remove_folder(folder)?;
+        return Ok(true);
+    }
+    if let Body::Folder(tree) = &body
+        && wrong.iter().any(|chunk| tree.was_edited(layout.place(*chunk).file, placed.written_ns))
+    {
+        // Its owner works in it already.
         remove_folder(folder)?;
         return Ok(true);
     }
@@ -434,27 +499,52 @@ fn settle(folder: &Path, stored: &Stored, placed: &Placed) -> io::Result<bool> {
     Ok(false)
 }
 
-fn open_data(folder: &Path, meta: &PartialMeta, earlier: Option<&Stored>) -> io::Result<(PathBuf, File)> {
-    let open = |path: &Path| {
+/// The outline of something in the making, as far as it is known.
+fn read_outline(folder: &Path, content: &Content) -> Option<Outline> {
+    match content {
+        Content::File(file) => Some(Outline::of_file(file)),
+        Content::Folder(id) => {
+            let bytes = fs::read(folder.join(MANIFEST)).ok()?;
+            let manifest = Manifest::decode_as(&bytes, id).ok()?;
+            Some(Outline::of_folder(Arc::new(manifest)))
+        }
+    }
+}
+
+fn open_body(
+    folder: &Path,
+    meta: &PartialMeta,
+    earlier: Option<&Stored>,
+    outline: &Outline,
+) -> io::Result<(PathBuf, Body)> {
+    let wanted = data_path(folder, meta)?;
+    if let Some(earlier) = earlier
+        && earlier.data != wanted
+        && fs::symlink_metadata(&earlier.data).is_ok()
+        && fs::rename(&earlier.data, &wanted).is_err()
+    {
+        // The target is on another file system now: begin there anew, and leave nothing behind.
+        match outline.manifest() {
+            None => remove_if_there(&earlier.data)?,
+            Some(_) => remove_folder(&earlier.data)?,
+        }
+        remove_if_there(&folder.join("journal"))?;
+    }
+    let Some(manifest) = outline.manifest() else {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         // Beside the target others may write: a link that lies there is not ours.
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+        let file = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(&wanted)?;
+        return Ok((wanted, Body::File(file)));
     };
-    let wanted = data_path(folder, meta)?;
-    match earlier {
-        Some(earlier) if earlier.data != wanted && earlier.data.exists() => {
-            if fs::rename(&earlier.data, &wanted).is_ok() {
-                return Ok((wanted.clone(), open(&wanted)?));
-            }
-            // The target is on another file system now: begin there anew, and leave nothing behind.
-            remove_if_there(&earlier.data)?;
-            remove_if_there(&folder.join("journal"))?;
-        }
-        _ => {}
+    match fs::create_dir(&wanted) {
+        // Nothing that the journal says is about what is there now.
+        Ok(()) => remove_if_there(&folder.join("journal"))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
     }
-    let file = open(&wanted)?;
-    Ok((wanted, file))
+    let tree = Tree::new(Root::open_own(&wanted)?, Arc::clone(manifest));
+    Ok((wanted, Body::Folder(tree)))
 }
 
 /// In the folder, or beside the target where that is on another file system.
@@ -489,16 +579,16 @@ fn write_stored(folder: &Path, stored: &Stored) -> io::Result<()> {
     write_atomically(&folder.join("meta.json"), &serde_json::to_vec_pretty(stored)?)
 }
 
-fn read_hashes(folder: &Path, file: &Content) -> Option<ChunkHashes> {
+fn read_hashes(folder: &Path, layout: &SwarmLayout) -> Option<SwarmHashes> {
     const HASH: usize = 32;
     let path = folder.join("hashes");
-    let length = u64::from(file.chunks()) * HASH as u64;
+    let length = u64::from(layout.count()) * HASH as u64;
     if fs::metadata(&path).ok()?.len() != length {
         return None;
     }
     let bytes = fs::read(path).ok()?;
     let hashes = bytes.chunks_exact(HASH).filter_map(|hash| hash.try_into().ok().map(Hash)).collect();
-    ChunkHashes::checked(&file.file_or_manifest(), hashes).ok()
+    SwarmHashes::checked(layout, hashes).ok()
 }
 
 /// A crash leaves the old content or the new, never a half; neither is synced.
@@ -534,11 +624,36 @@ mod tests {
     use common::id::FileId;
     use common::merkle::FileHasher;
 
-    fn sample(length: usize) -> (Vec<u8>, ChunkHashes) {
+    struct Sample(SwarmHashes);
+
+    impl std::ops::Deref for Sample {
+        type Target = SwarmHashes;
+
+        fn deref(&self) -> &SwarmHashes {
+            &self.0
+        }
+    }
+
+    impl Sample {
+        fn file_id(&self) -> FileId {
+            self.0.layout().parts()[0].id()
+        }
+    }
+
+    fn sample(length: usize) -> (Vec<u8>, Sample) {
         let bytes: Vec<u8> = (0..length).map(|i| u8::try_from(i % 251).unwrap()).collect();
         let mut hasher = FileHasher::new(length as u64).unwrap();
         hasher.update(&bytes);
-        (bytes, hasher.finish().unwrap())
+        (bytes, Sample(hasher.finish().unwrap().into()))
+    }
+
+    fn open(downloading: &Path, meta: PartialMeta) -> io::Result<Opened> {
+        let outline = Outline::of_file(&meta.content.file_or_manifest());
+        Partial::open(downloading, meta, outline)
+    }
+
+    fn write_raw(partial: &Partial, bytes: &[u8]) {
+        partial.body.write_at(common::chunk::Place { file: 0, offset: 0 }, 0, bytes).unwrap();
     }
 
     fn meta(file: FileId, target: PathBuf) -> PartialMeta {
@@ -562,10 +677,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (bytes, hashes) = sample(50_000);
         let meta = meta(hashes.file_id(), dir.path().join("out/x"));
-        let opened = Partial::open(dir.path(), meta.clone()).unwrap();
+        let opened = open(dir.path(), meta.clone()).unwrap();
         assert!(opened.synced.is_empty() && opened.written.is_empty() && opened.hashes.is_none());
         opened.partial.keep_hashes(&hashes).unwrap();
-        write_at(&opened.partial.data, &bytes[..16384], 0).unwrap();
+        write_raw(&opened.partial, &bytes[..16384]);
         opened.partial.mark_written(0).unwrap();
         opened.partial.sync().unwrap();
         opened.partial.mark_written(1).unwrap(); // a lie: nothing was written
@@ -573,14 +688,13 @@ mod tests {
         let listed = Partial::list(dir.path()).unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].meta, meta);
-        let opened = Partial::open(dir.path(), meta).unwrap();
+        let opened = open(dir.path(), meta).unwrap();
         assert_eq!(opened.synced.iter().collect::<Vec<_>>(), [0]);
         assert_eq!(opened.written.iter().collect::<Vec<_>>(), [1]);
-        assert_eq!(opened.hashes.as_ref(), Some(&hashes));
-        let file = opened.partial.reader().unwrap();
-        assert!(verify_chunk(&file, &hashes, 0).unwrap());
-        assert!(!verify_chunk(&file, &hashes, 1).unwrap());
-        assert!(!verify_chunk(&file, &hashes, 99).unwrap());
+        assert_eq!(opened.hashes.as_ref(), Some(&hashes.0));
+        assert!(opened.partial.is_right(&hashes, 0).unwrap());
+        assert!(!opened.partial.is_right(&hashes, 1).unwrap());
+        assert!(!opened.partial.is_right(&hashes, 99).unwrap());
     }
 
     #[test]
@@ -607,8 +721,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (downloading, target) = (dir.path().join("downloading"), dir.path().join("out/x"));
         let (bytes, hashes) = sample(50_000);
-        let opened = Partial::open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
-        write_at(&opened.partial.data, &bytes, 0).unwrap();
+        let opened = open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
+        write_raw(&opened.partial, &bytes);
         assert_eq!(opened.partial.place().unwrap().path, target);
         opened.partial.settle().unwrap();
         assert_eq!(fs::read(target).unwrap(), bytes);
@@ -621,9 +735,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let (downloading, target) = (dir.path().join("downloading"), dir.path().join("x"));
             let (bytes, hashes) = sample(50_000);
-            let opened = Partial::open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
+            let opened = open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
             opened.partial.keep_hashes(&hashes).unwrap();
-            write_at(&opened.partial.data, &bytes, 0).unwrap();
+            write_raw(&opened.partial, &bytes);
             for chunk in 0..4 {
                 opened.partial.mark_written(chunk).unwrap();
             }
@@ -690,11 +804,11 @@ mod tests {
     fn a_lie_that_comes_beside_a_right_chunk_does_no_harm() {
         let dir = tempfile::tempdir().unwrap();
         let (bytes, hashes) = sample(3_000_000);
-        let opened = Partial::open(dir.path(), meta(hashes.file_id(), dir.path().join("x"))).unwrap();
+        let opened = open(dir.path(), meta(hashes.file_id(), dir.path().join("x"))).unwrap();
         let partial = opened.partial;
-        let size = usize::try_from(hashes.layout().chunk_size()).unwrap();
+        let size = usize::try_from(hashes.layout().largest_chunk()).unwrap();
         let (half, right) = (size / 2, |chunk: usize| &bytes[chunk * size..(chunk + 1) * size]);
-        let is_right = |chunk| verify_chunk(&partial.reader().unwrap(), &hashes, chunk).unwrap();
+        let is_right = |chunk| partial.is_right(&hashes, chunk).unwrap();
         // The lie is there first, goes on, and comes late as well.
         let (lie, truth) = (partial.draft(3).unwrap(), partial.draft(3).unwrap());
         partial.write_draft(&lie, &vec![0; half], 0).unwrap();
@@ -736,7 +850,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         fs::write(&theirs, "mine").unwrap();
         std::os::unix::fs::symlink(&theirs, folder.join("data")).unwrap();
-        assert!(Partial::open(dir.path(), meta).is_err());
+        assert!(open(dir.path(), meta).is_err());
         assert_eq!(fs::read(theirs).unwrap(), b"mine");
     }
 
@@ -745,12 +859,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (_, hashes) = sample(50_000);
         let meta = meta(hashes.file_id(), dir.path().join("x"));
-        let opened = Partial::open(dir.path(), meta.clone()).unwrap();
+        let opened = open(dir.path(), meta.clone()).unwrap();
         opened.partial.mark_written(2).unwrap();
         let data = opened.partial.data_path();
         drop(opened);
         File::options().write(true).open(data).unwrap().set_len(7).unwrap();
-        let opened = Partial::open(dir.path(), meta).unwrap();
+        let opened = open(dir.path(), meta).unwrap();
         assert!(opened.synced.is_empty() && opened.written.is_empty());
     }
 }

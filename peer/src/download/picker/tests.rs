@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 const CHUNK: u64 = 16 << 10;
 
-fn layout(chunks: u64) -> Layout {
+fn layout(chunks: u64) -> SwarmLayout {
     let id = common::id::FileId::new(chunks * CHUNK, common::id::Hash([0; 32])).unwrap();
-    Layout::of(&id)
+    SwarmLayout::of_file(&id)
 }
 
 fn picker(chunks: u64) -> Picker {
     let layout = layout(chunks);
-    Picker::new(layout, Bitmap::empty(layout.count()), 7)
+    let none = Bitmap::empty(layout.count());
+    Picker::new(layout, none.clone(), &none, 7)
 }
 
 fn joined(chunks: u64, links: &[u64], now: Instant) -> Picker {
