@@ -5,7 +5,7 @@ use common::wire::tracker::{Entry, Query, Reply, Request};
 use common::wire::{MAX_PAGE, MAX_SEARCH_TEXT};
 
 use super::parts::Parts;
-use super::{Failure, FailureKind, Listing, Outcome, failure};
+use super::{Failure, FailureKind, Listing, Outcome, failure, watch};
 use crate::tracker_client::is_sound;
 
 /// No list is longer, whatever the tracker says: entries or holders.
@@ -102,6 +102,7 @@ pub(super) async fn deregister(parts: &Parts, entry: &str) -> Result<Outcome, Fa
     let full = EntryRef { owner: Some(owner.clone()), name: asked.name };
     let network = parts.network()?;
     parts.names.on_gone(owner.as_str(), full.name.as_str());
+    watch::forget(parts, network, &full.name).await;
     let reshared = parts.with_library(move |library| library.forget_entry(network, &full)).await;
     parts.reshare(reshared).await;
     parts.save_library().await;

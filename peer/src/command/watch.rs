@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::NetworkId;
+use common::name::EntryName;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -67,6 +68,21 @@ pub(super) async fn unwatch(parts: &Arc<Parts>, path: &Path) -> Result<Outcome, 
     parts.save_records().await;
     parts.syncing.watched.notify_one();
     Ok(Outcome::Watched { paths: parts.records.watched(network) })
+}
+
+/// An entry is out of the catalogue: what is registered under its name is watched no more, since a change would put it there
+/// again.
+pub(super) async fn forget(parts: &Parts, network: NetworkId, name: &EntryName) {
+    let is_meant = |path: &PathBuf| path.file_name().is_some_and(|file_name| file_name == name.as_str());
+    let paths: Vec<PathBuf> = parts.records.watched(network).into_iter().filter(is_meant).collect();
+    if paths.is_empty() {
+        return;
+    }
+    for path in paths {
+        parts.records.unwatch(network, &path);
+    }
+    parts.save_records().await;
+    parts.syncing.watched.notify_one();
 }
 
 /// Registers what is watched whenever it has changed, for as long as the peer runs.
