@@ -3,6 +3,7 @@
 //! An unknown user's password is checked too, against a hash that no password has, so that time does not tell who has an
 //! account.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use argon2::password_hash::{PasswordHash as Parsed, PasswordHasher as _, PasswordVerifier as _, SaltString};
@@ -22,9 +23,10 @@ const LANES: u32 = 1;
 const SALT_LENGTH: usize = 16;
 /// A password has at least so many characters, as NIST SP 800-63B says; at most [`common::secret::MAX_SECRET`] bytes.
 const MIN_PASSWORD: usize = 8;
-/// So many are hashed at once: each takes a core for some 20 ms, and the others are to get on meanwhile.
-const AT_ONCE: usize = 2;
-/// So many may wait for that, half a second's worth; more are asked to come again.
+/// No more are hashed at once, and on few cores half as many as there are: each takes one for some 20 ms, and the others
+/// are to get on meanwhile.
+const MOST_AT_ONCE: usize = 4;
+/// So many are hashed or wait for that, a second's worth; more are asked to come again.
 const MAX_WAITING: usize = 64;
 /// The form of a hash with the parameters above, of no known password.
 const NOBODYS: &str =
@@ -40,7 +42,9 @@ pub(crate) struct Passwords {
 impl Passwords {
     /// With nothing under way.
     pub(crate) fn new() -> Self {
-        Self { slots: Arc::new(Semaphore::new(AT_ONCE)), places: Arc::new(Semaphore::new(AT_ONCE + MAX_WAITING)) }
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let at_once = (cores / 2).clamp(1, MOST_AT_ONCE);
+        Self { slots: Arc::new(Semaphore::new(at_once)), places: Arc::new(Semaphore::new(MAX_WAITING)) }
     }
 
     /// The hash of a new password; refused where it is too short, or too many wait.
@@ -141,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn those_for_whom_there_is_no_place_are_told_to_come_again() {
         let passwords = Passwords::new();
-        let _taken = Arc::clone(&passwords.places).acquire_many_owned(66).await.unwrap();
+        let _taken = Arc::clone(&passwords.places).acquire_many_owned(64).await.unwrap();
         assert_eq!(passwords.verify(secret("x"), None).await.unwrap_err().code, Code::Busy);
     }
 

@@ -97,7 +97,7 @@ impl Export {
             file.sync_all()?;
             fs::rename(&new, path)?;
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+            File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
         };
         written().map_err(|error| {
             let _not_there = fs::remove_file(&new);

@@ -124,7 +124,7 @@ struct Link {
 /// What goes out when the writes that it rests on are committed.
 #[derive(Debug)]
 enum Waiting {
-    Answer { conn: ConnId, id: u64, permit: OwnedSemaphorePermit, reply: Reply, effects: Vec<Effect> },
+    Answer { conn: ConnId, id: u64, permit: OwnedSemaphorePermit, reply: Box<Reply>, effects: Vec<Effect> },
     Join { join: Box<Join>, name: common::name::UserName },
     Account { answer: oneshot::Sender<Result<AccountReply, Refusal>>, reply: AccountReply, effects: Vec<Effect> },
     Admin { answer: oneshot::Sender<Result<AdminReply, Refusal>>, reply: AdminReply, effects: Vec<Effect> },
@@ -217,7 +217,8 @@ impl Owner {
         }
         match (outcome.reply, outcome.when) {
             (Ok(reply), When::Committed) => {
-                self.release_when_committed(Waiting::Answer { conn, id, permit, reply, effects: outcome.effects });
+                let (reply, effects) = (Box::new(reply), outcome.effects);
+                self.release_when_committed(Waiting::Answer { conn, id, permit, reply, effects });
             }
             (reply, _) => {
                 self.answer(conn, id, reply, permit);
@@ -319,7 +320,7 @@ impl Owner {
     fn release(&mut self, waiting: Waiting) {
         match waiting {
             Waiting::Answer { conn, id, permit, reply, effects } => {
-                self.answer(conn, id, Ok(reply), permit);
+                self.answer(conn, id, Ok(*reply), permit);
                 self.carry_out(effects);
             }
             Waiting::Join { join, name } => self.enter(*join, name),
@@ -362,6 +363,12 @@ impl Owner {
         let Join { newcomer, id, outbox, answer, hello } = join;
         // A connection that ended meanwhile has closed its gate, and said so before it came here.
         if newcomer.gate.pass(|| ()).is_none() {
+            return;
+        }
+        // Logged in or out, or thrown out, while it waited for the commit.
+        if self.state.accounts().device(&newcomer.key.peer_id()).is_none_or(|device| device.account != name) {
+            let refused = refusal(Code::Busy, "this device was logged in or out just now: join again");
+            drop(answer.send(Err(refused)));
             return;
         }
         let now = self.clock.now();

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::outbox::{Closing, Outgoing};
-use crate::state::{Contact, Gate};
+use crate::state::{Contact, Gate, PasswordHash};
 use crate::store::{StoreError, Stored};
 use crate::tasks::Tasks;
 
@@ -122,6 +122,12 @@ impl Desk {
         self.send(Input::Join(Box::new(Join { newcomer, hello, id: 0, outbox: sender, answer }))).await;
         let permits = Arc::new(Semaphore::new(10));
         (Peer { peer: key.peer_id(), conn, outbox, closing, gate, permits, next_id: 1 }, answered)
+    }
+
+    async fn account(&self, peer: PeerId, request: AccountRequest) -> Result<AccountReply, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Input::Account { peer, request, answer }).await;
+        timeout(PATIENCE, answered).await.unwrap().unwrap()
     }
 
     async fn send(&self, input: Input) {
@@ -307,4 +313,61 @@ async fn at_the_end_everybody_is_told_and_what_was_accepted_is_committed() {
     let store = desk.store.clone();
     store.change(|fate| fate.allowed = usize::MAX);
     assert_eq!(desk.close().await, [2, 1, 1]);
+}
+
+#[tokio::test]
+async fn who_is_logged_out_is_hung_up_on_even_where_that_cannot_be_written() {
+    let desk = Desk::open();
+    let mut a = desk.join(1, 1).await;
+    a.welcomed().await;
+    desk.account(a.peer, AccountRequest::SignUp("p1".parse().unwrap(), None, PasswordHash(String::new())))
+        .await
+        .unwrap();
+    timeout(PATIENCE, a.closing.finishing()).await.unwrap();
+    let mut a = desk.join(1, 2).await;
+    assert!(a.welcomed().await.account);
+    let mut b = desk.join(2, 3).await;
+    b.welcomed().await;
+    desk.store.change(|fate| fate.failing = true);
+    desk.ask(&mut a, Request::LogOut).await;
+    assert_eq!(a.answer().await.1.unwrap_err().code, Code::Unavailable);
+    timeout(PATIENCE, a.closing.finishing()).await.unwrap();
+    desk.ask(&mut b, Request::Users).await;
+    let (_, Ok(Reply::Users { users })) = b.answer().await else { panic!("users") };
+    assert_eq!(users.len(), 1, "it is not online");
+    let mut a = desk.join(1, 4).await;
+    assert!(a.welcomed().await.account, "but still logged in");
+    desk.store.change(|fate| fate.failing = false);
+    drop((a, b));
+    desk.close().await;
+}
+
+#[tokio::test]
+async fn who_logs_in_while_it_joins_joins_anew() {
+    let desk = Desk::open();
+    desk.store.change(|fate| fate.allowed = 0);
+    let (a, answer) = desk.start_joining(1, 1).await;
+    let (signed_up, done) = oneshot::channel();
+    let request = AccountRequest::SignUp("alice".parse().unwrap(), None, PasswordHash(String::new()));
+    desk.send(Input::Account { peer: a.peer, request, answer: signed_up }).await;
+    desk.store.change(|fate| fate.allowed = usize::MAX);
+    assert_eq!(timeout(PATIENCE, answer).await.unwrap().unwrap().unwrap_err().code, Code::Busy);
+    assert_eq!(done.await.unwrap(), Ok(AccountReply::LoggedIn("alice".parse().unwrap())));
+    assert_eq!(desk.join(1, 2).await.welcomed().await.name, "alice");
+    desk.close().await;
+}
+
+#[tokio::test]
+async fn an_export_waits_for_what_is_being_committed() {
+    let desk = Desk::open();
+    desk.store.change(|fate| fate.allowed = 0);
+    let (_a, joined) = desk.start_joining(1, 1).await;
+    let (export, exported) = oneshot::channel();
+    desk.send(Input::Export(export)).await;
+    let (_b, joined_too) = desk.start_joining(2, 2).await;
+    desk.store.change(|fate| fate.allowed = usize::MAX);
+    assert_eq!(timeout(PATIENCE, exported).await.unwrap().unwrap().unwrap(), Stored::default());
+    joined.await.unwrap().unwrap();
+    joined_too.await.unwrap().unwrap();
+    desk.close().await;
 }

@@ -41,10 +41,12 @@ pub(crate) enum AccountRequest {
 /// What is said to that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AccountReply {
-    /// To be answered to the one who asks.
-    Wire(Reply),
     /// It would be granted.
     Yes,
+    /// The password is another.
+    Changed,
+    /// The key is bound to the account of this name.
+    LoggedIn(UserName),
     /// What a password is checked against.
     Credentials {
         /// The account's name.
@@ -84,7 +86,7 @@ pub(crate) fn account(
         AccountRequest::LogIn(name, password) => log_in(state, peer, name, &password, now),
         AccountRequest::ChangePassword { old, new } => {
             let write = change_password(state, peer, &old, new)?;
-            Ok(AccountOutcome { writes: vec![write], ..plain(AccountReply::Wire(Reply::Done)) })
+            Ok(AccountOutcome { writes: vec![write], ..plain(AccountReply::Changed) })
         }
     }
 }
@@ -167,7 +169,7 @@ fn sign_up(
         writes.extend(more);
         effects.extend(told);
     }
-    Ok(AccountOutcome { reply: logged_in(&name), writes, effects })
+    Ok(AccountOutcome { reply: AccountReply::LoggedIn(name), writes, effects })
 }
 
 fn log_in(
@@ -181,7 +183,7 @@ fn log_in(
     let account = account.cloned().ok_or_else(wrong_password)?;
     let before = state.accounts().device(&peer).cloned();
     if before.as_ref().is_some_and(|device| device.account == name) {
-        return Ok(AccountOutcome { reply: logged_in(&name), writes: Vec::new(), effects: Vec::new() });
+        return Ok(AccountOutcome { reply: AccountReply::LoggedIn(name), writes: Vec::new(), effects: Vec::new() });
     }
     leaves_nothing(state, before.as_ref().map(|device| &device.account))?;
     if state.accounts().devices_of(&name).count() >= MAX_DEVICES {
@@ -193,7 +195,7 @@ fn log_in(
         let former = account.former.iter().copied().filter(|former| *former != peer).collect();
         writes.push(Write::Account(name.clone(), Some(Account { former, ..account })));
     }
-    Ok(AccountOutcome { reply: logged_in(&name), writes, effects })
+    Ok(AccountOutcome { reply: AccountReply::LoggedIn(name), writes, effects })
 }
 
 /// Binds a key to an account, away from the name that it had as a guest.
@@ -313,10 +315,6 @@ fn account_of(state: &State, caller: PeerId) -> Option<(UserName, Account)> {
     let name = &state.accounts().device(&caller)?.account;
     let account = state.accounts().get(name).filter(|account| account.has_password())?;
     Some((name.clone(), account.clone()))
-}
-
-fn logged_in(name: &UserName) -> AccountReply {
-    AccountReply::Wire(Reply::LoggedIn { name: name.to_string() })
 }
 
 fn not_logged_in() -> Refusal {

@@ -1,8 +1,9 @@
 //! Joining and leaving, and whose a user name is.
 //!
 //! A name with a password is an account's, and belongs to the devices that are logged in. One without belongs to the first
-//! key that uses it, until that key has not been seen for 30 days and has no entries. A key has one name: it keeps the one
-//! it has unless another is asked for by name, and then only while it has no entries, whose names would change with it.
+//! key that uses it, until that key has not been seen for 30 days and has no entries. A guest's key has one name: it
+//! keeps the one it has unless another is asked for by name, and then only while it has no entries, whose names would
+//! change with it.
 //! Where not everybody may join, only keys that are logged in to an account do.
 
 use std::collections::BTreeSet;
@@ -104,8 +105,8 @@ pub(crate) fn claim(state: &State, peer: PeerId, hello: &Hello, now: Now) -> Res
     let is_guest = known.is_none_or(|device| !has_password(state, &device.account));
     let name = match known {
         _ if is_guest && state.access != Access::Open => return Err(login_required(state.access)),
-        Some(device) if hello.name_is_default || device.account == wanted => device.account.clone(),
-        Some(device) if !is_guest => return Err(logged_in_as(&device.account)),
+        // A device that is logged in has its account's name, whatever it was called before.
+        Some(device) if !is_guest || hello.name_is_default || device.account == wanted => device.account.clone(),
         Some(device) => renamed(state, &device.account, wanted, now)?,
         None if state.accounts().len() >= MAX_ACCOUNTS => return Err(too_many_accounts()),
         None if hello.name_is_default => free_variant(state, &wanted, now)?,
@@ -231,11 +232,6 @@ fn login_required(access: Access) -> Refusal {
         }
     };
     refusal(Code::LoginRequired, text)
-}
-
-fn logged_in_as(name: &UserName) -> Refusal {
-    let text = format!("this device is logged in as {name} here: join without --name, or `peer logout` first");
-    refusal(Code::Conflict, text)
 }
 
 pub(super) fn too_many_accounts() -> Refusal {

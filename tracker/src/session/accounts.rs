@@ -84,7 +84,8 @@ impl Applicant {
 
     async fn ask_for_reply(self, shared: &Shared, request: AccountRequest) -> Result<Reply, Refusal> {
         match self.ask(shared, request).await? {
-            AccountReply::Wire(reply) => Ok(reply),
+            AccountReply::LoggedIn(name) => Ok(Reply::LoggedIn { name: name.to_string() }),
+            AccountReply::Changed => Ok(Reply::Done),
             AccountReply::Yes | AccountReply::Credentials { .. } => Err(ending()),
         }
     }

@@ -96,7 +96,7 @@ impl RedbStore {
     /// Brings a store of the schema before to this one, in one transaction: a crash on the way leaves it as it was.
     fn migrate(&mut self) -> Result<(), StoreError> {
         let path = self.path.clone();
-        let contents = self.read(|transaction| migration::read(transaction))?.map_err(|what| self.damaged(what))?;
+        let contents = self.read(migration::read)?.map_err(|what| self.damaged(what))?;
         tracing::info!(
             "bringing {} from schema {} to {SCHEMA}: {} rows",
             path.display(),

@@ -115,11 +115,17 @@ fn to_frame(message: &impl Serialize) -> Result<Vec<u8>, TooLarge> {
     Ok(frame)
 }
 
+/// Operations that carry passwords, of which nothing is quoted.
+const SECRETIVE: [&str; 3] = ["sign_up", "log_in", "change_password"];
+
 fn undecoded(body: &[u8], error: &serde_json::Error) -> Undecoded {
     /// serde's reasons may quote what came, and so be as long as that.
     const LONGEST_REASON: usize = 200;
     let peek = Peek::at(body);
     let (code, text) = match peek.op {
+        Some(Operation(name)) if SECRETIVE.contains(&name.as_str()) => {
+            (Code::Malformed, "the message makes no sense".to_owned())
+        }
         Some(Operation(name)) if !OPERATIONS.contains(&name.as_str()) => {
             (Code::Unknown, "this tracker does not know that operation; it may be older than the peer".to_owned())
         }

@@ -193,7 +193,7 @@ fn any_write() -> impl Strategy<Value = Write> {
     let (which, number) = (0usize..3, proptest::option::of(1u8..9));
     (0..Table::ALL.len(), which.clone(), which, number).prop_map(|(table, one, other, number)| {
         let name = || ["a", "b", "c"][one].parse().unwrap();
-        let key = [one as u8; 32];
+        let key = [[1; 32], [2; 32], [3; 32]][one];
         let audience = [None, Some(Audience::Public), Some(Audience::Offer(OfferId(1)))][other].clone();
         match Table::ALL[table] {
             Table::Accounts => Write::Account(
