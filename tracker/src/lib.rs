@@ -13,11 +13,11 @@
 //! - `outbox`: what is to be sent on one connection
 //! - `clock`: what time it is
 //! - `liveness`: when a peer is asked whether it is there, and when it is gone
-//! - `rate`: how much a peer may ask in a second
 //! - `service`: the rules
 //! - `store`: what outlives the process
 //! - `state`: all that the tracker knows
 //! - `source`: where connections come from
+//! - `rate`: how much a peer may ask in a second
 //! - [`config`]: what it is run with
 //! - `tasks`: how tasks are spawned and awaited
 

@@ -24,6 +24,21 @@ impl Bucket {
         self.full_at.saturating_sub(now + room)
     }
 
+    /// Takes `amount`, at most the depth, if that is there now, and says whether it was.
+    pub(crate) fn try_take(&mut self, amount: u32, now: Duration) -> bool {
+        let full_at = self.full_at.max(now) + self.time_of(amount.min(self.depth));
+        let is_there = full_at <= now + self.time_of(self.depth);
+        if is_there {
+            self.full_at = full_at;
+        }
+        is_there
+    }
+
+    /// Whether nothing is missing from it.
+    pub(crate) fn is_full(&self, now: Duration) -> bool {
+        self.full_at <= now
+    }
+
     fn time_of(&self, amount: u32) -> Duration {
         Duration::from_secs(1) * amount / self.per_sec
     }
@@ -46,5 +61,17 @@ mod tests {
         assert_eq!(now - begun, Duration::from_secs(10));
         assert_eq!(bucket.take(50, now + Duration::from_millis(500)), Duration::ZERO);
         assert_eq!(bucket.take(u32::MAX, now + Duration::from_millis(500)), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_taken() {
+        let mut bucket = Bucket::new(1, 3);
+        let now = Duration::from_secs(9);
+        assert!(bucket.is_full(now));
+        assert_eq!([0; 5].map(|_| bucket.try_take(1, now)), [true, true, true, false, false]);
+        assert!(!bucket.is_full(now));
+        let later = now + Duration::from_secs(1);
+        assert_eq!([0; 2].map(|_| bucket.try_take(1, later)), [true, false]);
+        assert!(bucket.is_full(later + Duration::from_secs(3)));
     }
 }

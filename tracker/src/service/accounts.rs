@@ -156,7 +156,8 @@ fn sign_up(
     let mut effects = Vec::new();
     let is_its_own = before.as_ref().is_some_and(|device| device.account == name);
     if !is_its_own {
-        writes.extend(vacate(state, &name));
+        let left = before.as_ref().map(|device| device.account.clone());
+        writes.extend(vacate(state, &[name.clone()].into_iter().chain(left).collect()));
     }
     let created_ms = state.accounts().get(&name).filter(|_| is_its_own).map_or(now.unix_ms, |own| own.created_ms);
     let account = Account { password: Some(password), created_ms, seen_ms: now.unix_ms, former: Vec::new() };
@@ -165,7 +166,7 @@ fn sign_up(
         // It has this name already, but is told of its account when it joins anew.
         effects.extend(expel(state, peer, now));
     } else {
-        let (more, told) = bind(state, peer, before.as_ref(), &name, now);
+        let (more, told) = bind(state, peer, before, &name, now);
         writes.extend(more);
         effects.extend(told);
     }
@@ -190,7 +191,9 @@ fn log_in(
         let text = format!("{name} has {MAX_DEVICES} devices already: `devices revoke ID` one of them first");
         return Err(refusal(Code::Limit, text));
     }
-    let (mut writes, effects) = bind(state, peer, before.as_ref(), &name, now);
+    let mut writes = vacate(state, &before.iter().map(|device| device.account.clone()).collect());
+    let (bound, effects) = bind(state, peer, before, &name, now);
+    writes.extend(bound);
     if account.former.contains(&peer) {
         let former = account.former.iter().copied().filter(|former| *former != peer).collect();
         writes.push(Write::Account(name.clone(), Some(Account { former, ..account })));
@@ -198,18 +201,17 @@ fn log_in(
     Ok(AccountOutcome { reply: AccountReply::LoggedIn(name), writes, effects })
 }
 
-/// Binds a key to an account, away from the name that it had as a guest.
+/// Binds a key to an account; the name that it had as a guest is free already.
 fn bind(
     state: &mut State,
     peer: PeerId,
-    before: Option<&Device>,
+    before: Option<Device>,
     name: &UserName,
     now: Now,
 ) -> (Vec<Write>, Vec<Effect>) {
-    let mut writes = before.map(|device| vacate(state, &device.account)).unwrap_or_default();
-    let called = before.map(|device| device.name.clone()).unwrap_or_default();
+    let called = before.map(|device| device.name).unwrap_or_default();
     let device = Device { account: name.clone(), name: called, since_ms: now.unix_ms, seen_ms: now.unix_ms };
-    writes.push(Write::Device(peer, Some(device)));
+    let mut writes = vec![Write::Device(peer, Some(device))];
     // What it may have as somebody else is not what it may have now.
     let (revoked, told) = revoking::revoke(state, [peer], None, now);
     writes.extend(revoked);

@@ -5,7 +5,7 @@ use common::wire::tracker::{Code, Refusal};
 use serde::{Deserialize, Serialize};
 
 use super::joining::vacate;
-use super::{Effect, Now, accounts, refusal};
+use super::{Effect, Now, accounts, following, refusal};
 use crate::state::{Account, CodeHash, Invite, PasswordHash, State, Write};
 
 /// Most invites that are open at once.
@@ -87,7 +87,8 @@ pub(crate) fn admin(state: &mut State, request: AdminRequest, now: Now) -> Resul
         AdminRequest::Remove(name) => {
             state.accounts().get(&name).ok_or_else(|| no_user(&name))?;
             (writes, effects) = throw_out(state, &name, now);
-            writes.extend(vacate(state, &name));
+            effects.extend(following::tell_all_gone(state, &name));
+            writes.extend(vacate(state, &[name].into()));
         }
     }
     Ok(AdminOutcome { reply, writes, effects })

@@ -1,44 +1,74 @@
 //! Finding: pages of the catalogue.
 
-use common::wire::tracker::{Code, Entry, Query, Refusal, Reply};
+use std::cmp::Reverse;
+
+use common::id::PeerId;
+use common::name::UserName;
+use common::wire::tracker::{Code, Entry, Query, Refusal, Reply, SortBy};
 use common::wire::{MAX_PAGE, MAX_SEARCH_TEXT};
 
-use super::entries::{entry_bytes, view};
+use super::callers::user_of;
 use super::glob::Pattern;
+use super::resolving::{entry_bytes, view_alone, view_line};
 use super::{REPLY_ROOM, refusal};
 use crate::state::{Line, LineKey, State, fold};
 
-pub(super) fn list(state: &State, query: Query) -> Reply {
-    let lines = state.catalogue().lines();
-    let total = lines.len();
-    let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
-    let entries = fill(state, lines.skip(offset), query);
-    Reply::Entries { entries, total: u32::try_from(total).unwrap_or(u32::MAX) }
+type Found<'a> = (&'a LineKey, &'a Line);
+
+pub(super) fn list(state: &State, caller: PeerId, query: Query) -> Result<Reply, Refusal> {
+    let viewer = user_of(state, caller)?;
+    Ok(page(state, &viewer, query, |_line| true))
 }
 
-pub(super) fn search(state: &State, text: &str, query: Query) -> Result<Reply, Refusal> {
+pub(super) fn search(state: &State, caller: PeerId, text: &str, query: Query) -> Result<Reply, Refusal> {
+    let viewer = user_of(state, caller)?;
     if text.len() > MAX_SEARCH_TEXT {
         let text = format!("a search text has at most {MAX_SEARCH_TEXT} bytes");
         return Err(refusal(Code::Limit, text));
     }
     let pattern = Pattern::new(fold(text));
-    let found: Vec<_> = state.catalogue().lines().filter(|(_, line)| is_found(&pattern, line)).collect();
-    let total = u32::try_from(found.len()).unwrap_or(u32::MAX);
-    let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
-    Ok(Reply::Entries { entries: fill(state, found.into_iter().skip(offset), query), total })
+    Ok(page(state, &viewer, query, |line| is_found(&pattern, line)))
 }
 
 fn is_found(pattern: &Pattern, line: &Line) -> bool {
     pattern.matches(&line.folded) || line.owners.keys().any(|owner| pattern.matches(owner.as_str()))
 }
 
+fn page(state: &State, viewer: &UserName, query: Query, is_wanted: impl Fn(&Line) -> bool) -> Reply {
+    let is_seen = |line: &Line| line.is_for(viewer) && (!query.mine || line.owners.contains_key(viewer));
+    let lines = state.catalogue().lines();
+    let mut found: Vec<Found<'_>> = lines.filter(|(_, line)| is_seen(line) && is_wanted(line)).collect();
+    sort(state, viewer, query, &mut found);
+    let total = u32::try_from(found.len()).unwrap_or(u32::MAX);
+    let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
+    let rest = found.into_iter().skip(offset);
+    Reply::Entries { entries: fill(state, viewer, rest, query), total }
+}
+
+/// Sorts lines that are in the order of names; equals stay so.
+fn sort(state: &State, viewer: &UserName, query: Query, found: &mut [Found<'_>]) {
+    match query.by {
+        SortBy::Name => {}
+        SortBy::Size => found.sort_by_key(|(_, line)| Reverse(line.bytes)),
+        SortBy::Date => found.sort_by_cached_key(|(_, line)| {
+            let mine = line.owners.get(viewer).filter(|_version| query.mine);
+            Reverse(mine.map_or_else(|| line.since_ms(), |version| version.at_ms))
+        }),
+        SortBy::Seeders => found.sort_by_cached_key(|(_, line)| Reverse(state.index.counts(&line.swarm).seeders)),
+    }
+}
+
 /// As many as were asked for, or as fit a reply: the next page begins after those that came.
-fn fill<'a>(state: &State, lines: impl Iterator<Item = (&'a LineKey, &'a Line)>, query: Query) -> Vec<Entry> {
+fn fill<'a>(state: &State, viewer: &UserName, lines: impl Iterator<Item = Found<'a>>, query: Query) -> Vec<Entry> {
     let limit = if query.limit == 0 { MAX_PAGE } else { query.limit.min(MAX_PAGE) };
     let mut room = REPLY_ROOM;
     let mut entries = Vec::new();
     for (key, line) in lines.take(limit.try_into().unwrap_or(usize::MAX)) {
-        let entry = view(state, key, line);
+        let mine = state.catalogue().entry(viewer, &key.name).filter(|_entry| query.mine);
+        let entry = match mine {
+            Some(mine) => view_alone(state, viewer, viewer, &key.name, mine, mine.newest()),
+            None => view_line(state, viewer, key, line),
+        };
         match room.checked_sub(entry_bytes(&entry)) {
             Some(left) => room = left,
             None => break,

@@ -1,5 +1,7 @@
 //! Patterns of searches: a part of a text, or a glob of the whole text, where `*` is any characters and `?` one.
 
+use std::str::Chars;
+
 /// What is searched for, in folded case.
 #[derive(Debug)]
 pub(super) enum Pattern {
@@ -27,25 +29,25 @@ impl Pattern {
 /// At most pattern x text steps: only the last `*` is ever tried again, for what an earlier one could take more of, the
 /// last one can take as well.
 fn glob_matches(glob: &[char], text: &str) -> bool {
-    let text: Vec<char> = text.chars().collect();
-    let (mut at_glob, mut at_text) = (0, 0);
+    let (mut at_glob, mut rest) = (0, text.chars());
     // Where to go on when it does not fit: after the last star, one character later than the last time.
-    let mut retry: Option<(usize, usize)> = None;
-    while let Some(character) = text.get(at_text) {
+    let mut retry: Option<(usize, Chars<'_>)> = None;
+    loop {
+        let mut after = rest.clone();
+        let Some(character) = after.next() else { break };
         match glob.get(at_glob) {
             Some('*') => {
                 at_glob += 1;
-                retry = Some((at_glob, at_text));
+                retry = Some((at_glob, rest.clone()));
             }
-            Some(wanted) if *wanted == '?' || wanted == character => {
+            Some(wanted) if *wanted == '?' || *wanted == character => {
                 at_glob += 1;
-                at_text += 1;
+                rest = after;
             }
             _ => {
-                let Some((after_star, taken)) = retry else { return false };
-                at_glob = after_star;
-                at_text = taken + 1;
-                retry = Some((after_star, taken + 1));
+                let Some((after_star, taken)) = &mut retry else { return false };
+                taken.next();
+                (at_glob, rest) = (*after_star, taken.clone());
             }
         }
     }

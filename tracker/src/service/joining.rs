@@ -17,7 +17,7 @@ use common::name::UserName;
 use common::wire::tracker::{Access, Code, Event, Hello, Refusal};
 use common::wire::{MAX_ADDRESSES, MAX_DEVICE_NAME};
 
-use super::{Effect, News, Now, refusal, revoking};
+use super::{Effect, News, Now, audiences, following, refusal, revoking};
 use crate::state::{Account, ConnId, Contact, Device, Dials, Gate, Load, Online, State, Write};
 
 /// A name is free again when its key has no entries and was last seen so long ago.
@@ -120,10 +120,8 @@ pub(crate) fn claim(state: &State, peer: PeerId, hello: &Hello, now: Now) -> Res
             writes.push(Write::Device(peer, Some(Device { name: called, ..device.clone() })));
         }
         _ => {
-            writes.extend(vacate(state, &name));
-            if let Some(device) = known {
-                writes.push(Write::Account(device.account.clone(), None));
-            }
+            let left = known.map(|device| device.account.clone());
+            writes.extend(vacate(state, &[name.clone()].into_iter().chain(left).collect()));
             let (created_ms, seen_ms) = (now.unix_ms, now.unix_ms);
             let account = Account { password: None, created_ms, seen_ms, former: Vec::new() };
             writes.push(Write::Account(name.clone(), Some(account)));
@@ -197,18 +195,23 @@ pub(crate) fn touch(state: &State, now: Now) -> Vec<Write> {
 pub(crate) fn expire(state: &State, now: Now) -> Vec<Write> {
     let accounts = state.accounts().iter();
     let expired = accounts.filter(|(name, account)| is_expired(state, name, account, now));
-    let mut writes: Vec<Write> = expired.flat_map(|(name, _)| vacate(state, name)).collect();
+    let mut writes = vacate(state, &expired.map(|(name, _)| name.clone()).collect());
     let invites = state.invites().iter().filter(|(_, invite)| invite.expires_ms <= now.unix_ms);
     writes.extend(invites.map(|(code, _)| Write::Invite(code, None)));
     writes.extend(revoking::forget(state, now));
+    writes.extend(following::forget_strangers(state));
     writes
 }
 
-/// Takes a name from whoever had it: the account and its devices.
-pub(super) fn vacate(state: &State, name: &UserName) -> Vec<Write> {
-    let devices = state.accounts().devices_of(name).map(|peer| Write::Device(peer, None));
-    let account = state.accounts().get(name).map(|_| Write::Account(name.clone(), None));
-    devices.chain(account).collect()
+/// Takes names from whoever had them: the accounts, their devices, and what was meant for them.
+pub(super) fn vacate(state: &State, names: &BTreeSet<UserName>) -> Vec<Write> {
+    let mut writes = Vec::new();
+    for name in names {
+        writes.extend(state.accounts().devices_of(name).map(|peer| Write::Device(peer, None)));
+        writes.extend(state.accounts().get(name).map(|_| Write::Account(name.clone(), None)));
+    }
+    writes.extend(audiences::forget(state, names));
+    writes
 }
 
 /// Whether nobody has a name, or one who has not been seen for long and left nothing.

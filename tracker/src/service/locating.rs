@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use common::audience::{Audience, Sharing};
+use common::audience::{Audience, OfferId, Sharing};
 use common::bitmap::Bitmap;
 use common::id::{Content, NetworkId, PeerId};
 use common::index::{Change, Chunks, Index, IndexError, Located, Standing, SwarmKey};
 use common::ticket::Ticket;
-use common::wire::tracker::{Announced, Code, Event, Have, Holder, Plan, Refusal, Reply};
+use common::wire::tracker::{Announced, Code, Entry, Event, Have, Holder, Plan, Refusal, Reply};
 use common::wire::{MAX_ANNOUNCED, MAX_MAP_BYTES, MAX_PLAN_SEEDERS};
 use data_encoding::HEXLOWER;
 
-use super::entries::{entry_bytes, resolve, view};
-use super::{Effect, Now, REPLY_ROOM, refusal};
+use super::callers::{user_of, user_of_key};
+use super::resolving::{entry_bytes, resolve, view};
+use super::{Effect, Now, REPLY_ROOM, offering, refusal};
 use crate::state::State;
 
 /// How long a ticket is good for.
@@ -45,11 +46,48 @@ pub(crate) fn announce(index: &Index, caller: PeerId, swarms: &[Announced]) -> E
     Entered { news, refusal }
 }
 
-fn enter(index: &Index, caller: PeerId, swarms: &[Announced], news: &mut Vec<Sharing>) -> Result<(), Refusal> {
+/// Takes in what a peer says it has that is not for everybody: as far as its user may have that, or takes it back. What
+/// it may not have, or not any more, is passed over: a peer may hear of that later than it announces.
+pub(super) fn announce_private(
+    state: &mut State,
+    caller: PeerId,
+    swarms: Vec<Announced>,
+) -> (Option<Refusal>, Vec<Effect>) {
+    if let Err(refusal) = check_number(&swarms) {
+        return (Some(refusal), Vec::new());
+    }
+    let may = |announced: &Announced| announced.have == Have::None || may_announce(state, caller, &announced.sharing());
+    let counted: Vec<Announced> = swarms.into_iter().filter(may).collect();
+    let Entered { news, refusal } = announce(&state.index, caller, &counted);
+    (refusal, tell_of(state, caller, &news))
+}
+
+/// Whether a key may be in a swarm: anybody in one for everybody, in others those who may have what they are about.
+pub(super) fn may_announce(state: &State, key: PeerId, sharing: &Sharing) -> bool {
+    let Some(user) = user_of_key(state, &key) else { return false };
+    match &sharing.audience {
+        Audience::Public => true,
+        Audience::Entry(entry) => entry.owner.as_ref().is_some_and(|owner| {
+            let restricted = state.catalogue().entry(owner, &entry.name).filter(|entry| entry.users.is_some());
+            restricted.is_some_and(|entry| entry.is_for(owner, user) && entry.naming(&sharing.content).is_some())
+        }),
+        Audience::Offer(id) => {
+            let offer = state.offers().get(*id).filter(|offer| offer.content == sharing.content);
+            offer.is_some_and(|offer| offer.is_for(user))
+        }
+    }
+}
+
+fn check_number(swarms: &[Announced]) -> Result<(), Refusal> {
     if swarms.len() > MAX_ANNOUNCED {
         let text = format!("an announcement has at most {MAX_ANNOUNCED} files");
         return Err(refusal(Code::Limit, text));
     }
+    Ok(())
+}
+
+fn enter(index: &Index, caller: PeerId, swarms: &[Announced], news: &mut Vec<Sharing>) -> Result<(), Refusal> {
+    check_number(swarms)?;
     let maps = swarms.iter().map(checked_map).collect::<Result<Vec<_>, _>>()?;
     for (announced, map) in swarms.iter().zip(&maps) {
         let change = match (&announced.have, map) {
@@ -99,17 +137,18 @@ pub(crate) fn tell_of(state: &mut State, peer: PeerId, swarms: &[Sharing]) -> Ve
     effects
 }
 
-pub(super) fn locate(state: &State, caller: PeerId, entry: &str, offset: u32) -> Result<Reply, Refusal> {
-    let (key, line) = resolve(state, entry, None)?;
-    let entry = view(state, key, line);
+pub(super) fn locate(state: &State, caller: PeerId, text: &str, offset: u32) -> Result<Reply, Refusal> {
+    let meant = resolve(state, caller, text, None)?;
+    let entry = view(state, &user_of(state, caller)?, &meant);
+    let sharing = Sharing { content: meant.version.content, audience: meant.audience };
     let mut room = Room::beside(entry_bytes(&entry));
     let from = usize::try_from(offset).unwrap_or(usize::MAX);
-    let located = state.index.holders(&SwarmKey::new(&line.content, &Audience::Public), from, HOLDERS_LISTED);
+    let located = state.index.holders(&SwarmKey::from(&sharing), from, HOLDERS_LISTED);
     let (mut holders, mut passed, all) = (Vec::new(), offset, located.len());
     let mut next = None;
     for located in located {
         // One who left since is passed over, and counts all the same: that is where the next part begins.
-        if let Some(holder) = holder(state, caller, located) {
+        if let Some(holder) = holder(state, caller, &sharing, located) {
             if !room.take(&holder) && !holders.is_empty() {
                 next = Some(passed);
                 break;
@@ -124,17 +163,40 @@ pub(super) fn locate(state: &State, caller: PeerId, entry: &str, offset: u32) ->
     Ok(Reply::Locations { entry, holders, next })
 }
 
+/// What a download of an entry needs.
 pub(super) fn plan(
     state: &mut State,
     caller: PeerId,
-    entry: &str,
+    text: &str,
     content: Option<&Content>,
     now: Now,
 ) -> Result<(Reply, Vec<Effect>), Refusal> {
-    let (line_key, line) = resolve(state, entry, content)?;
-    let sharing = Sharing::public(line.content);
+    let meant = resolve(state, caller, text, content)?;
+    let entry = view(state, &user_of(state, caller)?, &meant);
+    let sharing = Sharing { content: meant.version.content, audience: meant.audience };
+    plan_of(state, caller, entry, sharing, now)
+}
+
+/// What a download of an offer needs.
+pub(super) fn plan_offer(
+    state: &mut State,
+    caller: PeerId,
+    offer: OfferId,
+    now: Now,
+) -> Result<(Reply, Vec<Effect>), Refusal> {
+    let entry = offering::entry_of(state, caller, offer)?;
+    let sharing = Sharing { content: entry.content, audience: Audience::Offer(offer) };
+    plan_of(state, caller, entry, sharing, now)
+}
+
+fn plan_of(
+    state: &mut State,
+    caller: PeerId,
+    mut entry: Entry,
+    sharing: Sharing,
+    now: Now,
+) -> Result<(Reply, Vec<Effect>), Refusal> {
     let key = SwarmKey::from(&sharing);
-    let mut entry = view(state, line_key, line);
     let mut effects = Vec::new();
     // Nobody downloads an empty file.
     if key.chunks() > 0 {
@@ -149,7 +211,7 @@ pub(super) fn plan(
     let mut room = Room::beside(entry_bytes(&entry) + ticket.len());
     let mut holders = Vec::new();
     for located in chosen(state, caller, &key, now) {
-        let Some(mut holder) = holder(state, caller, located) else { continue };
+        let Some(mut holder) = holder(state, caller, &sharing, located) else { continue };
         if !room.take(&holder) {
             holder.have = None;
         }
@@ -195,9 +257,12 @@ fn chosen(state: &mut State, caller: PeerId, key: &SwarmKey, now: Now) -> Vec<Lo
     ranked.into_iter().take(MAX_PLAN_SEEDERS).map(|(_, located)| located).collect()
 }
 
-/// A holder as `asker` may know it; `None` where it is not online.
-fn holder(state: &State, asker: PeerId, located: Located) -> Option<Holder> {
+/// A holder as `asker` may know it; `None` where it is not online, or has no right to what it holds any more.
+fn holder(state: &State, asker: PeerId, sharing: &Sharing, located: Located) -> Option<Holder> {
     let online = state.roster.get(&located.peer)?;
+    if !sharing.audience.is_public() && !may_announce(state, located.peer, sharing) {
+        return None;
+    }
     let asker = state.roster.get(&asker)?;
     let addresses = online.contact.addresses_for(&asker.contact);
     Some(Holder {

@@ -6,14 +6,20 @@
 
 mod accounts;
 mod admin;
+mod audiences;
+mod callers;
 mod dialling;
 mod entries;
 mod finding;
+mod following;
 mod glob;
 mod joining;
 mod locating;
+mod offering;
 mod people;
+mod resolving;
 mod revoking;
+mod talking;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,8 +30,10 @@ use common::wire::tracker::{Code, Event, Refusal, Reply, Request};
 
 pub(crate) use self::accounts::{AccountReply, AccountRequest, account, wrong_password};
 pub(crate) use self::admin::{AdminReply, AdminRequest, UserLine, admin};
+use self::entries::Registration;
 pub(crate) use self::joining::{Newcomer, Why, claim, enter, expire, leave, touch};
 pub(crate) use self::locating::{Entered, announce, tell_of};
+use self::offering::Push;
 use crate::state::{ConnId, State, Write};
 
 /// A reply's body is kept below this by counting what its parts take at most; what is around them fits the rest.
@@ -132,16 +140,19 @@ impl Effect {
     }
 }
 
+/// What a rule that changes what is durable comes to: the answer, and what is to be written and done.
+type Change = (Reply, Vec<Write>, Vec<Effect>);
+
 impl Outcome {
     /// Nothing to write and nobody to tell.
     fn plain(reply: Result<Reply, Refusal>) -> Self {
         Self { reply, when: When::Now, writes: Vec::new(), effects: Vec::new() }
     }
 
-    /// The answer rests on these writes, if there are any, and on those before.
-    fn durable(reply: Result<(Reply, Vec<Write>), Refusal>) -> Self {
-        match reply {
-            Ok((reply, writes)) => Self { reply: Ok(reply), when: When::Committed, writes, effects: Vec::new() },
+    /// The answer and the effects rest on these writes, if there are any, and on those before.
+    fn durable(change: Result<Change, Refusal>) -> Self {
+        match change {
+            Ok((reply, writes, effects)) => Self { reply: Ok(reply), when: When::Committed, writes, effects },
             Err(refusal) => Self::plain(Err(refusal)),
         }
     }
@@ -156,6 +167,9 @@ impl Outcome {
 
 /// Does what a peer that is online asks. Joining and leaving are [`claim`], [`enter`] and [`leave`].
 pub(crate) fn handle(state: &mut State, caller: PeerId, request: Request, now: Now) -> Outcome {
+    if state.roster.get(&caller).is_none() {
+        return Outcome::plain(Err(refusal(Code::NotJoined, "join first")));
+    }
     match request {
         Request::Hello(_) => Outcome::plain(Err(refusal(Code::Malformed, "this connection has joined already"))),
         Request::Leave => Outcome::plain(Ok(Reply::Done)),
@@ -168,26 +182,64 @@ pub(crate) fn handle(state: &mut State, caller: PeerId, request: Request, now: N
         Request::LogOut => accounts::log_out(state, caller, now),
         Request::Devices => Outcome::plain(accounts::devices(state, caller)),
         Request::Revoke { device } => accounts::revoke(state, caller, device, now),
-        Request::Register { name, content, .. } => {
-            Outcome::durable(entries::register(state, caller, &name, content, now))
+        Request::Completed { entry, content, audience } => {
+            let (writes, effects) = offering::completed(state, caller, &content, &audience);
+            let said = people::completed(state, caller, &entry);
+            match said {
+                Ok((reply, said)) if !writes.is_empty() => {
+                    Outcome::durable(Ok((reply, writes, [effects, said].concat())))
+                }
+                said => Outcome::telling(said),
+            }
         }
-        Request::Deregister { entry } => Outcome::durable(entries::deregister(state, caller, &entry)),
-        Request::List(query) => Outcome::plain(Ok(finding::list(state, query))),
-        Request::Search { text, query } => Outcome::plain(finding::search(state, &text, query)),
-        Request::Loc { entry, offset } => Outcome::plain(locating::locate(state, caller, &entry, offset)),
-        Request::Plan { entry, content } => {
-            Outcome::telling(locating::plan(state, caller, &entry, content.as_ref(), now))
-        }
-        Request::Announce { swarms } => {
-            let Entered { news, refusal } = announce(&state.index, caller, &swarms);
-            let effects = tell_of(state, caller, &news);
-            Outcome { effects, ..Outcome::plain(refusal.map_or(Ok(Reply::Done), Err)) }
-        }
-        Request::Completed { entry, .. } => Outcome::telling(people::completed(state, caller, &entry)),
         Request::DialMe { peer } => Outcome::telling(dialling::dial_me(state, caller, peer, now)),
         Request::Dialled { peer, reached } => Outcome::plain(Ok(dialling::dialled(state, caller, peer, reached, now))),
         Request::Users => Outcome::plain(Ok(people::users(state))),
         Request::Where { user } => Outcome::plain(people::whereabouts(state, caller, &user)),
+        request => handle_catalogue(state, caller, request, now),
+    }
+}
+
+/// What is asked of entries and of who has them.
+fn handle_catalogue(state: &mut State, caller: PeerId, request: Request, now: Now) -> Outcome {
+    match request {
+        Request::Register { name, content, folder, users } => {
+            let registration = Registration { name, content, folder, users };
+            Outcome::durable(entries::register(state, caller, registration, now))
+        }
+        Request::Deregister { entry } => Outcome::durable(entries::deregister(state, caller, &entry)),
+        Request::Share { entry, change } => Outcome::durable(audiences::share(state, caller, &entry, change, now)),
+        Request::List(query) => Outcome::plain(finding::list(state, caller, query)),
+        Request::Search { text, query } => Outcome::plain(finding::search(state, caller, &text, query)),
+        Request::Versions { entry } => Outcome::plain(resolving::versions(state, caller, &entry)),
+        Request::Loc { entry, offset } => Outcome::plain(locating::locate(state, caller, &entry, offset)),
+        Request::Plan { entry, content } => {
+            Outcome::telling(locating::plan(state, caller, &entry, content.as_ref(), now))
+        }
+        Request::PlanOffer { offer } => Outcome::telling(locating::plan_offer(state, caller, offer, now)),
+        Request::Announce { swarms } => {
+            let (refusal, effects) = locating::announce_private(state, caller, swarms);
+            Outcome { effects, ..Outcome::plain(refusal.map_or(Ok(Reply::Done), Err)) }
+        }
+        request => handle_social(state, caller, request, now),
+    }
+}
+
+/// What is asked of other people.
+fn handle_social(state: &mut State, caller: PeerId, request: Request, now: Now) -> Outcome {
+    match request {
+        Request::Subscribe { entry } => Outcome::durable(following::subscribe(state, caller, &entry, now)),
+        Request::Unsubscribe { entry } => Outcome::durable(following::unsubscribe(state, caller, &entry)),
+        Request::Subscriptions => Outcome::plain(following::subscriptions(state, caller)),
+        Request::Chat { text } => Outcome::telling(talking::chat(state, caller, text, now)),
+        Request::Message { to, text } => Outcome::telling(talking::message(state, caller, &to, text, now)),
+        Request::History => Outcome::plain(talking::history(state, caller)),
+        Request::Offer { name, content, folder, to } => {
+            let push = Push { name, content, folder, to };
+            Outcome::durable(offering::offer(state, caller, push, now))
+        }
+        Request::Answer { offer, answer } => Outcome::durable(offering::answer(state, caller, offer, answer, now)),
+        Request::Offers => Outcome::plain(offering::offers(state, caller)),
         _ => Outcome::plain(Err(refusal(Code::Unknown, "not here yet"))),
     }
 }

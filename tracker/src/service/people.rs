@@ -4,7 +4,7 @@ use common::id::PeerId;
 use common::name::UserName;
 use common::wire::tracker::{Code, Holder, Refusal, Reply, User};
 
-use super::{Effect, News, REPLY_ROOM, entries, refusal};
+use super::{Effect, News, REPLY_ROOM, refusal, resolving};
 use crate::state::State;
 
 /// Most bytes of a [`User`] in JSON beside its name.
@@ -56,7 +56,7 @@ pub(super) fn whereabouts(state: &State, caller: PeerId, user: &str) -> Result<R
 
 pub(super) fn completed(state: &State, caller: PeerId, entry: &str) -> Result<(Reply, Vec<Effect>), Refusal> {
     // What is no name never gets into the log.
-    let entry = entries::parse(entry)?.to_string();
+    let entry = resolving::parse(entry)?.to_string();
     let said = state.roster.get(&caller).map(|online| {
         let (name, address) = (online.name.to_string(), online.contact.seen);
         Effect::Say(News::Completed { name, address, entry })

@@ -10,7 +10,7 @@ use common::identity::Identity;
 use common::wire::tracker::{Announced, Code, Event, Have, Hello, Plan, Refusal, Reply, Request};
 
 use super::{Effect, Newcomer, Now, Outcome, Why, claim, enter, handle, leave};
-use crate::state::{ConnId, Contact, Gate, State, Write};
+use crate::state::{ConnId, Contact, Device, Gate, State, Write};
 
 pub(super) struct World {
     pub(super) state: State,
@@ -95,6 +95,16 @@ impl World {
         identity(number).peer_id()
     }
 
+    /// Binds key `number` to a user that there is, as a log-in does, and joins with it.
+    pub(super) fn another_device(&mut self, number: u8, name: &str) -> PeerId {
+        let peer = identity(number).peer_id();
+        let account = name.parse().unwrap();
+        let device = Device { account, name: String::new(), since_ms: self.now.unix_ms, seen_ms: self.now.unix_ms };
+        self.apply(vec![Write::Device(peer, Some(device))]);
+        assert_eq!(self.try_join(number, &hello(name)).unwrap(), name);
+        peer
+    }
+
     pub(super) fn leave(&mut self, peer: PeerId) -> Vec<Effect> {
         let conn = self.state.roster.get(&peer).unwrap().conn;
         let (writes, effects) = leave(&mut self.state, peer, conn, Why::Disconnected, self.now);
@@ -118,6 +128,18 @@ impl World {
 
     pub(super) fn register(&mut self, peer: PeerId, name: &str, content: Content) -> Reply {
         self.reply(peer, Request::Register { name: name.to_owned(), content, folder: None, users: None })
+    }
+
+    /// Registers for these users only.
+    pub(super) fn register_for(&mut self, peer: PeerId, name: &str, content: Content, users: &[&str]) -> Reply {
+        let users = Some(users.iter().map(|user| (*user).to_owned()).collect());
+        self.reply(peer, Request::Register { name: name.to_owned(), content, folder: None, users })
+    }
+
+    /// Announces for an audience.
+    pub(super) fn announce_for(&mut self, peer: PeerId, content: Content, audience: Audience, have: Have) {
+        let swarms = vec![Announced { content, audience, have }];
+        assert_eq!(self.reply(peer, Request::Announce { swarms }), Reply::Done);
     }
 
     pub(super) fn announce(&mut self, peer: PeerId, content: Content, have: Have) -> Vec<Effect> {

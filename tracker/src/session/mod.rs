@@ -395,8 +395,16 @@ impl<'a> Requests<'a> {
         let permit = self.permit(cost, size).await?;
         match request {
             Request::Announce { swarms } => {
-                let answer = self.announce(&swarms).await?;
-                self.outbox.answer(id, answer, Some(permit));
+                // Who may be in a swarm that is not for everybody the owner knows; each swarm goes one of the two ways
+                // only, so that nothing overtakes what was said of it before.
+                let (public, private): (Vec<Announced>, Vec<Announced>) =
+                    swarms.into_iter().partition(|announced| announced.audience.is_public());
+                let answer = self.announce(&public).await?;
+                if private.is_empty() || answer.is_err() {
+                    self.outbox.answer(id, answer, Some(permit));
+                } else {
+                    self.ask(id, Request::Announce { swarms: private }, permit).await?;
+                }
             }
             Request::ChangePassword { old, new } => {
                 // Nothing else is read meanwhile: the queue is short, and a ping has seconds.
@@ -407,12 +415,14 @@ impl<'a> Requests<'a> {
                 self.outbox.answer(id, Ok(Reply::Done), Some(permit));
                 return Err(Why::SaidGoodbye);
             }
-            request => {
-                let (peer, conn, request) = (self.peer, self.conn, Box::new(request));
-                self.send(Input::Ask { peer, conn, id, request, permit }).await?;
-            }
+            request => self.ask(id, request, permit).await?,
         }
         Ok(())
+    }
+
+    async fn ask(&self, id: u64, request: Request, permit: OwnedSemaphorePermit) -> Result<(), Why> {
+        let (peer, conn, request) = (self.peer, self.conn, Box::new(request));
+        self.send(Input::Ask { peer, conn, id, request, permit }).await
     }
 
     async fn announce(&self, swarms: &[Announced]) -> Result<Result<Reply, Refusal>, Why> {
@@ -453,7 +463,12 @@ fn weigh(request: &Request) -> (u32, Size) {
             let cost = 1 + swarms.len() / ANNOUNCED_PER_COST;
             (u32::try_from(cost).unwrap_or(REQUESTS_AT_ONCE), Size::Small)
         }
-        Request::Loc { .. } | Request::Plan { .. } | Request::Users => (1, Size::Large),
+        Request::Loc { .. }
+        | Request::Plan { .. }
+        | Request::PlanOffer { .. }
+        | Request::Users
+        | Request::Subscriptions
+        | Request::Offers => (1, Size::Large),
         _ => (1, Size::Small),
     }
 }

@@ -6,28 +6,34 @@ mod contact;
 mod dials;
 mod gate;
 mod invites;
+mod offers;
 mod revocations;
 mod roster;
 mod row;
+mod subscriptions;
+mod talk;
 
 use std::sync::Arc;
 
-use common::audience::Audience;
+use common::audience::{Audience, OfferId};
 use common::id::PeerId;
 use common::identity::Identity;
 use common::index::Index;
-use common::name::{EntryName, UserName};
+use common::name::{EntryName, EntryRef, UserName};
 use common::wire::tracker::Access;
 
 pub(crate) use self::accounts::{Account, Accounts, Device, PasswordHash};
-pub(crate) use self::catalogue::{Catalogue, Line, LineKey, Registered};
+pub(crate) use self::catalogue::{Catalogue, EntryRecord, Line, LineKey, VersionRecord, restricted};
 pub(crate) use self::contact::{Contact, plain};
 pub(crate) use self::dials::Dials;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::invites::{CodeHash, Invite, Invites};
+pub(crate) use self::offers::{OfferRecord, Offers, Response};
 pub(crate) use self::revocations::Revocations;
 pub(crate) use self::roster::{ConnId, Load, Online, Roster};
 pub(crate) use self::row::{Row, Table};
+pub(crate) use self::subscriptions::Subscriptions;
+pub(crate) use self::talk::Talk;
 
 /// All that the tracker knows.
 #[derive(Debug)]
@@ -36,6 +42,10 @@ pub(crate) struct State {
     invites: Invites,
     revocations: Revocations,
     catalogue: Catalogue,
+    subscriptions: Subscriptions,
+    offers: Offers,
+    /// What was said of late.
+    pub(crate) talk: Talk,
     /// Who may join.
     pub(crate) access: Access,
     /// Who is online.
@@ -61,7 +71,13 @@ pub(crate) enum Write {
     /// milliseconds since 1970 (UTC).
     Revocation(PeerId, Option<Audience>, Option<u64>),
     /// An owner's entry is this, or not there.
-    Entry(UserName, EntryName, Option<Registered>),
+    Entry(UserName, EntryName, Option<EntryRecord>),
+    /// A key follows an entry, `owner/name`, since then in milliseconds since 1970 (UTC); or it does not.
+    Subscription(PeerId, EntryRef, Option<u64>),
+    /// The offer of this number is this, or not there.
+    Offer(OfferId, Option<OfferRecord>),
+    /// The highest number that an offer ever had, so that none has it again; `None`: there never was one.
+    LastOffer(Option<OfferId>),
 }
 
 /// A source of choices between equals: SplitMix64 (Steele, Lea, Flood 2014). Nothing secret depends on it.
@@ -76,6 +92,9 @@ impl State {
             invites: Invites::default(),
             revocations: Revocations::default(),
             catalogue: Catalogue::default(),
+            subscriptions: Subscriptions::default(),
+            offers: Offers::default(),
+            talk: Talk::default(),
             access: Access::Open,
             roster: Roster::default(),
             index: Arc::default(),
@@ -104,6 +123,16 @@ impl State {
         &self.catalogue
     }
 
+    /// Who follows what.
+    pub(crate) const fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    /// What users push to each other.
+    pub(crate) const fn offers(&self) -> &Offers {
+        &self.offers
+    }
+
     /// Makes a change and gives the one that takes it back.
     pub(crate) fn apply(&mut self, write: Write) -> Write {
         match write {
@@ -121,6 +150,12 @@ impl State {
                 let before = self.catalogue.set(&owner, &name, entry);
                 Write::Entry(owner, name, before)
             }
+            Write::Subscription(peer, entry, since_ms) => {
+                let before = self.subscriptions.set(peer, &entry, since_ms);
+                Write::Subscription(peer, entry, before)
+            }
+            Write::Offer(id, offer) => Write::Offer(id, self.offers.set(id, offer)),
+            Write::LastOffer(last) => Write::LastOffer(self.offers.set_last(last)),
         }
     }
 }

@@ -7,11 +7,15 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use common::audience::OfferId;
 use common::name::{EntryRef, UserName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Write;
+
+/// The key of a counter.
+const LAST_OFFER: &str = "last_offer";
 
 /// A kind of record. The order is that in which they are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,8 +28,14 @@ pub(crate) enum Table {
     Invites,
     /// Peer id, or peer id, a space and an audience in JSON -> milliseconds since 1970.
     Revocations,
-    /// `owner/name` -> [`super::Registered`].
+    /// `owner/name` -> [`super::EntryRecord`].
     Entries,
+    /// Peer id, a space, `owner/name` -> milliseconds since 1970.
+    Subscriptions,
+    /// Number of an offer -> [`super::OfferRecord`].
+    Offers,
+    /// `last_offer` -> the highest number that an offer ever had.
+    Counters,
 }
 
 /// A row of a table.
@@ -50,7 +60,16 @@ pub(crate) struct DamagedRow {
 
 impl Table {
     /// Every kind.
-    pub(crate) const ALL: [Self; 5] = [Self::Accounts, Self::Devices, Self::Invites, Self::Revocations, Self::Entries];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Accounts,
+        Self::Devices,
+        Self::Invites,
+        Self::Revocations,
+        Self::Entries,
+        Self::Subscriptions,
+        Self::Offers,
+        Self::Counters,
+    ];
 
     /// Its name in the store and in an export.
     pub(crate) const fn name(self) -> &'static str {
@@ -60,6 +79,9 @@ impl Table {
             Self::Invites => "invite",
             Self::Revocations => "revocation",
             Self::Entries => "entry",
+            Self::Subscriptions => "subscription",
+            Self::Offers => "offer",
+            Self::Counters => "counter",
         }
     }
 }
@@ -73,6 +95,9 @@ impl Write {
             Self::Invite(..) => Table::Invites,
             Self::Revocation(..) => Table::Revocations,
             Self::Entry(..) => Table::Entries,
+            Self::Subscription(..) => Table::Subscriptions,
+            Self::Offer(..) => Table::Offers,
+            Self::LastOffer(_) => Table::Counters,
         }
     }
 
@@ -90,6 +115,9 @@ impl Write {
                 let key = EntryRef { owner: Some(owner.clone()), name: name.clone() };
                 (key.to_string(), entry.as_ref().map(json))
             }
+            Self::Subscription(peer, entry, since_ms) => (format!("{peer} {entry}"), since_ms.as_ref().map(json)),
+            Self::Offer(OfferId(id), offer) => (id.to_string(), offer.as_ref().map(json)),
+            Self::LastOffer(last) => (LAST_OFFER.to_owned(), last.as_ref().map(json)),
         };
         Row { table: self.table(), key, record }
     }
@@ -111,6 +139,17 @@ impl Write {
                 let owner: UserName = owner.ok_or_else(|| row.damaged(&"it has no owner"))?;
                 Ok(Self::Entry(owner, name, row.record()?))
             }
+            Table::Subscriptions => {
+                let (peer, entry) = row.key.split_once(' ').ok_or_else(|| row.damaged(&"it has no entry"))?;
+                let entry: EntryRef = row.part(entry)?;
+                if entry.owner.is_none() {
+                    return Err(row.damaged(&"it has no owner"));
+                }
+                Ok(Self::Subscription(row.part(peer)?, entry, row.record()?))
+            }
+            Table::Offers => Ok(Self::Offer(OfferId(row.key()?), row.record()?)),
+            Table::Counters if row.key == LAST_OFFER => Ok(Self::LastOffer(row.record()?)),
+            Table::Counters => Err(row.damaged(&"there is no such counter")),
         }
     }
 }
@@ -139,10 +178,12 @@ fn json(record: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use common::audience::{Audience, OfferId};
+    use common::audience::Audience;
     use common::id::{Content, FileId, Hash, PeerId};
 
-    use super::super::{Account, CodeHash, Device, Invite, PasswordHash, Registered};
+    use super::super::{
+        Account, CodeHash, Device, EntryRecord, Invite, OfferRecord, PasswordHash, Response, VersionRecord,
+    };
     use super::*;
 
     #[test]
@@ -156,7 +197,16 @@ mod tests {
         };
         let device = Device { account: "alice".parse().unwrap(), name: "laptop".to_owned(), since_ms: 1, seen_ms: 2 };
         let file = FileId::new(5, Hash([3; 32])).unwrap();
-        let entry = Registered { content: Content::File(file), at_ms: 7 };
+        let version = VersionRecord { number: 1, content: Content::File(file), folder: None, at_ms: 7 };
+        let entry = EntryRecord::new(version, Some(["bob".parse().unwrap()].into()));
+        let offer = OfferRecord {
+            from: "alice".parse().unwrap(),
+            name: "x".parse().unwrap(),
+            content: Content::File(file),
+            folder: None,
+            at_ms: 7,
+            receivers: [("bob".parse().unwrap(), Response::Accepted(peer))].into(),
+        };
         let writes = [
             Write::Account("alice".parse().unwrap(), Some(account)),
             Write::Device(peer, Some(device)),
@@ -165,6 +215,9 @@ mod tests {
             Write::Revocation(peer, Some(Audience::Entry("alice/a b \"c\".png".parse().unwrap())), Some(5)),
             Write::Revocation(peer, Some(Audience::Offer(OfferId(1))), None),
             Write::Entry("alice".parse().unwrap(), "x y@2".parse().unwrap(), Some(entry)),
+            Write::Subscription(peer, "alice/x y@2".parse().unwrap(), Some(7)),
+            Write::Offer(OfferId(7), Some(offer)),
+            Write::LastOffer(Some(OfferId(7))),
         ];
         for write in &writes {
             let row = write.encode();

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use common::id::Hash;
+use common::id::{FileId, Hash};
 use common::wire::MAX_TRACKER_FRAME;
 use common::wire::tracker::{FromTracker, Request};
 
@@ -18,9 +18,13 @@ fn loc(world: &mut World, peer: PeerId, entry: &str, offset: u32) -> (Vec<Holder
     }
 }
 
+fn announced(content: Content, have: Have) -> Announced {
+    Announced { content, audience: Audience::Public, have }
+}
+
 /// Announces for a peer, and tells nobody.
-fn have(world: &World, peer: PeerId, file: FileId, have: Have) {
-    assert_eq!(announce(&world.state.index, peer, &[Announced { file, have }]).refusal, None);
+fn have(world: &World, peer: PeerId, content: Content, have: Have) {
+    assert_eq!(announce(&world.state.index, peer, &[announced(content, have)]).refusal, None);
 }
 
 #[test]
@@ -50,7 +54,7 @@ fn loc_shows_who_has_which_chunks_the_complete_first() {
 fn loc_comes_in_parts_that_fit_a_frame() {
     let mut world = World::new();
     // 2^19 chunks: a map has 131,072 hex digits.
-    let huge = FileId::new(8 << 40, Hash([1; 32])).unwrap();
+    let huge = FileId::new(8 << 40, Hash([1; 32])).unwrap().into();
     let peers: Vec<PeerId> = (0..10).map(|number| world.join(number, &format!("p{number}"))).collect();
     world.register(peers[0], "x", huge);
     for peer in &peers {
@@ -100,13 +104,13 @@ fn tickets_are_for_what_is_in_the_catalogue() {
     let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
     world.register(alice, "x", file(1));
     world.announce(alice, file(2), Have::All);
-    let ticket = |entry: &str, file| Request::Ticket { entry: entry.to_owned(), file };
+    let plan = |entry: &str, content| Request::Plan { entry: entry.to_owned(), content: Some(content) };
     for entry in ["x", "alice/x"] {
-        assert!(matches!(world.reply(bob, ticket(entry, file(1))), Reply::Ticket { .. }));
-        assert_eq!(world.refused(bob, ticket(entry, file(2))), Code::Changed);
+        assert!(matches!(world.reply(bob, plan(entry, file(1))), Reply::Plan(_)));
+        assert_eq!(world.refused(bob, plan(entry, file(2))), Code::Changed);
     }
     world.reply(alice, Request::Deregister { entry: "x".to_owned() });
-    assert_eq!(world.refused(bob, ticket("x", file(1))), Code::NotFound);
+    assert_eq!(world.refused(bob, plan("x", file(1))), Code::NotFound);
 }
 
 #[test]
@@ -127,7 +131,7 @@ fn a_plan_does_not_take_away_what_its_caller_has() {
 fn nobody_waits_for_an_empty_file() {
     let mut world = World::new();
     let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
-    let empty = FileId::new(0, Hash([1; 32])).unwrap();
+    let empty = FileId::new(0, Hash([1; 32])).unwrap().into();
     world.register(alice, "x", empty);
     let (plan, effects) = world.plan(bob, "x");
     assert_eq!((plan.holders, effects, world.state.index.swarm_count()), (vec![], vec![], 0));
@@ -178,7 +182,10 @@ fn an_event_says_what_the_holder_has_and_where_it_is_for_that_downloader() {
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             have: Some(map("c000")),
         };
-        assert!(effects.contains(&Effect::Tell { to: peer, event: Event::Holder { file: file(1), holder } }));
+        assert!(effects.contains(&Effect::Tell {
+            to: peer,
+            event: Event::Holder { content: file(1), audience: Audience::Public, holder }
+        }));
     }
 }
 
@@ -186,7 +193,7 @@ fn an_event_says_what_the_holder_has_and_where_it_is_for_that_downloader() {
 fn a_long_map_is_left_to_the_holder() {
     let mut world = World::new();
     let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
-    let huge = FileId::new(8 << 40, Hash([1; 32])).unwrap();
+    let huge = FileId::new(8 << 40, Hash([1; 32])).unwrap().into();
     have(&world, alice, huge, Have::Add(vec![]));
     let effects = world.announce(bob, huge, Have::Add(vec![1]));
     let [Effect::Tell { event: Event::Holder { holder, .. }, .. }] = effects.as_slice() else { panic!("{effects:?}") };
@@ -240,7 +247,7 @@ fn plans_share_the_work_among_seeders() {
 #[test]
 fn maps_of_a_plan_fit_a_frame_and_the_rest_is_left_out() {
     let mut world = World::new();
-    let huge = FileId::new(8 << 40, Hash([1; 32])).unwrap();
+    let huge = FileId::new(8 << 40, Hash([1; 32])).unwrap().into();
     let peers: Vec<PeerId> = (0..20).map(|number| world.join(number, &format!("p{number}"))).collect();
     world.register(peers[0], "x", huge);
     for peer in &peers[1..] {
@@ -258,11 +265,11 @@ fn an_announcement_that_makes_no_sense_changes_nothing() {
     let mut world = World::new();
     let alice = world.join(1, "alice");
     for have in [map("00"), map("zzzz"), map("000g"), Have::Add(vec![0, 16])] {
-        let swarms = vec![Announced { file: file(2), have: Have::All }, Announced { file: file(1), have }];
+        let swarms = vec![announced(file(2), Have::All), announced(file(1), have)];
         assert_eq!(world.refused(alice, Request::Announce { swarms }), Code::Malformed);
         assert_eq!(world.state.index.swarm_count(), 0);
     }
-    let swarms = vec![Announced { file: file(1), have: Have::All }; MAX_ANNOUNCED + 1];
+    let swarms = vec![announced(file(1), Have::All); MAX_ANNOUNCED + 1];
     assert_eq!(world.refused(alice, Request::Announce { swarms }), Code::Limit);
 }
 
@@ -273,14 +280,57 @@ fn a_peer_takes_up_only_so_much() {
     let numbered = |number: u32| {
         let mut root = [0; 32];
         root[..4].copy_from_slice(&number.to_be_bytes());
-        FileId::new(1, Hash(root)).unwrap()
+        Content::File(FileId::new(1, Hash(root)).unwrap())
     };
     for part in 0..100 {
-        let swarms = (0..1000).map(|n| Announced { file: numbered(part * 1000 + n), have: Have::All }).collect();
+        let swarms = (0..1000).map(|n| announced(numbered(part * 1000 + n), Have::All)).collect();
         assert_eq!(world.reply(alice, Request::Announce { swarms }), Reply::Done);
     }
-    let swarms = vec![Announced { file: numbered(u32::MAX), have: Have::All }];
+    let swarms = vec![announced(numbered(u32::MAX), Have::All)];
     assert_eq!(world.refused(alice, Request::Announce { swarms }), Code::Limit);
     world.leave(alice);
     assert_eq!(world.state.index.swarm_count(), 0);
+}
+
+#[test]
+fn what_is_for_some_is_a_swarm_of_theirs() {
+    let mut world = World::new();
+    let [alice, bob, carol] = [(1, "alice"), (2, "bob"), (3, "carol")].map(|(key, name)| world.join(key, name));
+    let audience = Audience::Entry("alice/x".parse().unwrap());
+    world.register_for(alice, "x", file(1), &["bob"]);
+    for peer in [alice, bob, carol] {
+        world.announce_for(peer, file(1), audience.clone(), Have::All);
+        world.announce_for(peer, file(2), audience.clone(), Have::All);
+    }
+    let (plan, _) = world.plan(bob, "x");
+    assert_eq!((plan.entry.seeders, &plan.audience, plan.entry.restricted), (2, &audience, true));
+    assert_eq!(plan.holders.iter().map(|holder| holder.peer).collect::<Vec<_>>(), [alice]);
+    let bytes = HEXLOWER.decode(plan.ticket.as_bytes()).unwrap();
+    let ticket = Ticket::verify(&bytes, &world.state.identity.public_key()).unwrap();
+    assert_eq!((ticket.audience, ticket.swarm), (audience.clone(), file(1)));
+    assert_eq!(world.state.index.swarm_count(), 1, "no version names the other content");
+    // The same content under a name of her own does not help carol to those who have it.
+    world.register(carol, "mine", file(1));
+    let (plan, _) = world.plan(carol, "mine");
+    assert_eq!((plan.holders, plan.audience), (vec![], Audience::Public));
+    assert_eq!(loc(&mut world, bob, "alice/x", 0).0.len(), 2);
+    // Who withdraws is always heard, also when the entry is gone.
+    world.reply(alice, Request::Deregister { entry: "x".to_owned() });
+    for peer in [alice, bob] {
+        world.announce_for(peer, file(1), audience.clone(), Have::None);
+    }
+    assert_eq!(world.state.index.counts(&SwarmKey::new(&file(1), &audience)).seeders, 0);
+}
+
+#[test]
+fn a_key_that_changed_hands_is_no_holder_for_others() {
+    let mut world = World::new();
+    let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+    let audience = Audience::Entry("alice/x".parse().unwrap());
+    world.register_for(alice, "x", file(1), &["bob"]);
+    world.announce_for(bob, file(1), audience.clone(), Have::All);
+    world.reply(alice, Request::Deregister { entry: "x".to_owned() });
+    world.register_for(alice, "x", file(1), &[]);
+    assert_eq!(world.plan(alice, "x").0.holders, []);
+    assert_eq!(loc(&mut world, alice, "x", 0).0.len(), 1, "alice, who planned it");
 }

@@ -4,7 +4,7 @@ use common::id::{Content, FileId, Hash, PeerId};
 use common::name::{EntryName, UserName};
 use redb::{ReadableTable as _, TableDefinition};
 
-use crate::state::{Account, Device, Registered, Write};
+use crate::state::{Account, Device, EntryRecord, VersionRecord, Write};
 
 /// The schema that this brings up to the next.
 pub(super) const FROM: u32 = 1;
@@ -33,7 +33,8 @@ pub(super) fn read(transaction: &redb::ReadTransaction) -> Result<Result<Vec<Wri
         let (Ok(owner), Ok(name), Ok(file)) = (UserName::new(owner), EntryName::new(name), file) else {
             return Ok(Err("an entry has an illegal name or length".to_owned()));
         };
-        contents.push(Write::Entry(owner, name, Some(Registered { content: Content::File(file), at_ms })));
+        let version = VersionRecord { number: 1, content: Content::File(file), folder: None, at_ms };
+        contents.push(Write::Entry(owner, name, Some(EntryRecord::new(version, None))));
     }
     Ok(Ok(contents))
 }

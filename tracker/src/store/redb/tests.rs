@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use common::audience::{Audience, OfferId};
 use common::id::{FileId, Hash, PeerId};
+use common::name::UserName;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::state::{Account, CodeHash, Device, Invite, PasswordHash, Registered};
+use crate::state::{
+    Account, CodeHash, Device, EntryRecord, Invite, OfferRecord, PasswordHash, Response, VersionRecord,
+};
 
 const SEED: [u8; 32] = [3; 32];
 
@@ -28,11 +31,23 @@ fn device(number: u8, account: &str) -> Write {
 }
 
 fn entry(owner: &str, name: &str, number: Option<u8>) -> Write {
-    let registered = number.map(|number| Registered {
-        content: FileId::new(u64::from(number), Hash([number; 32])).unwrap().into(),
-        at_ms: u64::from(number),
+    let entry = number.map(|number| {
+        let content = FileId::new(u64::from(number), Hash([number; 32])).unwrap().into();
+        let version = VersionRecord { number: 1, content, folder: None, at_ms: u64::from(number) };
+        EntryRecord::new(version, None)
     });
-    Write::Entry(owner.parse().unwrap(), name.parse().unwrap(), registered)
+    Write::Entry(owner.parse().unwrap(), name.parse().unwrap(), entry)
+}
+
+fn offer(number: u8, from: UserName) -> OfferRecord {
+    OfferRecord {
+        from,
+        name: "x".parse().unwrap(),
+        content: FileId::new(1, Hash([number; 32])).unwrap().into(),
+        folder: None,
+        at_ms: 5,
+        receivers: [("b".parse().unwrap(), Response::Done(PeerId([number; 32])))].into(),
+    }
 }
 
 #[test]
@@ -215,6 +230,12 @@ fn any_write() -> impl Strategy<Value = Write> {
             }
             Table::Revocations => Write::Revocation(PeerId(key), audience, number.map(u64::from)),
             Table::Entries => entry(["a", "b", "c"][one], ["x", "y", "z"][other], number),
+            Table::Subscriptions => {
+                let entry = ["a/x", "b/y z", "c/\"@2"][other].parse().unwrap();
+                Write::Subscription(PeerId(key), entry, number.map(u64::from))
+            }
+            Table::Offers => Write::Offer(OfferId(one as u64), number.map(|number| offer(number, name()))),
+            Table::Counters => Write::LastOffer(number.map(|number| OfferId(number.into()))),
         }
     })
 }
