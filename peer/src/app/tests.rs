@@ -1,5 +1,7 @@
 //! Whole peers and a real tracker, over sockets, in one process.
 
+mod following;
+
 use super::*;
 use crate::command::{Activity, Downloaded, FailureKind, Follow, Listing, Progress};
 use common::id::Content;

@@ -4,6 +4,7 @@
 //! - `sharing`: several seeders, several downloaders, all sizes
 //! - `resume`: kills, restarts, cancelling
 //! - `faults`: seeders and trackers that fail, disks that are full
+//! - `following`: new versions, watched files, pushed files
 //! - `names`: who may be called what
 //! - `errors`: what users get wrong
 //! - `shell`: commands from a pipe, and the words of this family
@@ -14,6 +15,8 @@
 mod errors;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod following;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
