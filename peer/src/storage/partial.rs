@@ -763,12 +763,12 @@ mod tests {
             let (downloading, target) = (dir.path().join("downloading"), dir.path().join("x"));
             let (bytes, hashes) = sample(50_000);
             fs::write(&target, "old").unwrap();
-            let looks = Looks::File(Stamp::of(&fs::metadata(&target).unwrap()));
+            let looks = Looks::File(super::super::Stamp::of(&fs::metadata(&target).unwrap()));
             let placing = Placing::Over { looks, otherwise: dir.path().join("x (v2)") };
             let meta = PartialMeta { placing, ..meta(hashes.file_id(), target.clone()) };
-            let partial = Partial::open(&downloading, meta.clone()).unwrap().partial;
+            let partial = open(&downloading, meta.clone()).unwrap().partial;
             partial.keep_hashes(&hashes).unwrap();
-            write_at(&partial.data, &bytes, 0).unwrap();
+            write_raw(&partial, &bytes);
             for chunk in 0..4 {
                 partial.mark_written(chunk).unwrap();
             }
@@ -777,7 +777,7 @@ mod tests {
             }
             {
                 let mut stored = lock(&partial.stored);
-                stored.placed = Some(Placed::of(&target, &partial.data.metadata().unwrap()));
+                stored.placed = Some(Placed::of(&target, &partial.body.handle().unwrap().metadata().unwrap()));
                 write_stored(&partial.folder, &stored).unwrap();
                 use rustix::fs::{CWD, RenameFlags, renameat_with};
                 renameat_with(CWD, &stored.data, CWD, &target, RenameFlags::EXCHANGE).unwrap();
@@ -791,7 +791,7 @@ mod tests {
                 continue;
             }
             assert_eq!(fs::read(&target).unwrap(), b"mine");
-            let opened = Partial::open(&downloading, meta).unwrap();
+            let opened = open(&downloading, meta).unwrap();
             assert_eq!(opened.written.count(), 4, "nothing of it is fetched again");
             let replaced = opened.partial.place().unwrap();
             assert_eq!(replaced, Replaced { path: dir.path().join("x (v2)"), edited: Some(target.clone()) });
