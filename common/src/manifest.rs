@@ -210,8 +210,13 @@ impl Manifest {
 
     /// The entry at a path.
     pub fn find(&self, path: &str) -> Option<&Entry> {
+        self.number_of(path).and_then(|number| self.entry(number))
+    }
+
+    /// The number of the entry at a path.
+    pub fn number_of(&self, path: &str) -> Option<u32> {
         let found = self.entries.binary_search_by(|entry| entry.path.as_str().cmp(path));
-        found.ok().and_then(|at| self.entries.get(at))
+        found.ok().and_then(|at| u32::try_from(at).ok())
     }
 
     /// How its files are cut.

@@ -1,5 +1,7 @@
 //! Hashing: from a file on disk to its chunk hashes, off the reactor, as one reading from begin to end.
 
+mod folder;
+
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -10,11 +12,14 @@ use std::time::{Duration, Instant};
 
 use common::chunk::{BLOCK_SIZE, Layout};
 use common::id::{FileId, Hash};
+use common::manifest::ManifestError;
 use common::merkle::{ChunkHashes, FileHasher};
+use common::name::NameError;
 use rustix::fs::{Advice, OFlags, fadvise};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 
+pub(crate) use self::folder::Known;
 use crate::command::{Activity, Progress, Update};
 use crate::storage::{SEGMENT, Stamp};
 
@@ -58,7 +63,7 @@ pub(crate) enum HashError {
     #[error("no permission to read {}", .0.display())]
     Permission(PathBuf),
     /// A directory.
-    #[error("{} is a directory, and only single files can be shared", .0.display())]
+    #[error("{} is a directory, not a file", .0.display())]
     Directory(PathBuf),
     /// A pipe, a device, a socket.
     #[error("{} is no regular file", .0.display())]
@@ -69,6 +74,22 @@ pub(crate) enum HashError {
     /// It was written to, or replaced, meanwhile.
     #[error("{} changed while it was read; try again when nothing writes to it", .0.display())]
     Changed(PathBuf),
+    /// In a folder: a name that other systems would not take.
+    #[error("{} cannot be shared: {source}; rename it, or move it out of the folder", path.display())]
+    Name {
+        /// The whole path.
+        path: PathBuf,
+        /// What is wrong with its last name.
+        source: NameError,
+    },
+    /// A folder that cannot be shared as a whole.
+    #[error("{} cannot be shared: {source}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: ManifestError,
+    },
     /// The disk does not give it.
     #[error("could not read {}: {source}", path.display())]
     Read {
@@ -276,7 +297,7 @@ mod tests {
         let refused = |path: PathBuf| open_regular(&path).unwrap_err().to_string();
         assert_eq!(refused(at("none")), format!("there is no file {}", at("none").display()));
         assert!(refused(at("file/below")).starts_with("there is no file"));
-        assert!(refused(dir.path().to_owned()).ends_with("is a directory, and only single files can be shared"));
+        assert!(refused(dir.path().to_owned()).ends_with("is a directory, not a file"));
         for special in [at("pipe"), at("socket"), "/dev/null".into()] {
             assert!(refused(special).ends_with("is no regular file"));
         }

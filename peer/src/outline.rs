@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use common::chunk::SwarmLayout;
-use common::id::{Content, FileId};
+use common::id::{FileId, FolderId};
 use common::manifest::Manifest;
 use common::merkle::{ChunkHashes, SwarmHashes};
 
@@ -62,18 +62,14 @@ impl Insides {
         self.manifest.as_ref()
     }
 
+    /// Of a folder: what it is. Takes a hashing of the manifest.
+    pub fn folder_id(&self) -> Option<FolderId> {
+        self.manifest.as_ref().map(|manifest| manifest.folder_id())
+    }
+
     /// The chunk hashes.
     pub const fn hashes(&self) -> &Arc<SwarmHashes> {
         &self.hashes
-    }
-
-    /// Whether these are the insides of this content.
-    pub fn is_of(&self, content: &Content) -> bool {
-        match (&self.manifest, content) {
-            (Some(manifest), Content::Folder(folder)) => manifest.folder_id() == *folder,
-            (None, Content::File(file)) => self.hashes.layout().parts().iter().all(|part| part.id() == *file),
-            _ => false,
-        }
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {

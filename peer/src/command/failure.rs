@@ -90,7 +90,7 @@ impl From<HashError> for Failure {
             HashError::Cancelled => FailureKind::Cancelled,
             HashError::Missing(_) | HashError::Permission(_) | HashError::Directory(_) => FailureKind::Failed,
             HashError::Special(_) | HashError::TooLong(_) | HashError::Changed(_) => FailureKind::Failed,
-            HashError::Read { .. } => FailureKind::Failed,
+            HashError::Read { .. } | HashError::Name { .. } | HashError::Folder { .. } => FailureKind::Failed,
         };
         Self::new(kind, error.to_string())
     }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::parts::{Parts, absolute};
 use super::{Failure, FailureKind, Outcome, Update, failure};
 use crate::engine::Shared;
-use crate::hashing::{Digests, HashError, open_regular};
+use crate::hashing::{Digests, HashError, Known, open_regular};
 use crate::library::{EntryShare, Item};
 use crate::storage::Looks;
 use crate::sync::Origin;
@@ -79,14 +79,17 @@ pub(super) async fn readable(parts: &Parts, path: &Path, updates: &mpsc::Sender<
     Ok(Readable { name, shared, folder })
 }
 
-/// Says what is wrong with the file before anything else: its name comes second.
+/// Says what is wrong with the file or folder before anything else: its name comes second.
 async fn check_readable(path: &Path) -> Result<(), Failure> {
     let path = path.to_owned();
-    let opened = tokio::task::spawn_blocking(move || open_regular(&path).map(drop)).await;
-    Ok(opened.unwrap_or(Err(HashError::Cancelled))?)
+    let opened = tokio::task::spawn_blocking(move || match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        _ => open_regular(&path).map(drop),
+    });
+    Ok(opened.await.unwrap_or(Err(HashError::Cancelled))?)
 }
 
-/// What the engine needs to serve the file.
+/// What the engine needs to serve the file or folder.
 async fn hashed(
     parts: &Parts,
     path: &Path,
@@ -95,12 +98,36 @@ async fn hashed(
 ) -> Result<Shared, Failure> {
     let network = parts.network()?;
     let key = path.to_owned();
+    if tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.is_dir()) {
+        let known = parts.with_library(move |library| library.known_at(network, &key)).await;
+        return hashed_folder(parts, path, name, known, updates).await;
+    }
     if let Some((_, shared)) = parts.with_library(move |library| library.at_path(network, &key)).await {
         return Ok(shared);
     }
     let hashed = parts.hashers.hash(path, name.to_string(), Digests::Chunks, updates).await?;
     let content = Content::File(hashed.hashes.file_id());
     let (looks, insides) = (Looks::File(hashed.stamp), hashed.hashes.into());
+    Ok(Shared { content, path: path.to_owned(), looks, insides, audiences: BTreeSet::new() })
+}
+
+/// A folder is looked through each time: something may have come into it.
+async fn hashed_folder(
+    parts: &Parts,
+    path: &Path,
+    name: &EntryName,
+    known: Option<Known>,
+    updates: &mpsc::Sender<Update>,
+) -> Result<Shared, Failure> {
+    let hashed = parts.hashers.hash_folder(path, name.to_string(), known, updates).await?;
+    if hashed.left_out > 0 {
+        tracing::warn!(
+            path = %path.display(), left_out = hashed.left_out,
+            "links that lead out of the folder, pipes, sockets and devices are not shared"
+        );
+    }
+    let content = Content::Folder(hashed.insides.folder_id().ok_or_else(failure::odd_answer)?);
+    let (looks, insides) = (hashed.looks, hashed.insides);
     Ok(Shared { content, path: path.to_owned(), looks, insides, audiences: BTreeSet::new() })
 }
 

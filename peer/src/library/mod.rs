@@ -22,6 +22,7 @@ use self::layers::Layers;
 use self::stored::Stored;
 use crate::dir::{StateError, put_aside};
 use crate::engine::Shared;
+use crate::hashing::Known;
 use crate::outline::Insides;
 use crate::storage::Looks;
 
@@ -175,16 +176,15 @@ impl Library {
     /// Whether an item is what it was: what the engine needs to serve it, or a sentence.
     pub(crate) fn check(&self, item: &Item) -> Result<Shared, String> {
         item.looks.check(&item.path).map_err(|different| different.to_string())?;
-        let unsaved = self.state().unsaved.get(&item.content).cloned();
-        let insides = match unsaved {
-            Some(insides) => insides,
-            None => match self.layers.load(&item.content) {
-                Ok(insides) => insides,
-                Err(error) => return Err(format!("its chunk hashes are lost ({error})")),
-            },
-        };
+        let insides = self.insides(&item.content).map_err(|error| format!("its chunk hashes are lost ({error})"))?;
         let audiences = self.audiences(item.network, &item.content);
         Ok(Shared { content: item.content, path: item.path.clone(), looks: item.looks.clone(), insides, audiences })
+    }
+
+    /// The insides of something that an item is.
+    fn insides(&self, content: &Content) -> io::Result<Insides> {
+        let unsaved = self.state().unsaved.get(content).cloned();
+        unsaved.map_or_else(|| self.layers.load(content), Ok)
     }
 
     /// Adds an item; one at the same path in the same network is replaced, or gets the new names where it is the same.
@@ -278,6 +278,17 @@ impl Library {
         let mut found: Vec<Item> = self.state().items.values().filter(|item| item.path == path).cloned().collect();
         found.sort_by_key(|item| item.network != network);
         found.into_iter().find_map(|item| self.check(&item).ok().map(|shared| (item, shared)))
+    }
+
+    /// What is known of the folder at a path, though it may not look the same any more.
+    pub(crate) fn known_at(&self, network: NetworkId, path: &Path) -> Option<Known> {
+        let item = {
+            let state = self.state();
+            let here = state.items.get(&(network, path.to_owned()));
+            here.or_else(|| state.items.values().find(|item| item.path == path))?.clone()
+        };
+        let insides = self.insides(&item.content).ok()?;
+        Some(Known { insides, looks: item.looks })
     }
 
     /// The first item of this content in this network that is what it was.

@@ -26,5 +26,8 @@ pub use place::Placing;
 pub(crate) use place::{Replaced, place, place_over, sync_parent};
 pub use stamp::Stamp;
 
+/// How the names begin of what is in the making beside its target.
+pub(crate) const PARTIAL_PREFIX: &str = ".shoal-";
+
 /// Bytes that are read or written at once.
 pub(crate) const SEGMENT: usize = 1 << 20;

@@ -24,7 +24,7 @@ use super::body::{Body, Tree, write_at};
 use super::drafts::{Draft, Places, To, lock};
 use super::journal::Journal;
 use super::place::{Replaced, mend, place_over};
-use super::{Looks, Placing, SEGMENT, sync_parent};
+use super::{Looks, PARTIAL_PREFIX, Placing, SEGMENT, sync_parent};
 use crate::outline::Outline;
 use crate::selection::is_selected;
 
@@ -555,7 +555,7 @@ fn data_path(folder: &Path, meta: &PartialMeta) -> io::Result<PathBuf> {
     if fs::metadata(parent)?.dev() == fs::metadata(folder)?.dev() {
         return Ok(inside);
     }
-    Ok(parent.join(format!(".shoal-{}.part", meta.content)))
+    Ok(parent.join(format!("{PARTIAL_PREFIX}{}.part", meta.content)))
 }
 
 fn read_stored(folder: &Path) -> Option<Stored> {
@@ -619,6 +619,7 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Stamp;
     use super::*;
     use crate::storage::Looks;
     use common::id::FileId;
