@@ -86,7 +86,7 @@ impl Drop for Pass {
     }
 }
 
-fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let host_bits = u128::BITS - NETWORK_BITS;

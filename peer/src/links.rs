@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use common::wire::peer::Reason;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::context::Context;
+use crate::gate::network_of;
 use crate::link::{Dialler, HANDSHAKE_DEADLINE, Introduced, Link, introduce};
 
 /// How long the addresses of a peer may take, all together (DESIGN section 3).
@@ -27,6 +28,10 @@ const STAGGER: Duration = Duration::from_millis(100);
 const DOUBTFUL: Duration = Duration::from_secs(6);
 /// Most links at a time.
 const MOST_LINKS: usize = 512;
+/// More links than this from one address (IPv6: one /64) are a crowd: a class behind one router should be none.
+const CROWD: usize = 32;
+/// A link of a crowd that has moved no chunk bytes for so long gives way when there is no room.
+const QUIET: Duration = Duration::from_secs(10);
 /// What TLS may hold back before it is written to the socket: a piece and its header.
 const TLS_BUFFER: usize = (1 << 20) + (64 << 10);
 
@@ -67,16 +72,18 @@ impl Links {
         self.lock().by_peer.len()
     }
 
-    /// Whether there is room for one more; one without conversations has to go where there is none.
+    /// Whether there is room for one more. Where there is none, one without conversations has to go, or the quietest of those
+    /// that came in number from one address.
     fn has_room(&self) -> bool {
-        let idle = {
+        let gives_way = {
             let state = self.lock();
             if state.by_peer.len() < MOST_LINKS {
                 return true;
             }
-            state.by_peer.values().find(|link| link.is_idle()).cloned()
+            let idle = state.by_peer.values().find(|link| link.is_idle()).cloned();
+            idle.or_else(|| state.quietest_of_a_crowd())
         };
-        idle.inspect(|link| link.close(Reason::Busy, "others need the room")).is_some()
+        gives_way.inspect(|link| link.close(Reason::Busy, "others need the room")).is_some()
     }
 
     /// Adds a link. Of two to the same peer one stays: the newer where the same side dialled both, otherwise that which
@@ -129,6 +136,24 @@ impl Links {
         };
         timeout(most, waiting).await.ok().flatten()
     }
+}
+
+impl State {
+    fn quietest_of_a_crowd(&self) -> Option<Arc<Link>> {
+        let came = self.by_peer.values().filter(|link| link.dialler() == Dialler::There);
+        let came: Vec<_> = came.map(|link| (network_of(link.address().ip()), link.moved(), link)).collect();
+        quietest_of_a_crowd(&came, Instant::now()).map(|link| Arc::clone(link))
+    }
+}
+
+/// Of the networks from which more than [`CROWD`] came: the one who has moved nothing for the longest, and for at least
+/// [`QUIET`]. One who makes many keys does not fill the table with them.
+fn quietest_of_a_crowd<T: Copy>(came: &[(IpAddr, Instant, T)], now: Instant) -> Option<T> {
+    let mut from: HashMap<IpAddr, usize> = HashMap::new();
+    came.iter().for_each(|(network, ..)| *from.entry(*network).or_default() += 1);
+    let crowd = came.iter().filter(|(network, ..)| from.get(network).is_some_and(|links| *links > CROWD));
+    let quiet = crowd.filter(|(_, moved, _)| now.saturating_duration_since(*moved) >= QUIET);
+    quiet.min_by_key(|(_, moved, _)| *moved).map(|(.., link)| *link)
 }
 
 /// A dial that is under way; others to the same peer wait for it.
@@ -235,4 +260,27 @@ pub(crate) async fn accept(context: &Arc<Context>, socket: TcpStream, address: S
     let link = Link::start(stream, introduced, context);
     context.links.add(link, context.identity.peer_id());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quietest_of_those_who_come_in_number_gives_way() {
+        let start = Instant::now();
+        let now = start + QUIET * 2;
+        let at = |last: u8| IpAddr::from([192, 0, 2, last]);
+        // A class behind one router, all quiet, is no crowd.
+        let class: Vec<_> = (0..CROWD).map(|number| (at(1), start, number)).collect();
+        assert_eq!(quietest_of_a_crowd(&class, now), None);
+        let mut all = class;
+        all.extend((0..=CROWD).map(|number| (at(2), start + QUIET / 2, 100 + number)));
+        all[CROWD + 7].1 = start + QUIET / 4;
+        assert_eq!(quietest_of_a_crowd(&all, now), Some(107));
+        for one in &mut all {
+            one.1 = now - QUIET / 2;
+        }
+        assert_eq!(quietest_of_a_crowd(&all, now), None, "all of them move bytes");
+    }
 }

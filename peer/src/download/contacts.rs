@@ -163,6 +163,12 @@ impl Contacts {
         self.peers.values().any(|contact| contact.state == State::Dialling && contact.failures == 0)
     }
 
+    /// Whether all places are taken, and somebody could be dialled who has none.
+    pub(super) fn others_wait(&self, now: Instant) -> bool {
+        let busy = self.peers.values().filter(|contact| contact.is_busy()).count();
+        busy >= MOST_LINKS && self.peers.values().any(|contact| matches!(contact.state, State::Idle(at) if at <= now))
+    }
+
     /// Whether anybody is known who is not banned.
     pub(super) fn any_usable(&self) -> bool {
         self.peers.values().any(|contact| contact.state != State::Banned)
@@ -217,6 +223,19 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 9));
         assert!(!contacts.on_link(PeerId([1; 32]), LinkId(1), address, now));
         assert_eq!((contacts.banned(), contacts.any_usable()), (vec!["u1".to_owned()], false));
+    }
+
+    #[test]
+    fn others_wait_only_when_all_places_are_taken() {
+        let now = Instant::now();
+        let mut contacts = Contacts::default();
+        (0..60).for_each(|number| contacts.on_holder(holder(number), now));
+        assert!(!contacts.others_wait(now), "there are places");
+        let dialled: Vec<_> = std::iter::from_fn(|| contacts.dial(now)).collect();
+        assert_eq!(dialled.len(), MOST_LINKS);
+        assert!(contacts.others_wait(now));
+        contacts.on_failure(dialled[0].0, now);
+        assert!(!contacts.others_wait(now));
     }
 
     #[test]

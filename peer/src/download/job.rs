@@ -351,6 +351,7 @@ impl Job {
             self.picker.observe(*id, session.meter.bytes(), session.meter.heard(), round_trip, now);
         }
         self.drop_dead(now);
+        self.rotate(now);
         let opening = self.sessions.values().any(|session| !session.opened);
         let starting = now.duration_since(self.began) < FAIR_START && (opening || self.contacts.is_waiting());
         self.picker.set_expected(starting.then(|| self.contacts.expected()));

@@ -72,6 +72,8 @@ pub(crate) struct Link {
     began: Instant,
     /// Milliseconds after `began` when something came last.
     heard_ms: AtomicU64,
+    /// Milliseconds after `began` when chunk bytes went or came last.
+    moved_ms: AtomicU64,
     round_trip_us: AtomicU64,
     pings: Mutex<HashMap<u64, Asked>>,
     next_ping: AtomicU64,
@@ -101,6 +103,7 @@ impl Link {
             closed: CancellationToken::new(),
             began: Instant::now(),
             heard_ms: AtomicU64::new(0),
+            moved_ms: AtomicU64::new(0),
             round_trip_us: AtomicU64::new(0),
             pings: Mutex::default(),
             next_ping: AtomicU64::new(0),
@@ -189,8 +192,20 @@ impl Link {
     }
 
     fn on_heard(&self) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard_ms.store(millis, Ordering::Relaxed);
+        self.heard_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    /// When chunk bytes went or came last; before the first, when it began.
+    pub(crate) fn moved(&self) -> Instant {
+        self.began + Duration::from_millis(self.moved_ms.load(Ordering::Relaxed))
+    }
+
+    fn on_moved(&self) {
+        self.moved_ms.store(self.age_ms(), Ordering::Relaxed);
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Opens a conversation: its chunks go through `fetching`. `None` when there are too many already.

@@ -18,6 +18,8 @@ const MAX_WAITING: usize = 8192;
 const MAX_WAITING_BYTES: usize = 4 << 20;
 /// Control bytes written at once, about.
 const BATCH: usize = 256 << 10;
+/// So many sent chunks of a conversation are remembered: more than are on their way at a time.
+const MOST_SENT: usize = 256;
 /// How often those who wait for chunks are told that they do (DESIGN section 4).
 pub(super) const QUEUED_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -50,6 +52,8 @@ struct Serving {
     conversation: ConversationId,
     swarm: Arc<Swarm>,
     requests: VecDeque<u32>,
+    /// Chunks that were sent last, the newest at the end.
+    sent: VecDeque<u32>,
     told: Instant,
 }
 
@@ -133,7 +137,8 @@ impl Outbox {
         if state.serving.len() >= MAX_CONVERSATIONS || state.find(conversation).is_some() {
             return Err(Rejected::TooMany);
         }
-        state.serving.push(Serving { conversation, swarm, requests: VecDeque::new(), told: Instant::now() });
+        let (requests, sent) = (VecDeque::new(), VecDeque::new());
+        state.serving.push(Serving { conversation, swarm, requests, sent, told: Instant::now() });
         Ok(())
     }
 
@@ -228,7 +233,24 @@ impl Outbox {
         }
     }
 
-    /// A chunk that was taken is sent.
+    /// All of a chunk that was taken is sent.
+    pub(super) fn on_whole(&self, conversation: ConversationId, chunk: u32) {
+        let mut state = self.lock();
+        if let Some(serving) = state.find(conversation) {
+            if serving.sent.len() >= MOST_SENT {
+                serving.sent.pop_front();
+            }
+            serving.sent.push_back(chunk);
+        }
+        state.active.retain(|active| *active != (conversation, chunk));
+    }
+
+    /// Whether this chunk was sent in a conversation, not long ago.
+    pub(super) fn was_sent(&self, conversation: ConversationId, chunk: u32) -> bool {
+        self.lock().find(conversation).is_some_and(|serving| serving.sent.contains(&chunk))
+    }
+
+    /// A chunk that was taken is not sent after all.
     pub(super) fn done(&self, conversation: ConversationId, chunk: u32) {
         self.lock().active.retain(|active| *active != (conversation, chunk));
     }
@@ -283,7 +305,8 @@ const fn weight(message: &Message) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::id::Hash;
+    use common::audience::Audience;
+    use common::id::{FileId, Hash};
 
     fn hung_up(outbox: &Outbox) -> bool {
         outbox.overflowed.is_cancelled()
@@ -326,5 +349,16 @@ mod tests {
         outbox.close(Reason::Duplicate, "another connection is kept");
         outbox.hung_up().await;
         assert_eq!(begin.elapsed(), CLOSE_DEADLINE);
+    }
+
+    #[test]
+    fn of_what_was_sent_the_newest_is_remembered() {
+        let (outbox, file) = (Outbox::default(), FileId::new(1, Hash([1; 32])).unwrap());
+        let swarm = Arc::new(Swarm::making(file.into(), Audience::Public));
+        outbox.begin_serving(1, swarm).unwrap();
+        let many = u32::try_from(MOST_SENT).unwrap() + 1;
+        (0..many).for_each(|chunk| outbox.on_whole(1, chunk));
+        assert!(!outbox.was_sent(1, 0) && outbox.was_sent(1, 1) && outbox.was_sent(1, many - 1));
+        assert!(!outbox.was_sent(1, many) && !outbox.was_sent(2, 1));
     }
 }

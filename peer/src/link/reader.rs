@@ -178,7 +178,10 @@ impl Receiving {
             },
             Message::Cancel { conversation, chunk } => outbox.cancel(conversation, chunk),
             Message::Bad { conversation, chunk } => {
-                if let Some(swarm) = outbox.served(conversation) {
+                // Whoever was not sent it cannot know.
+                if outbox.was_sent(conversation, chunk)
+                    && let Some(swarm) = outbox.served(conversation)
+                {
                     self.context.recheck(swarm, chunk);
                 }
             }
@@ -287,6 +290,7 @@ impl Receiving {
     async fn on_bytes(&self, fetching: &Fetching, bytes: usize) {
         fetching.meter.on_bytes(bytes);
         self.link.on_heard();
+        self.link.on_moved();
         self.count(bytes).await;
     }
 

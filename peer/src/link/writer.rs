@@ -197,13 +197,14 @@ impl<W: AsyncWrite + Unpin + Send> Writer<W> {
         segment.sent += data.len();
         let (segment_done, chunk_done) = (segment.sent == segment.bytes.len(), at + length == size);
         self.context.on_uploaded(u64::from(length));
+        self.link.on_moved();
         if at == 0 {
             let peer = self.link.peer();
             segment.place.swarm.spread(|spread| spread.on_sent(peer, chunk));
         }
         self.outbox().sent(conversation, Instant::now());
         if chunk_done {
-            self.outbox().done(conversation, chunk);
+            self.outbox().on_whole(conversation, chunk);
         }
         if segment_done {
             self.drop_segment();

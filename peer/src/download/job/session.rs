@@ -18,6 +18,9 @@ use crate::links;
 /// How long a peer that was asked to dial us may take.
 const DIAL_BACK: Duration = Duration::from_secs(8);
 
+/// A conversation in which no chunk bytes came for so long may have to make room for another.
+const HUNGRY: Duration = Duration::from_secs(30);
+
 /// A conversation of this job.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -25,6 +28,8 @@ pub(super) struct Session {
     pub(super) peer: PeerId,
     pub(super) conversation: ConversationId,
     pub(super) meter: Arc<Meter>,
+    /// How many bytes had come when it was looked at last, and when more came than the time before.
+    fed: (u64, Instant),
     pub(super) opened: bool,
     /// Whether it said that it has every chunk.
     complete: bool,
@@ -77,6 +82,7 @@ impl Job {
             peer,
             conversation,
             meter,
+            fed: (0, now),
             opened: false,
             complete: false,
             asked_hashes: 0,
@@ -138,12 +144,35 @@ impl Job {
         let dead: Vec<LinkId> =
             self.sessions.iter().filter(|(id, session)| is_dead(id, session)).map(|(id, _)| *id).collect();
         for link in dead {
-            let Some(session) = self.sessions.remove(&link) else { continue };
-            tracing::debug!(peer = %session.peer, "a conversation has died");
-            session.link.close_conversation(session.conversation);
-            self.forget(link);
-            self.contacts.on_end(link, now);
+            self.end_session(link, "a conversation has died", now);
         }
+    }
+
+    /// Who only says that requests wait, or has nothing to give, gives its place to somebody else when all places are taken.
+    pub(super) fn rotate(&mut self, now: Instant) {
+        for session in self.sessions.values_mut() {
+            let bytes = session.meter.bytes();
+            if bytes > session.fed.0 {
+                session.fed = (bytes, now);
+            }
+        }
+        if !self.contacts.others_wait(now) {
+            return;
+        }
+        let hungry = self.sessions.iter().filter(|(_, session)| now.duration_since(session.fed.1) >= HUNGRY);
+        // One at a time: the next may be the one that gives.
+        let longest = hungry.min_by_key(|(_, session)| session.fed.1).map(|(link, _)| *link);
+        if let Some(link) = longest {
+            self.end_session(link, "a conversation gives its place to another", now);
+        }
+    }
+
+    fn end_session(&mut self, link: LinkId, why: &'static str, now: Instant) {
+        let Some(session) = self.sessions.remove(&link) else { return };
+        tracing::debug!(peer = %session.peer, why);
+        session.link.close_conversation(session.conversation);
+        self.forget(link);
+        self.contacts.on_end(link, now);
     }
 
     pub(super) fn on_closed(&mut self, link: LinkId) {
