@@ -252,6 +252,30 @@ async fn after_a_restart_all_is_shared_again_and_nothing_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_version_shares_with_an_older_one_here_is_not_moved_again() {
+    let net = Net::start().await;
+    let (ann, bob) = (net.peer("ann").await, net.peer("bob").await);
+    let mut bytes = content(5_000_000, 1);
+    let path = net.write("files", "a", &bytes);
+    register(&ann, &path).await;
+    let first = download(&bob, wish("a")).await;
+    assert_eq!(first.fetched_bytes, 5_000_000);
+    bytes[1_000_000..1_050_000].fill(7);
+    bytes.extend(content(20_000, 2));
+    net.write("files", "a", &bytes);
+    register(&ann, &path).await;
+    let second = download(&bob, wish("a")).await;
+    assert_eq!((second.version, second.already), (2, false));
+    assert_eq!(std::fs::read(&second.path).unwrap(), bytes);
+    // 70,000 bytes are new; where they begin and end a chunk of 16 KiB each may come with them.
+    let fetched = second.fetched_bytes;
+    assert!((70_000..=70_000 + 4 * 16_384).contains(&fetched), "{fetched}");
+    for app in [ann, bob] {
+        app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_files_of_one_name_are_told_apart_by_their_owners() {
     let net = Net::start().await;
     let (ann, bob, eve) = (net.peer("ann").await, net.peer("bob").await, net.peer("eve").await);

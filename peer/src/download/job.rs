@@ -2,6 +2,7 @@
 //! only one that touches them; links and workers tell it what happens through one bounded queue.
 
 mod prepare;
+mod reusing;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +79,8 @@ pub(crate) struct Job {
     swarm: Arc<Swarm>,
     partial: Arc<Partial>,
     hashes: Option<Arc<SwarmHashes>>,
+    /// Chunks that may lie here are being looked for.
+    looking: bool,
     layer: Layer,
     picker: Picker,
     contacts: Contacts,
@@ -128,6 +131,7 @@ impl Job {
         let mut job = Self::new(spec, goal, tools, swarm, prepared, began, events);
         job.announce_map();
         job.know_hashes_of_small();
+        job.look_here();
         if let Some(plan) = job.spec.plan.take() {
             job.on_plan(plan);
         }
@@ -163,6 +167,7 @@ impl Job {
             layer: Layer::new(swarm.layout().clone(), began),
             done_bytes: bytes_in(swarm.layout(), done.iter()),
             wanted: wanted(swarm.layout(), &goal.skipped),
+            looking: false,
             picker: Picker::new(swarm.layout().clone(), done, &goal.skipped, seed),
             contacts: Contacts::default(),
             sessions: BTreeMap::new(),
@@ -238,6 +243,8 @@ impl Job {
                 self.on_plan(*plan);
             }
             JobEvent::Planned(Err(error)) => self.on_no_plan(error)?,
+            JobEvent::Found { chunk } => self.on_found(chunk),
+            JobEvent::Looked => self.on_looked(),
             JobEvent::Disk(source) => return Err(disk_error(&self.partial, source)),
         }
         Ok(())
@@ -279,10 +286,7 @@ impl Job {
             return;
         }
         let size = self.swarm.layout().chunk(chunk).map_or(0, |index| self.swarm.layout().size(index));
-        self.done_bytes += u64::from(size);
-        self.unsynced += 1;
-        self.swarm.add(chunk);
-        self.context().announce(&self.swarm, &Have::Add(vec![chunk]));
+        self.take_in(chunk);
         let Source { peer, address } = from;
         let user = self.contacts.find(&peer).map(|contact| contact.user.clone()).unwrap_or_default();
         self.tally.on_chunk(peer, &user, address, size);
@@ -327,6 +331,7 @@ impl Job {
         let hashes = Arc::new(hashes);
         self.swarm.set_hashes(Arc::clone(&hashes));
         self.hashes = Some(hashes);
+        self.look_here();
         Ok(())
     }
 
@@ -364,6 +369,10 @@ impl Job {
 
     /// Whether nobody who is there has anything for us, and for how long that may be.
     fn starve(&mut self, now: Instant) -> Result<(), DownloadError> {
+        if self.looking {
+            self.fed = now;
+            return Ok(());
+        }
         let talking = |id: &LinkId| !self.picker.is_silent(*id, now);
         if self.picker.is_busy() && self.sessions.keys().any(talking) {
             self.fed = now;
@@ -495,7 +504,7 @@ impl Job {
         let seeders = self.sessions.values().filter(|session| session.opened).count();
         let progress = Progress {
             name: self.spec.name.clone(),
-            activity: if self.told_starved { Activity::Waiting } else { Activity::Downloading },
+            activity: self.activity(),
             chunks: self.wanted.chunks.saturating_sub(self.missing()),
             chunks_total: self.wanted.chunks,
             bytes: bytes.min(self.wanted.bytes),
@@ -504,6 +513,16 @@ impl Job {
             seeders: u32::try_from(seeders).unwrap_or(u32::MAX),
         };
         self.tools.progress.send_replace(Some(progress));
+    }
+
+    const fn activity(&self) -> Activity {
+        if self.looking {
+            Activity::Checking
+        } else if self.told_starved {
+            Activity::Waiting
+        } else {
+            Activity::Downloading
+        }
     }
 
     /// All is verified: the file gets its final name, and is put on the disk afterwards.

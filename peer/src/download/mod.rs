@@ -5,6 +5,7 @@
 //! - `contacts`: the peers of one download: known, dialled, linked, banned
 //! - `layer`: how the chunk hashes come
 //! - `picker`: which chunk of whom
+//! - `reuse`: chunks that lie here already
 //! - `verify`: from the bytes of a piece to a verified chunk on disk
 //! - `tally`: speed and shares, for people
 
@@ -13,6 +14,7 @@ mod goal;
 mod job;
 mod layer;
 mod picker;
+mod reuse;
 mod tally;
 mod verify;
 
@@ -60,6 +62,13 @@ pub(crate) enum JobEvent {
     },
     /// The tracker's answer to the question for a plan.
     Planned(Result<Box<Plan>, TrackerError>),
+    /// A chunk lay here already, is right, and is written.
+    Found {
+        /// Which.
+        chunk: u32,
+    },
+    /// All places were looked at where chunks might lie.
+    Looked,
     /// The file could not be written.
     Disk(io::Error),
 }

@@ -239,6 +239,11 @@ impl Picker {
             }
         }
         // It may have come from one who was not asked any more.
+        self.on_found(chunk);
+    }
+
+    /// A chunk is here, and nobody was asked for it.
+    pub(super) fn on_found(&mut self, chunk: u32) {
         self.close(chunk);
         if self.done.insert(chunk) && self.rarity.is_wanted(chunk) {
             self.missing -= 1;

@@ -305,6 +305,8 @@ const fn weight(message: &Message) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outline::Outline;
+    use crate::swarm::Announced;
     use common::audience::Audience;
     use common::id::{FileId, Hash};
 
@@ -354,7 +356,8 @@ mod tests {
     #[test]
     fn of_what_was_sent_the_newest_is_remembered() {
         let (outbox, file) = (Outbox::default(), FileId::new(1, Hash([1; 32])).unwrap());
-        let swarm = Arc::new(Swarm::making(file.into(), Audience::Public));
+        let making = Swarm::making(file.into(), Outline::of_file(&file), Audience::Public, Announced::Yes);
+        let swarm = Arc::new(making);
         outbox.begin_serving(1, swarm).unwrap();
         let many = u32::try_from(MOST_SENT).unwrap() + 1;
         (0..many).for_each(|chunk| outbox.on_whole(1, chunk));

@@ -220,7 +220,7 @@ impl Job {
 
     /// Does what the picker says.
     pub(super) fn give_orders(&mut self) {
-        if self.hashes.is_none() {
+        if self.hashes.is_none() || self.looking {
             return;
         }
         while let Some(order) = self.picker.next(Instant::now()) {
