@@ -371,3 +371,50 @@ async fn an_export_waits_for_what_is_being_committed() {
     joined_too.await.unwrap().unwrap();
     desk.close().await;
 }
+
+/// Followers go and fetch a version when they hear of it: what may be lost yet is no news.
+#[tokio::test]
+async fn followers_hear_of_a_version_when_it_is_committed_and_of_a_lost_one_never() {
+    let desk = Desk::open();
+    let (mut a, mut b) = (desk.join(1, 1).await, desk.join(2, 2).await);
+    let version = |number: u8| Request::Register {
+        name: "x".to_owned(),
+        content: FileId::new(1, Hash([number; 32])).unwrap().into(),
+        folder: None,
+        users: None,
+    };
+    desk.ask(&mut a, version(1)).await;
+    desk.ask(&mut b, Request::Subscribe { entry: "p1/x".to_owned() }).await;
+    b.welcomed().await;
+    assert!(b.answer().await.1.is_ok());
+    desk.store.change(|fate| (fate.failing, fate.allowed) = (true, 0));
+    desk.ask(&mut a, version(2)).await;
+    assert_eq!(desk.names(&mut b).await, ["x"]);
+    assert!(b.outbox.is_empty(), "it is not committed");
+    desk.store.change(|fate| fate.allowed = 1);
+    a.welcomed().await;
+    assert!(a.answer().await.1.is_ok());
+    assert_eq!(a.answer().await.1.unwrap_err().code, Code::Unavailable);
+    desk.ask(&mut a, version(3)).await;
+    assert_eq!(a.answer().await.1.unwrap_err().code, Code::Unavailable, "the disk is still full");
+    assert_eq!(desk.names(&mut b).await, ["x"]);
+    assert!(b.outbox.is_empty(), "nothing came of it");
+    desk.store.change(|fate| (fate.failing, fate.allowed) = (false, usize::MAX));
+    tokio::time::pause();
+    loop {
+        tokio::time::advance(TICK).await;
+        desk.ask(&mut a, version(4)).await;
+        if a.answer().await.1.is_ok() {
+            break;
+        }
+    }
+    tokio::time::resume();
+    match timeout(PATIENCE, b.outbox.recv()).await.unwrap().expect("news") {
+        Outgoing::Message(message, _) => assert!(
+            matches!(&*message, FromTracker::Event(Event::Updated { entry }) if entry.version == 2),
+            "{message:?}"
+        ),
+        other @ Outgoing::Frame(_) => panic!("{other:?}"),
+    }
+    desk.close().await;
+}

@@ -80,9 +80,9 @@ fn fill<'a>(state: &State, viewer: &UserName, lines: impl Iterator<Item = Found<
 
 #[cfg(test)]
 mod tests {
-    use common::id::PeerId;
+    use common::id::{FileId, Hash};
     use common::wire::MAX_TRACKER_FRAME;
-    use common::wire::tracker::{FromTracker, Request};
+    use common::wire::tracker::{FromTracker, Have, Request};
 
     use super::super::testing::{World, file};
     use super::*;
@@ -170,5 +170,88 @@ mod tests {
             assert!(frame.len() <= MAX_TRACKER_FRAME);
         }
         assert_eq!(parts, 2);
+    }
+
+    fn by(world: &mut World, peer: PeerId, query: Query) -> Vec<String> {
+        names(world.reply(peer, Request::List(query))).0
+    }
+
+    #[test]
+    fn lists_are_sorted_as_asked_and_equals_by_name() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        let sized = |length: u64, number: u8| FileId::new(length, Hash([number; 32])).unwrap().into();
+        for (peer, name, length, number) in [(bob, "c", 5, 1), (alice, "b", 9, 2), (bob, "a", 5, 3), (alice, "d", 7, 4)]
+        {
+            world.pass(std::time::Duration::from_secs(1));
+            world.register(peer, name, sized(length, number));
+        }
+        world.announce(alice, sized(5, 1), Have::All);
+        world.announce(bob, sized(5, 1), Have::All);
+        world.announce(bob, sized(7, 4), Have::All);
+        let mut sorted = |sort, mine, offset| {
+            let query = Query { by: sort, mine, offset, limit: 3 };
+            by(&mut world, alice, query).join(" ")
+        };
+        assert_eq!(sorted(SortBy::Name, false, 0), "bob/a alice/b bob/c");
+        assert_eq!(sorted(SortBy::Size, false, 0), "alice/b alice/d bob/a");
+        assert_eq!(sorted(SortBy::Size, false, 2), "bob/a bob/c");
+        assert_eq!(sorted(SortBy::Date, false, 0), "alice/d bob/a alice/b");
+        assert_eq!(sorted(SortBy::Seeders, false, 0), "bob/c alice/d bob/a");
+        assert_eq!(sorted(SortBy::Date, true, 0), "alice/d alice/b");
+    }
+
+    #[test]
+    fn of_what_others_have_too_one_sees_ones_own_when_asking_for_that() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        world.register(alice, "x", file(1));
+        world.register(bob, "x", file(2));
+        world.pass(std::time::Duration::from_secs(1));
+        world.register(bob, "x", file(1));
+        let query = Query { mine: true, ..Query::default() };
+        let Reply::Entries { entries, total: 1 } = world.reply(bob, Request::List(query)) else { panic!("one entry") };
+        assert_eq!((entries[0].owners.as_slice(), entries[0].version), (&["bob".to_owned()][..], 2));
+        assert_eq!(entries[0].registered_ms, world.now.unix_ms);
+    }
+
+    /// `cargo test --release -p tracker --lib -- --ignored --nocapture searches_of`
+    #[test]
+    #[ignore = "a measurement: it prints how long searches take"]
+    fn searches_of_many_entries_take() {
+        const ENTRIES: u32 = 100_000;
+        let mut world = World::new();
+        let peers: Vec<PeerId> = (0..100).map(|number| world.join(number, &format!("user-{number}"))).collect();
+        for number in 0..ENTRIES {
+            let peer = peers[number as usize % peers.len()];
+            let mut root = [7; 32];
+            root[..4].copy_from_slice(&number.to_be_bytes());
+            let content = FileId::new(u64::from(number.wrapping_mul(2_654_435_761)), Hash(root)).unwrap().into();
+            let name = format!("Results of measurement {number:06} by the second group.tar.gz");
+            if number % 10 == 0 {
+                world.register_for(peer, &name, content, &["user-1"]);
+            } else {
+                world.register(peer, &name, content);
+            }
+            world.announce(peer, content, Have::All);
+        }
+        for sort in [SortBy::Name, SortBy::Size, SortBy::Date, SortBy::Seeders] {
+            for text in ["", "measurement", "77.TAR", "user-7", "*second*tar*", "*5?by*", "nothing at all"] {
+                let query = Query { by: sort, ..Query::default() };
+                let mut times = Vec::new();
+                let mut found = 0;
+                for _ in 0..10 {
+                    let begun = std::time::Instant::now();
+                    let request = match text {
+                        "" => Request::List(query),
+                        text => Request::Search { text: text.to_owned(), query },
+                    };
+                    found = names(world.reply(peers[1], request)).1;
+                    times.push(begun.elapsed());
+                }
+                times.sort_unstable();
+                println!("{sort:?} {text:?}: {found} found, median {:?}, most {:?}", times[5], times[9]);
+            }
+        }
     }
 }

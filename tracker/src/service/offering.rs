@@ -1,7 +1,6 @@
 //! Offering: a user pushes something to others, who take it or not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use common::audience::{Audience, OfferId};
 use common::id::{Content, PeerId};
@@ -20,8 +19,8 @@ use crate::state::{OfferRecord, Response, State, Write};
 
 /// Offers of one sender that one receiver has not answered: with more, others find no room. Picked by hand.
 const MAX_UNANSWERED: usize = 20;
-/// An offer that was made so long ago makes room for new ones, whatever came of it.
-const OFFER_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// An offer that was made so long ago makes room for new ones, whatever came of it: 30 days.
+const OFFER_KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// What is pushed, and to whom.
 #[derive(Debug)]
@@ -43,11 +42,13 @@ pub(super) fn offer(state: &State, caller: PeerId, push: Push, now: Now) -> Resu
             if users.is_empty() {
                 return Err(refusal(Code::Malformed, "say to whom: a user other than yourself, or all"));
             }
+            users.iter().try_for_each(|user| check_receiver(state, &from, user, now))?;
             users
         }
-        None => online_but(state, &from)?,
+        None => online_but(state, &from, now)?,
     };
-    let mut writes = make_room(state, &from, &to, now)?;
+    check_room(state, &from, "you have", now)?;
+    let mut writes = make_room(state, to.iter().chain([&from]).cloned(), now);
     let id = state.offers().next_id();
     let receivers: BTreeMap<UserName, Response> = to.iter().map(|user| (user.clone(), Response::Offered)).collect();
     let record = OfferRecord { from, name, content, folder, at_ms: now.unix_ms, receivers };
@@ -171,44 +172,62 @@ fn known<'a>(state: &'a State, user: &UserName, id: OfferId) -> Result<&'a Offer
     })
 }
 
-fn online_but(state: &State, caller: &UserName) -> Result<BTreeSet<UserName>, Refusal> {
-    let online = state.roster.by_name().map(|(_, online)| &online.name).filter(|name| *name != caller);
-    let users: BTreeSet<UserName> = online.cloned().collect();
+/// All who are online but the sender, as far as they have room for another offer.
+fn online_but(state: &State, from: &UserName, now: Now) -> Result<BTreeSet<UserName>, Refusal> {
+    let online: BTreeSet<&UserName> = state.roster.by_name().map(|(_, online)| &online.name).collect();
+    let others: Vec<&UserName> = online.into_iter().filter(|name| *name != from).collect();
+    if others.is_empty() {
+        return Err(refusal(Code::Gone, "nobody else is online"));
+    }
+    let open = others.into_iter().filter(|user| check_receiver(state, from, user, now).is_ok());
+    let users: BTreeSet<UserName> = open.cloned().collect();
     match users.len() {
-        0 => Err(refusal(Code::Gone, "nobody else is online")),
+        0 => Err(refusal(Code::Limit, "nobody who is online can be offered more now: wait until some have answered")),
         1..=MAX_USERS_NAMED => Ok(users),
         _ => Err(refusal(Code::Limit, format!("an offer goes to at most {MAX_USERS_NAMED} users: name them"))),
     }
 }
 
-/// Lets old offers go of users who have as many as there may be.
-fn make_room(state: &State, from: &UserName, to: &BTreeSet<UserName>, now: Now) -> Result<Vec<Write>, Refusal> {
-    let is_past = |offer: &OfferRecord| {
-        offer.is_settled() || Duration::from_millis(now.unix_ms.saturating_sub(offer.at_ms)) >= OFFER_KEPT
-    };
+/// Whether a user has room for another offer of this sender.
+fn check_receiver(state: &State, from: &UserName, user: &UserName, now: Now) -> Result<(), Refusal> {
+    let is_unanswered =
+        |offer: &OfferRecord| offer.from == *from && offer.receivers.get(user) == Some(&Response::Offered);
+    let recent = state.offers().of(user).filter(|(_, offer)| !is_old(offer, now));
+    if recent.filter(|(_, offer)| is_unanswered(offer)).count() >= MAX_UNANSWERED {
+        let text = format!("{user} has not answered {MAX_UNANSWERED} offers of yours: wait for that");
+        return Err(refusal(Code::Limit, text));
+    }
+    check_room(state, user, &format!("{user} has"), now)
+}
+
+fn check_room(state: &State, user: &UserName, who_has: &str, now: Now) -> Result<(), Refusal> {
+    let kept = state.offers().of(user).filter(|(_, offer)| !makes_room(offer, now)).count();
+    if kept >= MAX_OFFERS {
+        let text = format!("{who_has} {MAX_OFFERS} offers that are not settled: wait until some are answered");
+        return Err(refusal(Code::Limit, text));
+    }
+    Ok(())
+}
+
+/// Lets the oldest offers go of users who have as many as there may be; each of them was checked for room.
+fn make_room(state: &State, users: impl Iterator<Item = UserName>, now: Now) -> Vec<Write> {
     let mut gone = BTreeSet::new();
-    for user in to.iter().chain([from]) {
-        let left = state.offers().of(user).filter(|(id, _)| !gone.contains(id)).count();
+    for user in users {
+        let left = state.offers().of(&user).filter(|(id, _)| !gone.contains(id)).count();
         let over = (left + 1).saturating_sub(MAX_OFFERS);
-        let old = state.offers().of(user).filter(|(id, offer)| !gone.contains(id) && is_past(offer));
+        let old = state.offers().of(&user).filter(|(id, offer)| !gone.contains(id) && makes_room(offer, now));
         let old: Vec<OfferId> = old.map(|(id, _)| id).take(over).collect();
-        if old.len() < over {
-            let whose = if user == from { "you have".to_owned() } else { format!("{user} has") };
-            let text = format!("{whose} {MAX_OFFERS} offers that are not settled: wait until some are answered");
-            return Err(refusal(Code::Limit, text));
-        }
         gone.extend(old);
     }
-    for user in to {
-        let unanswered = state.offers().of(user).filter(|(id, offer)| {
-            !gone.contains(id) && offer.from == *from && offer.receivers.get(user) == Some(&Response::Offered)
-        });
-        if unanswered.count() >= MAX_UNANSWERED {
-            let text = format!("{user} has not answered {MAX_UNANSWERED} offers of yours: wait for that");
-            return Err(refusal(Code::Limit, text));
-        }
-    }
-    Ok(gone.into_iter().map(|id| Write::Offer(id, None)).collect())
+    gone.into_iter().map(|id| Write::Offer(id, None)).collect()
+}
+
+fn makes_room(offer: &OfferRecord, now: Now) -> bool {
+    offer.is_settled() || is_old(offer, now)
+}
+
+const fn is_old(offer: &OfferRecord, now: Now) -> bool {
+    now.unix_ms.saturating_sub(offer.at_ms) >= OFFER_KEPT_MS
 }
 
 /// A user does not want any more what it accepted: it leaves the swarm, and its tickets are worth nothing.

@@ -69,7 +69,7 @@ mod tests {
         assert_eq!((said, talk.may_speak(&user(1), now)), (10, true));
         now += Duration::from_secs(1);
         assert_eq!([0; 3].map(|_| talk.may_speak(&user(0), now)), [true, false, false]);
-        for number in 0..5_000 {
+        for number in 10..5_000 {
             now += Duration::from_millis(100);
             assert!(talk.may_speak(&user(number), now));
         }

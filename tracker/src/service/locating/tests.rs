@@ -328,7 +328,7 @@ fn a_key_that_changed_hands_is_no_holder_for_others() {
     let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
     let audience = Audience::Entry("alice/x".parse().unwrap());
     world.register_for(alice, "x", file(1), &["bob"]);
-    world.announce_for(bob, file(1), audience.clone(), Have::All);
+    world.announce_for(bob, file(1), audience, Have::All);
     world.reply(alice, Request::Deregister { entry: "x".to_owned() });
     world.register_for(alice, "x", file(1), &[]);
     assert_eq!(world.plan(alice, "x").0.holders, []);
