@@ -24,7 +24,7 @@ use super::body::{Body, Tree, write_at};
 use super::drafts::{Draft, Places, To, lock};
 use super::journal::Journal;
 use super::place::{Replaced, mend, place_over};
-use super::{Looks, PARTIAL_PREFIX, Placing, SEGMENT, sync_parent};
+use super::{Looks, PARTIAL_PREFIX, Placing, SEGMENT, Stamp, sync_parent};
 use crate::outline::Outline;
 use crate::selection::is_selected;
 
@@ -346,7 +346,14 @@ impl Partial {
     /// How what lies at `path` looks, which is this under its final name.
     pub(crate) fn looks(&self, path: &Path) -> io::Result<Looks> {
         match &self.body {
-            Body::File(file) => Ok(Looks::File(super::Stamp::of(&file.metadata()?))),
+            Body::File(file) => {
+                let mut stamp = Stamp::of(&file.metadata()?);
+                // Under its name it is anybody's to edit: what was written since is not what was downloaded.
+                let written_ns = lock(&self.stored).placed.as_ref().and_then(|placed| placed.written_ns);
+                stamp.mtime_ns = written_ns.map_or(stamp.mtime_ns, i128::from);
+                stamp.size = self.meta().content.file_or_manifest().length();
+                Ok(Looks::File(stamp))
+            }
             Body::Folder(_) => self.looks_of_folder(path),
         }
     }
@@ -725,9 +732,26 @@ mod tests {
         let opened = open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
         write_raw(&opened.partial, &bytes);
         assert_eq!(opened.partial.place().unwrap().path, target);
+        let looks = opened.partial.looks(&target).unwrap();
+        assert_eq!(looks.check(&target), Ok(()));
         opened.partial.settle().unwrap();
         assert_eq!(fs::read(target).unwrap(), bytes);
         assert_eq!(fs::read_dir(&downloading).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_edit_right_after_the_final_name_is_not_taken_for_what_was_downloaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("x");
+        let (bytes, hashes) = sample(50_000);
+        let opened = open(&dir.path().join("downloading"), meta(hashes.file_id(), target.clone())).unwrap();
+        write_raw(&opened.partial, &bytes);
+        opened.partial.place().unwrap();
+        let later = fs::metadata(&target).unwrap().modified().unwrap() + std::time::Duration::from_millis(10);
+        let file = OpenOptions::new().write(true).open(&target).unwrap();
+        file.write_all_at(b"mine", 0).unwrap();
+        file.set_modified(later).unwrap();
+        assert!(opened.partial.looks(&target).unwrap().check(&target).is_err());
     }
 
     #[test]
@@ -764,7 +788,7 @@ mod tests {
             let (downloading, target) = (dir.path().join("downloading"), dir.path().join("x"));
             let (bytes, hashes) = sample(50_000);
             fs::write(&target, "old").unwrap();
-            let looks = Looks::File(super::super::Stamp::of(&fs::metadata(&target).unwrap()));
+            let looks = Looks::File(Stamp::of(&fs::metadata(&target).unwrap()));
             let placing = Placing::Over { looks, otherwise: dir.path().join("x (v2)") };
             let meta = PartialMeta { placing, ..meta(hashes.file_id(), target.clone()) };
             let partial = open(&downloading, meta.clone()).unwrap().partial;
