@@ -101,7 +101,7 @@ impl Run<'_> {
                 PasswordFrom::Terminal => account::run(backend, &job.wish, pinned, &mut AtTerminal::new()).await,
                 PasswordFrom::Input => {
                     let mut input = BufReader::new(tokio::io::stdin());
-                    account::run(backend, &job.wish, pinned, &mut FromInput(&mut input)).await
+                    account::run(backend, &job.wish, pinned, &mut FromInput::new(&mut input)).await
                 }
             }
         };

@@ -168,7 +168,7 @@ async fn prompt_here(run: &mut Run<'_>, host: &Host, log: &Log) -> io::Result<u8
             lines
         }
         Some(Err(failure)) if failure.kind == FailureKind::LoginRequired => {
-            vec![Printed::Talk(format!("{failure}: `login NAME`, or `signup NAME` for a new account."))]
+            vec![Printed::Talk(format!("Not on the network: {failure}. Here, without `peer`."))]
         }
         Some(Err(failure)) => return run.fail(&failure),
         None => return Ok(FailureKind::Cancelled.exit_code()),

@@ -70,7 +70,9 @@ impl From<Refusal> for Failure {
         // The tracker's sentences say themselves what to do.
         let hint = match refusal.code {
             Code::Unknown | Code::Newer => Some("peer and tracker may be of different versions"),
-            Code::LoginRequired => Some("`peer login NAME` logs in, `peer signup NAME` makes an account"),
+            Code::LoginRequired if !text.contains("peer login") => {
+                Some("`peer login NAME` logs in, `peer signup NAME` makes an account")
+            }
             _ => None,
         };
         let hint = hint.map(str::to_owned);

@@ -37,6 +37,16 @@ pub(crate) enum Wish {
     ChangePassword,
 }
 
+impl Wish {
+    /// How many passwords it takes at least.
+    pub(crate) const fn passwords(&self) -> usize {
+        match self {
+            Self::SignUp(_) | Self::LogIn(_) => 1,
+            Self::ChangePassword => 2,
+        }
+    }
+}
+
 /// Where passwords come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PasswordFrom {

@@ -1,13 +1,13 @@
 //! Pipe mode: commands from a stream, a line each, without a prompt.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 
 use common::id::NetworkId;
 use common::secret::Secret;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 
-use super::account::{self, Asking, Keeper, PasswordFrom};
+use super::account::{self, Asking, Keeper, PasswordFrom, Wish};
 use super::execute::{News, Printing, Sink, execute};
 use super::parse::{Asked, Surroundings, parse_line};
 use super::render::{self, Format, Printed};
@@ -56,12 +56,22 @@ pub(crate) async fn run<B: Backend>(
             Ok(Asked::Account(job)) => {
                 let format = if job.json { Format::Json } else { printing.format };
                 let ended = match job.password {
-                    PasswordFrom::Input => account::run(backend, &job.wish, None, &mut FromInput(&mut input)).await,
+                    PasswordFrom::Input => {
+                        let mut keeper = FromInput::new(&mut input).having_read(job.wish.passwords()).await;
+                        account::run(backend, &job.wish, None, &mut keeper).await
+                    }
                     PasswordFrom::Terminal => Err(account::nobody_to_ask()),
                 };
                 match ended {
                     Ok(outcome) => sink.print(&render::outcome(&outcome, format, printing.detail))?,
-                    Err(failure) => drop(codes.insert(report(&failure, format, sink)?)),
+                    Err(failure) => {
+                        codes.insert(report(&failure, format, sink)?);
+                        if job.password == PasswordFrom::Terminal || matches!(job.wish, Wish::SignUp(_)) {
+                            let text = "The rest of the input is not read: a password or a code may be next in it.";
+                            sink.print(&[Printed::Talk(text.to_owned())])?;
+                            break;
+                        }
+                    }
                 }
             }
             Ok(Asked::Run(job)) => {
@@ -85,7 +95,35 @@ pub(crate) async fn run<B: Backend>(
 }
 
 /// Passwords from the lines that follow the command.
-pub(crate) struct FromInput<'a, R>(pub(crate) &'a mut R);
+pub(crate) struct FromInput<'a, R> {
+    input: &'a mut R,
+    /// Lines that were read before they were asked for.
+    read: VecDeque<Result<Option<Secret>, Failure>>,
+}
+
+impl<'a, R: AsyncBufRead + Unpin> FromInput<'a, R> {
+    /// Reads from the input as it is asked.
+    pub(crate) fn new(input: &'a mut R) -> Self {
+        Self { input, read: VecDeque::new() }
+    }
+
+    /// Reads so many passwords at once: whatever becomes of the command, they are not the next commands.
+    async fn having_read(mut self, passwords: usize) -> Self {
+        for _ in 0..passwords {
+            let read = self.next().await;
+            self.read.push_back(read);
+        }
+        self
+    }
+
+    async fn next(&mut self) -> Result<Option<Secret>, Failure> {
+        let read = read_line(self.input).await;
+        let line = read.map_err(|error| {
+            Failure::new(FailureKind::Failed, format!("the password could not be read from the input: {error}"))
+        })?;
+        line.map(|line| account::secret_of(line?)).transpose()
+    }
+}
 
 impl<R: AsyncBufRead + Unpin> Keeper for FromInput<'_, R> {
     fn is_person(&self) -> bool {
@@ -93,11 +131,10 @@ impl<R: AsyncBufRead + Unpin> Keeper for FromInput<'_, R> {
     }
 
     async fn secret(&mut self, _asking: Asking) -> Result<Option<Secret>, Failure> {
-        let read = read_line(self.0).await;
-        let line = read.map_err(|error| {
-            Failure::new(FailureKind::Failed, format!("the password could not be read from the input: {error}"))
-        })?;
-        line.map(|line| account::secret_of(line?)).transpose()
+        match self.read.pop_front() {
+            Some(read) => read,
+            None => self.next().await,
+        }
     }
 
     async fn is_right(&mut self, _tracker: &str, _fingerprint: NetworkId) -> Result<bool, Failure> {
@@ -262,6 +299,23 @@ mod tests {
         let ran = pipe(format!("x{fits}lst\n")).await;
         assert_eq!((ran.code, ran.seen), (2, vec![Command::List(Listing::default())]));
         assert_eq!(ran.talk, "error: a line has at most 64 KiB, this one has 65537 bytes\n");
+    }
+
+    #[tokio::test]
+    async fn passwords_in_a_pipe_are_never_taken_for_commands() {
+        // The tracker is not confirmed: nothing is sent, and the password is not the next command.
+        let ran = pipe("login ann --password-stdin\nhunter2\nlst\n").await;
+        assert_eq!(ran.seen, vec![Command::Tracker, Command::List(Listing::default())]);
+        assert!(!ran.talk.contains("hunter2"), "{}", ran.talk);
+        let ran = pipe("passwd --password-stdin\r\nhunter2\r\nhunter3\r\n").await;
+        let secret = |text: &str| Secret::new(text.to_owned()).unwrap();
+        let expected = Command::ChangePassword { old: secret("hunter2"), new: secret("hunter3") };
+        assert_eq!((ran.code, ran.seen), (0, vec![expected]));
+        for lines in ["login ann\nhunter2\n", "signup ann --password-stdin\nhunter2\nc0de\n"] {
+            let ran = pipe(lines).await;
+            assert!(!ran.talk.contains("hunter2") && !ran.talk.contains("c0de"), "{}", ran.talk);
+            assert!(ran.code != 0 && ran.talk.contains("not read"), "{}", ran.talk);
+        }
     }
 
     #[tokio::test]

@@ -16,7 +16,8 @@ pub(super) struct Renewal {
     /// How many such commands are under way: what ends meanwhile is no loss.
     under_way: AtomicUsize,
     asked: Notify,
-    /// Whether the user has logged out: the name that was wished for may be the account's, and another will do.
+    /// Whether the user has logged in or out: the name is that of the account, or, where the one that was wished for is an
+    /// account's, another will do.
     any_name: AtomicBool,
 }
 
@@ -50,7 +51,7 @@ impl Shared {
     /// The name to join under.
     pub(super) fn wished_name(&self) -> NameChoice {
         match &self.introduction.name {
-            NameChoice::Given(name) if self.renewal.any_name.load(Ordering::SeqCst) => {
+            NameChoice::Given(name) if self.renewal.is_under_way() || self.renewal.any_name.load(Ordering::SeqCst) => {
                 NameChoice::Default(name.clone())
             }
             name => name.clone(),
@@ -108,6 +109,7 @@ impl TrackerClient {
             JoinError::Unexpected(unexpected) => self.shared.trust.wrong_key(&unexpected),
             JoinError::Refused { refusal, .. } => refusal.into(),
         })??;
+        self.shared.renewal.any_name.store(true, Ordering::SeqCst);
         self.join_anew(asked_at).await;
         Ok(reply)
     }

@@ -9,6 +9,7 @@
 //! - [`local_api`]: the peer's local API
 //! - [`netns`]: hosts of their own, joined by a switch
 //! - [`small_disk`]: a disk that can be filled up
+//! - [`terminal`]: a program with a person before it
 //! - [`process`]: processes, watched and never left behind
 //! - [`programs`]: where the programs under test are
 //! - [`privilege`]: what not every machine gives
@@ -30,4 +31,5 @@ pub mod programs;
 pub mod scenario;
 pub mod slots;
 pub mod small_disk;
+pub mod terminal;
 pub mod wait;

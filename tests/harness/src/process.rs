@@ -78,6 +78,19 @@ impl Launch {
     /// When it cannot be started.
     pub fn start(&self, log: &Path) -> Process {
         let (stdout, stderr) = (log.with_extension("out"), log.with_extension("err"));
+        let mut command = self.command();
+        command.stdin(match &self.stdin {
+            Some(path) => Stdio::from(File::open(path).expect("the input is there")),
+            None => Stdio::null(),
+        });
+        command.stdout(append(&stdout)).stderr(append(&stderr));
+        let started = Instant::now();
+        let child = command.spawn().unwrap_or_else(|error| panic!("{} starts: {error}", self.program.display()));
+        Process { child, started, stdout, stderr, peak_memory: 0, ended: None }
+    }
+
+    /// Without input and output.
+    pub(crate) fn command(&self) -> Command {
         let mut command = match &self.netns {
             None => Command::new(&self.program),
             Some(netns) => {
@@ -94,14 +107,7 @@ impl Launch {
         if let Some(dir) = &self.current_dir {
             command.current_dir(dir);
         }
-        command.stdin(match &self.stdin {
-            Some(path) => Stdio::from(File::open(path).expect("the input is there")),
-            None => Stdio::null(),
-        });
-        command.stdout(append(&stdout)).stderr(append(&stderr));
-        let started = Instant::now();
-        let child = command.spawn().unwrap_or_else(|error| panic!("{} starts: {error}", self.program.display()));
-        Process { child, started, stdout, stderr, peak_memory: 0, ended: None }
+        command
     }
 }
 

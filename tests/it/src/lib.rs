@@ -1,6 +1,7 @@
 //! What Shoal must do, tested from the outside: real trackers and peers on loopback and in network namespaces. One test
 //! binary, so that it links once and knows how much runs at a time.
 //!
+//! - `passwords`: at a terminal, from a pipe, and nowhere else
 //! - `sharing`: several seeders, several downloaders, all sizes
 //! - `resume`: kills, restarts, cancelling
 //! - `faults`: seeders and trackers that fail, disks that are full
@@ -23,6 +24,8 @@ mod hostile;
 mod hosts;
 #[cfg(test)]
 mod names;
+#[cfg(test)]
+mod passwords;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]

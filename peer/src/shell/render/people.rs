@@ -34,6 +34,7 @@ pub(super) fn account(outcome: &Outcome, detail: Detail, now_ms: u64) -> Vec<Pri
         }
         Outcome::PasswordChanged => vec![data("The password is changed.")],
         Outcome::WhoAmI { name, account, peer, tracker } => {
+            let tracker = tracker.split_once('#').map_or(tracker.as_str(), |(place, _fingerprint)| place);
             let who = match (name, account) {
                 (Some(name), true) => format!("{name}, with an account, on {tracker}"),
                 (Some(name), false) => format!("{name}, without an account, on {tracker}"),
