@@ -356,6 +356,7 @@ impl Run<'_> {
         }
         if let NameChoice::Given(name) = &wanted.name
             && name.as_str() != status.name
+            && !is_logged_in(client).await
         {
             let text = format!("the peer that runs on {dir} is called {}", status.name);
             return Err(Failure::new(FailureKind::Failed, text).with_hint(hint));
@@ -378,6 +379,12 @@ impl Run<'_> {
 /// Whether a command ends before what it began has ended.
 const fn goes_on_in_background(command: &Command) -> bool {
     matches!(command, Command::Answer { answer: Answer::Accept, .. })
+}
+
+/// Whether that peer's name is an account's, whatever name it was started with.
+async fn is_logged_in(client: &ApiClient) -> bool {
+    let (updates, _nobody) = mpsc::channel(1);
+    matches!(client.run(Command::WhoAmI, updates).await, Ok(Outcome::WhoAmI { account: true, .. }))
 }
 
 /// Whether a command does something even if this peer is not on the network, for a reason of this kind.

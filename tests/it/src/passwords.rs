@@ -34,7 +34,8 @@ fn is_written(folder: &Path, text: &str) -> bool {
             return is_written(&path, text);
         }
         let is_input = path.extension().is_some_and(|extension| extension == "in");
-        !is_input && fs::read(&path).is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+        !is_input
+            && fs::read(&path).is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
     })
 }
 
