@@ -749,9 +749,9 @@ pub enum Code {
     NotFound,
     /// Owners have different files under this name.
     Ambiguous,
-    /// The caller's entry of this name names another file.
+    /// Not as things are: it is the other way round, or something else comes first.
     Conflict,
-    /// The entry does not name that file any more.
+    /// No version of the entry names that content (any more).
     Changed,
     /// Not the caller's to do.
     Forbidden,

@@ -120,7 +120,8 @@ pub(crate) fn tell_of(state: &mut State, peer: PeerId, swarms: &[Sharing]) -> Ve
         };
         let have = Some(Have::from(chunks)).filter(|have| map_length(have) <= MAX_EVENT_MAP);
         let mut told = state.index.downloaders(&key);
-        told.retain(|other| *other != peer);
+        let may_know = |other: PeerId| sharing.audience.is_public() || may_announce(state, other, sharing);
+        told.retain(|other| *other != peer && may_know(*other));
         // A random stretch of a ring.
         let skipped = state.random.below(told.len());
         told.rotate_left(skipped);

@@ -323,14 +323,15 @@ fn what_is_for_some_is_a_swarm_of_theirs() {
 }
 
 #[test]
-fn a_key_that_changed_hands_is_no_holder_for_others() {
+fn who_was_in_a_swarm_before_it_was_for_others_is_not_told_of_them() {
     let mut world = World::new();
     let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
     let audience = Audience::Entry("alice/x".parse().unwrap());
     world.register_for(alice, "x", file(1), &["bob"]);
-    world.announce_for(bob, file(1), audience, Have::All);
+    world.announce_for(bob, file(1), audience, Have::Add(vec![1]));
     world.reply(alice, Request::Deregister { entry: "x".to_owned() });
     world.register_for(alice, "x", file(1), &[]);
-    assert_eq!(world.plan(alice, "x").0.holders, []);
+    let (plan, effects) = world.plan(alice, "x");
+    assert_eq!((plan.holders, effects), (vec![], vec![]), "nor is he told of her");
     assert_eq!(loc(&mut world, alice, "x", 0).0.len(), 1, "alice, who planned it");
 }
