@@ -142,7 +142,7 @@ impl State {
     fn quietest_of_a_crowd(&self) -> Option<Arc<Link>> {
         let came = self.by_peer.values().filter(|link| link.dialler() == Dialler::There);
         let came: Vec<_> = came.map(|link| (network_of(link.address().ip()), link.moved(), link)).collect();
-        quietest_of_a_crowd(&came, Instant::now()).map(|link| Arc::clone(link))
+        quietest_of_a_crowd(&came, Instant::now()).map(Arc::clone)
     }
 }
 

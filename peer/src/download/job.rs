@@ -2,6 +2,7 @@
 //! only one that touches them; links and workers tell it what happens through one bounded queue.
 
 mod prepare;
+mod progress;
 mod reusing;
 mod session;
 
@@ -32,7 +33,7 @@ use super::layer::{Layer, Part};
 use super::picker::Picker;
 use super::tally::Tally;
 use super::{JobEvent, LinkEvent, Meter, Source};
-use crate::command::{Activity, Progress};
+use crate::command::Progress;
 use crate::context::Context;
 use crate::engine::{Done, DownloadError, DownloadSpec, Shared};
 use crate::link::{Link, LinkId};
@@ -497,32 +498,6 @@ impl Job {
             partial.sync()
         });
         let _ = ending.await;
-    }
-
-    fn show_progress(&mut self, now: Instant) {
-        let bytes = self.done_bytes;
-        let seeders = self.sessions.values().filter(|session| session.opened).count();
-        let progress = Progress {
-            name: self.spec.name.clone(),
-            activity: self.activity(),
-            chunks: self.wanted.chunks.saturating_sub(self.missing()),
-            chunks_total: self.wanted.chunks,
-            bytes: bytes.min(self.wanted.bytes),
-            bytes_total: self.wanted.bytes,
-            bytes_per_sec: self.tally.speed(bytes, now),
-            seeders: u32::try_from(seeders).unwrap_or(u32::MAX),
-        };
-        self.tools.progress.send_replace(Some(progress));
-    }
-
-    const fn activity(&self) -> Activity {
-        if self.looking {
-            Activity::Checking
-        } else if self.told_starved {
-            Activity::Waiting
-        } else {
-            Activity::Downloading
-        }
     }
 
     /// All is verified: the file gets its final name, and is put on the disk afterwards.

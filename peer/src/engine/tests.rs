@@ -192,12 +192,7 @@ impl Downloader {
         self.send(Message::Request { conversation, chunk: 0 }).await;
         for token in 77..80 {
             self.send(Message::Ping { token }).await;
-            loop {
-                match self.next().await {
-                    Message::Pong { token: answered } if answered == token => break,
-                    other => panic!("{other:?}"),
-                }
-            }
+            assert_eq!(self.next().await, Message::Pong { token });
         }
     }
 }

@@ -238,7 +238,7 @@ mod tests {
             Ok(())
         });
         assert_eq!(replaced, Replaced { path: scene.target.clone(), edited: None });
-        assert_eq!(heard, [scene.target.clone()]);
+        assert_eq!(heard, std::slice::from_ref(&scene.target));
         assert_eq!(fs::read_to_string(&scene.target).unwrap(), "new");
         assert_eq!(fs::metadata(&scene.target).unwrap().mode() & 0o7777, 0o750);
         assert!(!scene.from.exists() && !scene.otherwise.exists());

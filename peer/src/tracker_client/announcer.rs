@@ -250,7 +250,7 @@ mod tests {
         let almost = start + ADD_INTERVAL.saturating_sub(Duration::from_millis(1));
         assert_eq!(said(&mut announcer, almost), []);
         assert_eq!(announcer.poll_timeout(almost), Some(start + ADD_INTERVAL));
-        assert_eq!(said(&mut announcer, start + ADD_INTERVAL), [(swarm.clone(), Have::Add(vec![4, 5]))]);
+        assert_eq!(said(&mut announcer, start + ADD_INTERVAL), [(swarm, Have::Add(vec![4, 5]))]);
         assert_eq!(announcer.poll_timeout(start + ADD_INTERVAL), None);
     }
 
@@ -266,7 +266,7 @@ mod tests {
         announcer.set(swarm.clone(), &Have::All);
         announcer.set(swarm.clone(), &Have::Add(vec![4]));
         assert_eq!(said(&mut announcer, now), [(swarm.clone(), Have::All)]);
-        announcer.set(swarm.clone(), &Have::All);
+        announcer.set(swarm, &Have::All);
         assert_eq!(announcer.poll_timeout(now), None, "nothing new");
     }
 
@@ -278,7 +278,7 @@ mod tests {
         said(&mut announcer, now);
         let many: Vec<u32> = (0..100).collect();
         announcer.set(swarm.clone(), &Have::Add(many.clone()));
-        assert_eq!(said(&mut announcer, now), [(swarm.clone(), bitmap(512, &many))]);
+        assert_eq!(said(&mut announcer, now), [(swarm, bitmap(512, &many))]);
     }
 
     #[test]
@@ -292,12 +292,12 @@ mod tests {
         said(&mut announcer, now);
         announcer.set(one.clone(), &Have::None);
         assert_eq!(said(&mut announcer, now), [(one.clone(), Have::None)]);
-        announcer.set(one.clone(), &Have::None);
+        announcer.set(one, &Have::None);
         announcer.on_connected();
         assert_eq!(said(&mut announcer, now), [(two.clone(), Have::All)]);
         announcer.set(two.clone(), &Have::None);
         announcer.set(two.clone(), &Have::All);
-        assert_eq!(said(&mut announcer, now), [(two.clone(), Have::All)], "shared again before it was said");
+        assert_eq!(said(&mut announcer, now), [(two, Have::All)], "shared again before it was said");
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
     fn the_same_is_said_for_each_audience_by_itself() {
         let (mut announcer, now) = (Announcer::default(), Instant::now());
         let all = file(1, LENGTH);
-        let some = Sharing { audience: Audience::Entry("ann/x".parse().unwrap()), ..all.clone() };
+        let some = Sharing { audience: Audience::Entry("ann/x".parse().unwrap()), ..all };
         announcer.set(all.clone(), &Have::All);
         announcer.set(some.clone(), &bitmap(512, &[1]));
         assert_eq!(said(&mut announcer, now), [(all.clone(), Have::All), (some.clone(), bitmap(512, &[1]))]);
