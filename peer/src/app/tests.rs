@@ -1,5 +1,6 @@
 //! Whole peers and a real tracker, over sockets, in one process.
 
+mod accounts;
 mod following;
 
 use super::*;

@@ -162,3 +162,29 @@ fn a_running_peer_joins_anew_under_the_name_of_its_account() {
     assert_eq!(devices.iter().map(|device| device.peer).collect::<Vec<_>>(), [this]);
     assert!(ann.status().connected);
 }
+
+#[test]
+fn what_others_say_stands_above_the_line_that_is_being_typed() {
+    let cluster = Cluster::start();
+    let ann = cluster.peer("ann").serve();
+    ann.run(["chat", "this was before"]).succeeded();
+    let mut terminal = Terminal::start(&cluster.peer("bob").launch(&[] as &[&str]));
+    terminal.expect("this was before");
+    terminal.expect("bob> ");
+    terminal.enter("whoa");
+    terminal.expect("whoa");
+    ann.run(["chat", "it's \u{1b}[2Jme"]).succeeded();
+    terminal.expect("ann: it's ");
+    // The line editor draws the line again, below.
+    terminal.expect("whoa");
+    terminal.enter("mi\r");
+    terminal.expect("bob, without an account");
+    assert!(!terminal.screen().contains("\u{1b}[2J"), "{:?}", terminal.screen());
+    let eve = cluster.peer("eve").serve();
+    terminal.expect("eve is online.");
+    eve.stop();
+    terminal.expect("eve has left.");
+    terminal.enter("msg ann don't wait\rq\r");
+    assert_eq!(terminal.wait(), Some(0));
+    assert!(ann.run(["history"]).succeeded().stdout.contains("this was before"));
+}
