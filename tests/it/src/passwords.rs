@@ -184,7 +184,10 @@ fn what_others_say_stands_above_the_line_that_is_being_typed() {
     terminal.expect("eve is online.");
     eve.stop();
     terminal.expect("eve has left.");
-    terminal.enter("msg ann don't wait\rq\r");
+    terminal.enter("msg ann don't wait\r");
+    terminal.expect("don't wait");
+    terminal.expect("bob> ");
+    terminal.enter("\u{4}");
     assert_eq!(terminal.wait(), Some(0));
     assert!(ann.run(["history"]).succeeded().stdout.contains("this was before"));
 }
