@@ -282,6 +282,12 @@ impl Engine {
         if audiences.is_empty() {
             return;
         }
+        // What was served so far may look otherwise now, or be gone, and would be withdrawn for that.
+        if let Some(before) = self.complete(&content).filter(|before| before.check().is_err())
+            && self.context.swarms.remove(&before)
+        {
+            before.refuse_all("this is served from another file now");
+        }
         // First that which is asked for first.
         if let Some(manifest) = insides.manifest() {
             let manifest = self.keep_manifest(&manifest.encode());

@@ -1,12 +1,13 @@
 //! What is here already: before anything is fetched, where the file is to go, and whether it lies there or elsewhere.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use common::id::{Content, Hash, NetworkId};
+use common::manifest::EntryKind;
 use common::name::EntryName;
 use tokio::sync::mpsc;
 
@@ -104,32 +105,44 @@ pub(super) enum Wanted {
     There,
 }
 
-/// The file at the target, if it is this one. What cannot be read is not.
-async fn at_target(parts: &Parts, file: &Content, target: &Path, updates: &mpsc::Sender<Update>) -> Option<Shared> {
+/// What lies at the target, if it is this content. What cannot be read is not.
+async fn at_target(parts: &Parts, content: &Content, target: &Path, updates: &mpsc::Sender<Update>) -> Option<Shared> {
     let path = target.to_owned();
     let metadata = off_reactor(move || std::fs::metadata(path)).await.ok()?;
-    if !metadata.is_file() || metadata.len() != file.file_or_manifest().length() {
+    let may_be = match content {
+        Content::File(file) => metadata.is_file() && metadata.len() == file.length(),
+        Content::Folder(_) => metadata.is_dir(),
+    };
+    if !may_be {
         return None;
     }
-    shared_at(parts, file, target, updates).await.ok().flatten()
+    shared_at(parts, content, target, updates).await.ok().flatten()
 }
 
-/// Hashes what is at a path, and gives what is needed to serve it if it is this file.
+/// Hashes what is at a path, and gives what is needed to serve it if it is this content.
 pub(super) async fn shared_at(
     parts: &Parts,
-    file: &Content,
+    content: &Content,
     path: &Path,
     updates: &mpsc::Sender<Update>,
 ) -> Result<Option<Shared>, HashError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let hashed = parts.hashers.hash(path, name, Digests::Chunks, updates).await?;
-    let same = Content::File(hashed.hashes.file_id()) == *file;
-    let insides = hashed.hashes.into();
-    let (looks, audiences) = (Looks::File(hashed.stamp), BTreeSet::new());
-    Ok(same.then(|| Shared { content: *file, path: path.to_owned(), looks, insides, audiences }))
+    let (found, looks, insides) = match content {
+        Content::File(_) => {
+            let hashed = parts.hashers.hash(path, name, Digests::Chunks, updates).await?;
+            (Some(Content::File(hashed.hashes.file_id())), Looks::File(hashed.stamp), hashed.hashes.into())
+        }
+        Content::Folder(_) => {
+            let hashed = parts.hashers.hash_folder(path, name, None, updates).await?;
+            (hashed.insides.folder_id().map(Content::Folder), hashed.looks, hashed.insides)
+        }
+    };
+    let is_same = found == Some(*content);
+    let (path, audiences) = (path.to_owned(), BTreeSet::new());
+    Ok(is_same.then_some(Shared { content: *content, path, looks, insides, audiences }))
 }
 
-/// Copies a shared file to the target, as `placing` says. The copy is hashed before it gets its name.
+/// Copies what is shared to the target, as `placing` says. The copy is hashed before it gets its name.
 pub(super) async fn copy(
     parts: &Parts,
     from: &Shared,
@@ -141,14 +154,14 @@ pub(super) async fn copy(
         Failure::new(FailureKind::Failed, format!("could not copy it to {}: {error}", target.display()))
     };
     let guard = RemoveOnDrop(beside(target));
-    let (source, to) = (from.path.clone(), guard.0.clone());
-    off_reactor(move || copy_bytes(&source, &to)).await.map_err(failed)?;
+    let (source, to) = (from.clone(), guard.0.clone());
+    off_reactor(move || copy_all(&source, &to)).await.map_err(failed)?;
     let Some(copied) = shared_at(parts, &from.content, &guard.0, updates).await? else {
         let text = format!("{} is no longer what was registered", from.path.display());
         return Err(Failure::new(FailureKind::Failed, text));
     };
     let (target_path, placing) = (target.to_owned(), placing.clone());
-    let (path, looks) = off_reactor(move || {
+    let (path, copied, looks) = off_reactor(move || {
         let path = match give_name(&guard.0, &target_path, &placing) {
             Ok(path) => path,
             Err(error) => {
@@ -158,8 +171,8 @@ pub(super) async fn copy(
             }
         };
         sync_parent(&path)?;
-        let looks = Looks::File(Stamp::of(&std::fs::metadata(&path)?));
-        Ok((path, looks))
+        let looks = looks_now(&copied, &path)?;
+        Ok((path, copied, looks))
     })
     .await
     .map_err(failed)?;
@@ -182,6 +195,32 @@ fn beside(target: &Path) -> PathBuf {
     target.with_file_name(format!(".shoal-copy-{}", Hash(random)))
 }
 
+/// How a copy looks under its final name: a rename changes that.
+fn looks_now(copied: &Shared, path: &Path) -> io::Result<Looks> {
+    match copied.insides.manifest() {
+        None => Ok(Looks::File(Stamp::of(&std::fs::metadata(path)?))),
+        Some(manifest) => Looks::of_folder(path, manifest.entries().iter()),
+    }
+}
+
+/// Copies a file, or a folder with what is shared of it.
+fn copy_all(from: &Shared, to: &Path) -> io::Result<()> {
+    let Some(manifest) = from.insides.manifest() else { return copy_bytes(&from.path, to) };
+    std::fs::create_dir(to)?;
+    for entry in manifest.entries() {
+        let target = to.join(&entry.path);
+        match entry.kind {
+            EntryKind::EmptyDirectory => std::fs::create_dir_all(&target)?,
+            EntryKind::File(_) => {
+                std::fs::create_dir_all(target.parent().unwrap_or(to))?;
+                copy_bytes(&from.path.join(&entry.path), &target)?;
+                std::fs::set_permissions(&target, Permissions::from_mode(entry.mode.into()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn copy_bytes(from: &Path, to: &Path) -> io::Result<()> {
     /// As a new file is made by anybody; the umask takes from it.
     const ANYBODY: u32 = 0o666;
@@ -192,12 +231,12 @@ fn copy_bytes(from: &Path, to: &Path) -> io::Result<()> {
     to.sync_all()
 }
 
-/// Removes a file that did not get its name.
+/// Removes what did not get its name.
 struct RemoveOnDrop(PathBuf);
 
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         // Once it has its name there is nothing here any more.
-        drop(std::fs::remove_file(&self.0));
+        drop(std::fs::remove_file(&self.0).or_else(|_error| std::fs::remove_dir_all(&self.0)));
     }
 }

@@ -15,6 +15,7 @@ use super::{Failure, FailureKind, Outcome, Update, failure};
 use crate::engine::Shared;
 use crate::hashing::{Digests, HashError, Known, open_regular};
 use crate::library::{EntryShare, Item};
+use crate::notice::Notice;
 use crate::storage::Looks;
 use crate::sync::Origin;
 
@@ -121,10 +122,14 @@ async fn hashed_folder(
 ) -> Result<Shared, Failure> {
     let hashed = parts.hashers.hash_folder(path, name.to_string(), known, updates).await?;
     if hashed.left_out > 0 {
-        tracing::warn!(
-            path = %path.display(), left_out = hashed.left_out,
-            "links that lead out of the folder, pipes, sockets and devices are not shared"
+        let text = format!(
+            "{} things in {} are not shared: links that lead out of it, pipes, sockets or devices",
+            hashed.left_out,
+            path.display()
         );
+        tracing::info!(text);
+        // Whoever asked is told, if it is there to hear it.
+        drop(updates.try_send(Update::Notice(Notice::Warning { text })));
     }
     let content = Content::Folder(hashed.insides.folder_id().ok_or_else(failure::odd_answer)?);
     let (looks, insides) = (hashed.looks, hashed.insides);

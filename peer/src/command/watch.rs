@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::parts::{Parts, absolute, off_reactor};
 use super::{Failure, FailureKind, Outcome, Update, register};
 use crate::notice::Notice;
-use crate::storage::Different;
+use crate::storage::{Different, Looks};
 use crate::sync::{DiskEvent, DiskWatch, Quiet, WatchError};
 use crate::tracker_client::TrackerState;
 
@@ -190,9 +190,10 @@ impl Watching {
         let item = self.parts.library.items(network).into_iter().find(|item| item.path == path);
         let looks = item.filter(|item| !item.entries.is_empty()).map(|item| item.looks);
         let change = off_reactor(move || match looks {
-            Some(looks) => looks.check(&at).err(),
-            // What is not shared any more may still be what was registered, which comes out below.
-            None => Some(if at.exists() { Different::Changed } else { Different::Gone }),
+            Some(looks @ Looks::File(_)) => looks.check(&at).err(),
+            // Something may have come into a folder, and what is not shared any more may still be what was registered:
+            // that comes out below, and what looks as it did is not read for it.
+            Some(Looks::Folder(_)) | None => Some(if at.exists() { Different::Changed } else { Different::Gone }),
         })
         .await;
         match change {

@@ -296,3 +296,67 @@ async fn what_is_deregistered_is_watched_no_more() {
     assert_eq!(watched, Outcome::Watched { paths: Vec::new() });
     ann.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_anew_with_the_same_bytes_is_served_on() {
+    let net = Net::start().await;
+    let (ann, bob) = (net.peer("ann").await, net.peer("bob").await);
+    let path = net.write("files", "a.txt", b"one");
+    register(&ann, &path).await;
+    net.write("files", "a.txt", b"one");
+    assert!(register(&ann, &path).await.2);
+    assert_eq!(read(&download(&bob, wish("a.txt")).await.path), b"one");
+    assert_eq!(shared_paths(&ann).await, [path]);
+    for app in [ann, bob] {
+        app.shutdown().await;
+    }
+}
+
+/// A folder with these files, and nothing else.
+fn folder(net: &Net, name: &str, files: &[(&str, &str)]) -> PathBuf {
+    let folder = net.root.path().join("files").join(name);
+    drop(std::fs::remove_dir_all(&folder));
+    for (path, text) in files {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_downloaded_and_copied() {
+    let net = Net::start().await;
+    let (ann, bob) = (net.peer("ann").await, net.peer("bob").await);
+    let path = folder(&net, "site", &[("index.html", "one"), ("css/a.css", "two")]);
+    register(&ann, &path).await;
+    let got = download(&bob, wish_and_follow("site")).await;
+    assert_eq!((got.bytes, read(&got.path.join("css/a.css"))), (6, b"two".to_vec()));
+    let elsewhere = net.root.path().join("elsewhere");
+    let copy = download(&bob, wish_to("site", elsewhere.clone())).await;
+    assert_eq!((copy.path, copy.fetched_bytes), (elsewhere.clone(), 0));
+    assert_eq!(read(&elsewhere.join("css/a.css")), b"two");
+    let again = download(&bob, wish_to("site", elsewhere)).await;
+    assert!(again.already);
+    for app in [ann, bob] {
+        app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_folder_is_registered_anew_when_something_comes_into_it() {
+    let net = Net::start().await;
+    let ann = net.peer("ann").await;
+    let path = folder(&net, "site", &[("css/a.css", "two")]);
+    run_it(&ann, Command::Watch { path: Some(path.clone()) }).await.unwrap();
+    let mut notices = ann.notices();
+    std::fs::write(path.join("css/b.css"), "three").unwrap();
+    notice_that(&mut notices, |notice| matches!(notice, Notice::Reregistered { version: 2, .. })).await;
+    // It goes, and comes again, as some programs write.
+    std::fs::remove_dir_all(&path).unwrap();
+    folder(&net, "site", &[("css/a.css", "two"), ("deep/er", "four")]);
+    notice_that(&mut notices, |notice| matches!(notice, Notice::Reregistered { version: 3, .. })).await;
+    std::fs::write(path.join("deep/est"), "five").unwrap();
+    notice_that(&mut notices, |notice| matches!(notice, Notice::Reregistered { version: 4, .. })).await;
+    ann.shutdown().await;
+}
