@@ -137,6 +137,16 @@ impl PeerSpec {
         Ran::of(self.start_launch(&launch), COMMAND_LIMIT)
     }
 
+    /// Runs `peer ARGS...` with this as its input to its end.
+    #[track_caller]
+    pub fn run_with_input(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>, input: &str) -> Ran {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = self.logs.join(format!("{}-{number}.in", self.name));
+        fs::write(&path, input).expect("the input can be written");
+        Ran::of(self.start_launch(&self.launch(args).stdin(&path)), COMMAND_LIMIT)
+    }
+
     /// Starts `peer serve` and waits until it is on the network.
     ///
     /// # Panics
@@ -310,6 +320,22 @@ impl Peer {
     #[track_caller]
     pub fn download(&self, entry: &str, output: Option<&Path>) -> Result<Downloaded, Failure> {
         match self.command(&download(entry, output))? {
+            Outcome::Downloaded(downloaded) => Ok(downloaded),
+            other => panic!("download ended in {other:?}"),
+        }
+    }
+
+    /// Downloads an entry into `seeding` and follows it.
+    #[track_caller]
+    pub fn follow(&self, entry: &str) -> Result<Downloaded, Failure> {
+        let command = Command::Download {
+            entry: entry.to_owned(),
+            only: Vec::new(),
+            follow: Follow::Yes,
+            output: None,
+            wait_secs: Some(COMMAND_LIMIT.as_secs()),
+        };
+        match self.command(&command)? {
             Outcome::Downloaded(downloaded) => Ok(downloaded),
             other => panic!("download ended in {other:?}"),
         }

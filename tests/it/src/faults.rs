@@ -211,3 +211,8 @@ fn a_full_disk_is_told_and_costs_nothing_that_came() {
     let again = seeder.status().uploaded_bytes - sent;
     assert!(again < content.length() - 2 * MIB, "{} MiB were fetched again", again / MIB);
 }
+
+#[test]
+fn what_the_tracker_acknowledged_outlives_its_kills() {
+    small("acknowledged");
+}

@@ -197,3 +197,13 @@ fn search_finds_parts_of_names_owners_and_globs() {
     assert_eq!(find("ann"), ["Holiday.png", "holiday.txt", "work.txt"]);
     assert_eq!(find("nothing"), Vec::<String>::new());
 }
+
+#[test]
+fn updates_arrive_by_themselves_and_move_little() {
+    small("updates");
+}
+
+#[test]
+fn folders_arrive_as_they_were_and_so_do_their_changes() {
+    small("folders");
+}

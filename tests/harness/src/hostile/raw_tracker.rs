@@ -28,7 +28,15 @@ impl RawTracker {
     /// When the tracker refuses.
     pub fn join(address: SocketAddr, identity: &Identity, name: &str, port: u16) -> io::Result<Self> {
         let mut tracker = Self::dial(address, identity)?;
-        let hello = Hello {
+        match tracker.request(Self::hello(name, port))? {
+            Ok(Reply::Welcome(_)) => Ok(tracker),
+            other => panic!("the tracker answers hello with {other:?}"),
+        }
+    }
+
+    /// How a peer that listens on `port` says hello under `name`.
+    pub fn hello(name: &str, port: u16) -> Request {
+        Request::Hello(Hello {
             name: name.to_owned(),
             name_is_default: false,
             port,
@@ -36,11 +44,7 @@ impl RawTracker {
             advertised: Vec::new(),
             agent: "harness".to_owned(),
             device: "harness".to_owned(),
-        };
-        match tracker.request(Request::Hello(hello))? {
-            Ok(Reply::Welcome(_)) => Ok(tracker),
-            other => panic!("the tracker answers hello with {other:?}"),
-        }
+        })
     }
 
     /// The connection below.

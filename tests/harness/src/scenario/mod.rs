@@ -1,15 +1,18 @@
 //! Scenarios: what must always work, in as many rounds and at such a size as one likes. Tests run them small, `bench soak`
 //! large; both run the same code.
 
+mod acknowledged;
 mod changes;
 mod chaos;
 mod crowd;
+mod folders;
 mod freezes;
 mod kills;
 mod multi;
 mod resume;
 mod sizes;
 mod tracker_kills;
+mod updates;
 
 use std::time::Duration;
 
@@ -32,7 +35,7 @@ pub(crate) const STEP_LIMIT: Duration = Duration::from_secs(100);
 pub struct Scale {
     /// How often.
     pub rounds: u32,
-    /// Bytes of the file.
+    /// Bytes of the file; of a folder, its files.
     pub size: u64,
 }
 
@@ -119,6 +122,27 @@ pub const ALL: &[Scenario] = &[
         small: Scale { rounds: 1, size: 512 * MIB },
         large: Scale { rounds: 1, size: 20 * 1024 * MIB },
         run: sizes::sparse,
+    },
+    Scenario {
+        name: "updates",
+        about: "new versions are on the follower's disk by themselves, and move little more than what is new",
+        small: Scale { rounds: 3, size: 64 * MIB },
+        large: Scale { rounds: 20, size: 1024 * MIB },
+        run: updates::updates,
+    },
+    Scenario {
+        name: "folders",
+        about: "a folder of small files registers, arrives, and its changes follow",
+        small: Scale { rounds: 2, size: 300 },
+        large: Scale { rounds: 5, size: 10_000 },
+        run: folders::folders,
+    },
+    Scenario {
+        name: "acknowledged",
+        about: "the tracker is killed while users sign up, register and update: what it said yes to is there",
+        small: Scale { rounds: 3, size: 0 },
+        large: Scale { rounds: 50, size: 0 },
+        run: acknowledged::acknowledged,
     },
     Scenario {
         name: "chaos",
