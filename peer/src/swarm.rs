@@ -21,7 +21,7 @@ use crate::outline::{Insides, Outline};
 use crate::revocations::Grant;
 use crate::spread::Spread;
 use crate::storage::{Looks, Partial};
-use crate::whole::{ReadFailure, Whole};
+use crate::whole::{ReadFailure, Whole, unreadable};
 
 /// Something that is shared or being downloaded.
 #[derive(Debug)]
@@ -338,8 +338,7 @@ impl Swarm {
         };
         match source {
             Source::Making(Some(partial)) => {
-                // Its files may be on their way to their places.
-                partial.read_at(chunk, offset.into(), buffer).map_err(|_error| ReadFailure::NotHere)
+                partial.read_at(chunk, offset.into(), buffer).map_err(|error| unreadable(&error))
             }
             Source::Making(None) => Err(ReadFailure::NotHere),
             Source::Complete(whole) => whole.read(index, offset, buffer),

@@ -159,9 +159,7 @@ async fn complete(parts: &Arc<Parts>, network: NetworkId, errand: &Errand, done:
         shares,
         ..errand.lies_here(path.clone(), &looks)
     };
-    if !shared.audiences.is_empty() {
-        parts.share(errand.item(network, path.clone(), looks.clone()), shared).await;
-    }
+    parts.share(errand.item(network, path.clone(), looks.clone()), shared).await;
     match errand.purpose {
         Purpose::Once => parts.tell(Notice::Downloaded { name: errand.entry.name.to_string(), path }),
         Purpose::Follow | Purpose::Update => {

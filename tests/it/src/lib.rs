@@ -10,6 +10,8 @@
 //! - `errors`: what users get wrong
 //! - `shell`: commands from a pipe, and the words of this family
 //! - `hostile`: those who break the rules
+//! - `story`: a day of three users
+//! - `rights`: every operation against every role
 //! - `hosts`: on hosts of their own, over IPv4 and IPv6
 
 #[cfg(test)]
@@ -29,9 +31,13 @@ mod passwords;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod sharing;
 #[cfg(test)]
 mod shell;
+#[cfg(test)]
+mod story;
 
 /// Runs a scenario at the size for tests.
 #[cfg(test)]
