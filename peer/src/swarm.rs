@@ -11,6 +11,7 @@ use common::audience::{Audience, Sharing};
 use common::bitmap::Bitmap;
 use common::chunk::SwarmLayout;
 use common::id::{Content, PeerId};
+use common::manifest::Manifest;
 use common::merkle::{ChunkHashes, SwarmHashes};
 use common::wire::peer::{ConversationId, Message, Opener, Reason};
 use tokio::sync::mpsc;
@@ -176,6 +177,11 @@ impl Swarm {
     /// How it is cut.
     pub(crate) const fn layout(&self) -> &SwarmLayout {
         self.outline.layout()
+    }
+
+    /// Of a folder: what is in it.
+    pub(crate) const fn manifest(&self) -> Option<&Arc<Manifest>> {
+        self.outline.manifest()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,6 +1,7 @@
 //! Whole peers and a real tracker, over sockets, in one process.
 
 mod accounts;
+mod folders;
 mod following;
 
 use super::*;

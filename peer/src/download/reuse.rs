@@ -2,6 +2,7 @@
 //! are read, hashed and written as if they had come over the wire, so that it does no harm if a file changes meanwhile, or
 //! never was an older version of anything.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -9,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use common::id::FileId;
+use common::manifest::{Entry, EntryKind, Manifest};
 use common::merkle::{RunHasher, SwarmHashes};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +26,8 @@ pub(super) const WORKERS: usize = 2;
 /// Looks in other files for the chunks that are missing. Each worker runs [`Self::work`].
 #[derive(Debug)]
 pub(super) struct Reuse {
-    /// Where to look: a file each, or, for a folder, a folder each.
-    pub(super) bases: Vec<PathBuf>,
+    /// Where to look.
+    pub(super) bases: Vec<Place>,
     pub(super) partial: Arc<Partial>,
     pub(super) hashes: Arc<SwarmHashes>,
     /// Which chunks to look for, in order.
@@ -36,9 +39,25 @@ pub(super) struct Reuse {
     pub(super) events: mpsc::Sender<JobEvent>,
 }
 
-/// A place to look, with the file in it that was read last.
+/// A place to look: a file, or for a folder, a folder.
+#[derive(Debug)]
+pub(super) struct Place {
+    path: PathBuf,
+    /// Where the files of a folder are that was served from here, by what they are: a file may have another name now.
+    files: HashMap<FileId, String>,
+}
+
+impl Place {
+    /// `manifest` is what is in the folder there, where that is known.
+    pub(super) fn new(path: PathBuf, manifest: Option<&Manifest>) -> Self {
+        let files = manifest.into_iter().flat_map(Manifest::files);
+        Self { path, files: files.map(|(_, entry, id)| (id, entry.path.clone())).collect() }
+    }
+}
+
+/// A place with the file in it that was read last.
 struct Base<'a> {
-    path: &'a PathBuf,
+    place: &'a Place,
     open: Option<(u32, Option<File>)>,
 }
 
@@ -46,7 +65,7 @@ impl Reuse {
     /// Looks for chunks until none is left to look for, it is cancelled, or the job ended. Blocks. An error is one of writing;
     /// what cannot be read is not there.
     pub(super) fn work(&self) -> io::Result<()> {
-        let mut bases: Vec<Base<'_>> = self.bases.iter().map(|path| Base { path, open: None }).collect();
+        let mut bases: Vec<Base<'_>> = self.bases.iter().map(|place| Base { place, open: None }).collect();
         let mut buffer = Vec::new();
         while let Some(chunk) = self.missing.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             for base in &mut bases {
@@ -100,15 +119,23 @@ impl Base<'_> {
     fn file(&mut self, number: u32, partial: &Partial) -> Option<&File> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
             let file = match partial.outline().manifest() {
-                None => open_regular(self.path).ok().map(|(file, _)| file),
-                Some(manifest) => manifest.entries().get(number as usize).and_then(|entry| {
-                    let file = Root::open(self.path).ok()?.read(&entry.path, Links::WithinAreFollowed).ok()?;
-                    file.metadata().ok()?.is_file().then_some(file)
-                }),
+                None => open_regular(&self.place.path).ok().map(|(file, _)| file),
+                Some(manifest) => manifest.entry(number).and_then(|entry| self.file_of_folder(entry)),
             };
             self.open = Some((number, file));
         }
         self.open.as_ref().and_then(|(_, file)| file.as_ref())
+    }
+
+    /// The same file, whatever its name is there; or else one that may be an older version of it.
+    fn file_of_folder(&self, entry: &Entry) -> Option<File> {
+        let same = match entry.kind {
+            EntryKind::File(id) => self.place.files.get(&id),
+            EntryKind::EmptyDirectory => None,
+        };
+        let file =
+            Root::open(&self.place.path).ok()?.read(same.unwrap_or(&entry.path), Links::WithinAreFollowed).ok()?;
+        file.metadata().ok()?.is_file().then_some(file)
     }
 }
 
@@ -118,7 +145,7 @@ mod tests {
     use crate::outline::Outline;
     use crate::storage::{PartialMeta, Placing, PlanSource};
     use common::audience::Audience;
-    use common::id::{FileId, NetworkId};
+    use common::id::NetworkId;
     use common::merkle::{ChunkHashes, FileHasher, join_runs};
     use std::path::Path;
 
@@ -174,7 +201,7 @@ mod tests {
         let partial = Arc::new(Partial::open(&dir.path().join("downloading"), meta, outline).unwrap().partial);
         let (events, found) = mpsc::channel(4096);
         let reuse = Reuse {
-            bases: bases.iter().map(|name| dir.path().join(name)).collect(),
+            bases: bases.iter().map(|name| Place::new(dir.path().join(name), None)).collect(),
             partial,
             missing: (0..hashes.layout().count()).collect(),
             hashes: Arc::new(hashes.into()),

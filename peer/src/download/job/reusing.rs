@@ -1,6 +1,7 @@
 //! How a job takes what lies here already before it asks anybody.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -8,7 +9,7 @@ use common::wire::tracker::Have;
 use tokio::time::Instant;
 
 use super::super::JobEvent;
-use super::super::reuse::{Reuse, WORKERS};
+use super::super::reuse::{Place, Reuse, WORKERS};
 use super::Job;
 
 impl Job {
@@ -20,7 +21,7 @@ impl Job {
         }
         let wanted = |chunk: &u32| !self.goal.skipped.contains(*chunk);
         let reuse = Arc::new(Reuse {
-            bases: self.spec.bases.clone(),
+            bases: self.places(),
             partial: Arc::clone(&self.partial),
             hashes,
             missing: self.picker.done().missing().filter(wanted).collect(),
@@ -44,6 +45,17 @@ impl Job {
             }
             let _ = events.send(end).await;
         });
+    }
+
+    /// Where to look, and what is known to be there.
+    fn places(&self) -> Vec<Place> {
+        let served = self.context().swarms.all();
+        let manifest_at = |path: &Path| {
+            let there = served.iter().filter(|swarm| swarm.path().is_some_and(|served| served == path));
+            there.filter_map(|swarm| swarm.manifest().cloned()).next()
+        };
+        let bases = self.spec.bases.iter();
+        bases.map(|path| Place::new(path.clone(), manifest_at(path).as_deref())).collect()
     }
 
     /// A chunk lay here.
