@@ -152,7 +152,8 @@ pub struct Unfinished {
 /// A download that ended well. The engine serves the file already.
 #[derive(Debug, Clone)]
 pub struct Done {
-    /// What is served now; for the library.
+    /// What is served now; for the library. Without audiences it is not served, and not for the library: a part of a folder, or
+    /// one in which somebody edited what the new version replaces.
     pub shared: Shared,
     /// Chunk bytes that came over the wire in this run, those that were thrown away too.
     pub fetched_bytes: u64,

@@ -22,7 +22,7 @@ use crate::outline::{Insides, Outline};
 use crate::revocations::Grant;
 use crate::spread::Spread;
 use crate::storage::{Looks, Partial};
-use crate::whole::{ReadFailure, Whole, unreadable};
+use crate::whole::{ReadFailure, Whole};
 
 /// Something that is shared or being downloaded.
 #[derive(Debug)]
@@ -344,7 +344,8 @@ impl Swarm {
         };
         match source {
             Source::Making(Some(partial)) => {
-                partial.read_at(chunk, offset.into(), buffer).map_err(|error| unreadable(&error))
+                // Its files may be on their way to their places.
+                partial.read_at(chunk, offset.into(), buffer).map_err(|_error| ReadFailure::NotHere)
             }
             Source::Making(None) => Err(ReadFailure::NotHere),
             Source::Complete(whole) => whole.read(index, offset, buffer),

@@ -134,7 +134,7 @@ fn named(name: Option<&str>, failure: ReadFailure) -> ReadFailure {
 }
 
 /// What an error of the file system says of a file: gone for good, or not to be had at the moment.
-pub(crate) fn unreadable(error: &io::Error) -> ReadFailure {
+fn unreadable(error: &io::Error) -> ReadFailure {
     match error.kind() {
         io::ErrorKind::NotFound => ReadFailure::Changed("it was deleted or moved".to_owned()),
         io::ErrorKind::UnexpectedEof => ReadFailure::Changed(CHANGED.to_owned()),

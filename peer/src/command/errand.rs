@@ -159,7 +159,9 @@ async fn complete(parts: &Arc<Parts>, network: NetworkId, errand: &Errand, done:
         shares,
         ..errand.lies_here(path.clone(), &looks)
     };
-    parts.share(errand.item(network, path.clone(), looks.clone()), shared).await;
+    if !shared.audiences.is_empty() {
+        parts.share(errand.item(network, path.clone(), looks.clone()), shared).await;
+    }
     match errand.purpose {
         Purpose::Once => parts.tell(Notice::Downloaded { name: errand.entry.name.to_string(), path }),
         Purpose::Follow | Purpose::Update => {

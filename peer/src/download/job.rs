@@ -40,7 +40,7 @@ use crate::link::{Link, LinkId};
 use crate::notice::Notice;
 use crate::outline::Insides;
 use crate::storage::Partial;
-use crate::storage::{PlanSource, Replaced};
+use crate::storage::{Placement, Placing, PlanSource};
 use crate::swarm::{Announced, Swarm};
 use crate::tracker_client::{TrackerError, TrackerState};
 
@@ -505,30 +505,35 @@ impl Job {
         let Some(hashes) = self.hashes.clone() else { return Err(DownloadError::Cancelled) };
         self.show_progress(Instant::now());
         let (partial, context) = (Arc::clone(&self.partial), Arc::clone(self.context()));
+        if self.goal.outline.manifest().is_some() && matches!(self.spec.placing, Placing::Over { .. }) {
+            // It changes file by file, which nobody needs to be warned of.
+            context.retire(&self.spec.target);
+        }
         let placing = tokio::task::spawn_blocking(move || {
-            let replaced = partial.place()?;
-            context.retire(&replaced.path);
-            let looks = partial.looks(&replaced.path)?;
-            Ok((replaced, looks))
+            let placement = partial.place()?;
+            context.retire(&placement.path);
+            let looks = partial.looks(&placement)?;
+            Ok((placement, looks))
         });
         let placed = placing.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         let elapsed = self.began.elapsed();
-        let (Replaced { path, edited }, looks) = placed.map_err(|source| disk_error(&self.partial, source))?;
+        let (placement, looks) = placed.map_err(|source| disk_error(&self.partial, source))?;
+        let Placement { path, edited, elsewhere } = placement;
         let mut audiences = BTreeSet::from([self.spec.audience.clone()]);
         match self.goal.extent {
-            Extent::Whole => {
+            Extent::Whole if elsewhere.is_empty() => {
                 self.swarm.finish(path.clone(), looks.clone());
                 guard.done = true;
                 self.context().announce(&self.swarm, &Have::All);
             }
-            // A part of a folder is nobody else's.
-            Extent::Part => audiences.clear(),
+            // A part of a folder, or one that was edited, is nobody else's.
+            Extent::Whole | Extent::Part => audiences.clear(),
         }
         self.settle();
         let fetched_bytes = self.metered + self.meters.iter().map(|meter| meter.bytes()).sum::<u64>();
         let insides = Insides::new(&self.goal.outline, hashes);
         let shared = Shared { content: self.goal.content, path, looks, insides, audiences };
-        Ok(Done { shared, fetched_bytes, elapsed, shares: self.tally.shares(), edited: edited.into_iter().collect() })
+        Ok(Done { shared, fetched_bytes, elapsed, shares: self.tally.shares(), edited })
     }
 
     /// Puts file and name on the disk, and only then forgets the journal. Goes on when the job has ended.

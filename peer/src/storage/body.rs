@@ -21,7 +21,7 @@ const WRITE: usize = 256 << 10;
 /// hand: each costs a commit of the file system's journal.
 const MOST_SYNCED_ALONE: usize = 16;
 /// Its owner can always read what is here: it is served from here.
-const OWNER_READS: u16 = 0o400;
+pub(super) const OWNER_READS: u16 = 0o400;
 /// The same of a directory, which is also searched, and written when a newer version comes.
 const OWNER_ENTERS: u16 = 0o700;
 

@@ -48,7 +48,7 @@ pub(crate) enum Different {
         /// Which, by its path from the folder on.
         file: String,
         /// What about it.
-        different: Box<Different>,
+        different: Box<Self>,
     },
 }
 

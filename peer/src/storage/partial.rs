@@ -3,6 +3,7 @@
 //! The data lie there too, unless the target is on another file system: then in a hidden file beside the target, so that
 //! the final name is one rename away.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -14,7 +15,7 @@ use common::audience::{Audience, OfferId};
 use common::bitmap::Bitmap;
 use common::chunk::{ChunkIndex, SwarmLayout};
 use common::id::{Content, Hash, NetworkId};
-use common::manifest::Manifest;
+use common::manifest::{Entry, Manifest};
 use common::merkle::{RunHasher, SwarmHashes, join_runs};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ use super::body::{Body, Tree, write_at};
 use super::drafts::{Draft, Places, To, lock};
 use super::journal::Journal;
 use super::place::{Replaced, mend, place_over};
+use super::swap::{Swap, Swapped};
 use super::{Looks, PARTIAL_PREFIX, Placing, SEGMENT, Stamp, sync_parent};
 use crate::outline::Outline;
 use crate::selection::is_selected;
@@ -83,6 +85,9 @@ struct Stored {
     data: PathBuf,
     /// Where the data go or went, once all is verified.
     placed: Option<Placed>,
+    /// All of the folder was here, and it is taking the place of an older version, file by file.
+    #[serde(default)]
+    swapping: bool,
 }
 
 /// [`Stored`] in [`SCHEMA_WITHOUT_AUDIENCES`].
@@ -114,7 +119,7 @@ impl From<StoredWithoutAudiences> for Stored {
             bases: Vec::new(),
             only: Vec::new(),
         };
-        Self { schema: SCHEMA, meta, data, placed }
+        Self { schema: SCHEMA, meta, data, placed, swapping: false }
     }
 }
 
@@ -161,6 +166,16 @@ fn since_1970(time: io::Result<SystemTime>) -> Option<u64> {
     u64::try_from(since.as_nanos()).ok()
 }
 
+/// Where something complete is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Placement {
+    pub(crate) path: PathBuf,
+    /// What was to be replaced, was edited, and stays.
+    pub(crate) edited: Vec<PathBuf>,
+    /// Files of a folder that do not lie at their paths in it.
+    pub(crate) elsewhere: BTreeSet<String>,
+}
+
 /// A file in the making that an earlier run left.
 #[derive(Debug)]
 pub(crate) struct PartialRecord {
@@ -197,7 +212,7 @@ impl Partial {
         fs::create_dir_all(&folder)?;
         if read_stored(&folder).is_none_or(|stored| stored.meta.content != meta.content) {
             let data = folder.join("data");
-            write_stored(&folder, &Stored { schema: SCHEMA, meta, data, placed: None })?;
+            write_stored(&folder, &Stored { schema: SCHEMA, meta, data, placed: None, swapping: false })?;
         }
         Ok(folder.join(MANIFEST))
     }
@@ -207,6 +222,14 @@ impl Partial {
         let folder = downloading.join(meta.content.to_string());
         fs::create_dir_all(&folder)?;
         let earlier = read_stored(&folder).filter(|stored| stored.meta.content == meta.content);
+        let swapping = earlier.as_ref().is_some_and(|earlier| earlier.swapping);
+        let earlier = earlier.filter(|earlier| !swapping || earlier.meta.target == meta.target);
+        if swapping && earlier.is_none() {
+            // A part of it lies where it is not wanted any more.
+            remove_folder(&folder.join("data"))?;
+            remove_if_there(&folder.join("journal"))?;
+        }
+        let swapping = swapping && earlier.is_some();
         earlier.as_ref().map_or(Ok(()), mend_placing)?;
         let (data_path, body) = open_body(&folder, &meta, earlier.as_ref(), &outline)?;
         let journal_path = folder.join("journal");
@@ -218,7 +241,7 @@ impl Partial {
             data.set_len(outline.layout().length())?;
         }
         let hashes = read_hashes(&folder, outline.layout());
-        let stored = Stored { schema: SCHEMA, meta, data: data_path, placed: None };
+        let stored = Stored { schema: SCHEMA, meta, data: data_path, placed: None, swapping };
         write_stored(&folder, &stored)?;
         let (journal, replayed) = Journal::open(&journal_path, outline.layout().count())?;
         let (stored, journal, places) = (Mutex::new(stored), Mutex::new(journal), Places::default());
@@ -343,8 +366,8 @@ impl Partial {
         &self.outline
     }
 
-    /// How what lies at `path` looks, which is this under its final name.
-    pub(crate) fn looks(&self, path: &Path) -> io::Result<Looks> {
+    /// How what lies where it was placed looks; of a folder, the files that lie at their paths.
+    pub(crate) fn looks(&self, placement: &Placement) -> io::Result<Looks> {
         match &self.body {
             Body::File(file) => {
                 let mut stamp = Stamp::of(&file.metadata()?);
@@ -354,14 +377,15 @@ impl Partial {
                 stamp.size = self.meta().content.file_or_manifest().length();
                 Ok(Looks::File(stamp))
             }
-            Body::Folder(_) => self.looks_of_folder(path),
+            Body::Folder(_) => self.looks_of_folder(placement),
         }
     }
 
-    fn looks_of_folder(&self, path: &Path) -> io::Result<Looks> {
+    fn looks_of_folder(&self, placement: &Placement) -> io::Result<Looks> {
         let only = self.meta().only;
         let entries = self.outline.manifest().into_iter().flat_map(|manifest| manifest.entries());
-        Looks::of_folder(path, entries.filter(|entry| is_selected(&only, &entry.path)))
+        let here = |entry: &&Entry| is_selected(&only, &entry.path) && !placement.elsewhere.contains(&entry.path);
+        Looks::of_folder(&placement.path, entries.filter(here))
     }
 
     /// What it is to become.
@@ -391,28 +415,60 @@ impl Partial {
         lock(&self.journal).synced(covered)
     }
 
-    /// Gives the complete file its final name and says what that is. The journal stays until [`Self::settle`].
-    pub(crate) fn place(&self) -> io::Result<Replaced> {
+    /// Gives what is complete its final name and says what that is. The journal stays until [`Self::settle`].
+    pub(crate) fn place(&self) -> io::Result<Placement> {
         let mut stored = lock(&self.stored);
         let (data, target, placing) = (stored.data.clone(), stored.meta.target.clone(), stored.meta.placing.clone());
         make_parent(&target)?;
-        if let Body::Folder(tree) = &self.body {
+        if let Body::Folder(tree) = &self.body
+            && !stored.swapping
+        {
             tree.finish(&|entry| is_selected(&stored.meta.only, &entry.path))?;
+        }
+        if let (Body::Folder(tree), Placing::Over { looks: Looks::Folder(looks), .. }) = (&self.body, &placing)
+            && target.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+        {
+            return self.swap(&mut stored, tree, looks);
         }
         let metadata = self.body.handle()?.metadata()?;
         let note = |candidate: &Path| {
             stored.placed = Some(Placed::of(candidate, &metadata));
             write_stored(&self.folder, &stored)
         };
-        match placing {
-            Placing::Beside => Ok(Replaced { path: super::place(&data, &target, note)?, edited: None }),
+        let replaced = match placing {
+            Placing::Beside => Replaced { path: super::place(&data, &target, note)?, edited: None },
             Placing::Over { looks, otherwise } => {
                 make_parent(&otherwise)?;
                 // What it replaces is gone for good: the new one is on the disk before that.
                 self.body.sync()?;
-                place_over(&data, &target, &looks, &otherwise, note)
+                let is_file = matches!((&self.body, &looks), (Body::File(_), Looks::File(_)));
+                if is_file || target.symlink_metadata().is_err() {
+                    place_over(&data, &target, &looks, &otherwise, note)?
+                } else {
+                    // A folder that was a file, or the other way round.
+                    Replaced { path: super::place(&data, &otherwise, note)?, edited: Some(target) }
+                }
             }
+        };
+        let Replaced { path, edited } = replaced;
+        Ok(Placement { path, edited: edited.into_iter().collect(), elsewhere: BTreeSet::new() })
+    }
+
+    fn swap(&self, stored: &mut Stored, tree: &Tree, looks: &BTreeMap<String, Stamp>) -> io::Result<Placement> {
+        let (target, version) = (stored.meta.target.clone(), stored.meta.version);
+        let manifest = self.outline.manifest().ok_or(io::ErrorKind::InvalidInput)?;
+        if !stored.swapping {
+            // From here on files leave the place that the journal speaks of: all of them are believed.
+            self.body.sync_all()?;
+            let mut journal = lock(&self.journal);
+            let covered = journal.records();
+            journal.synced(covered)?;
+            stored.swapping = true;
+            write_stored(&self.folder, stored)?;
         }
+        let swap = Swap { from: tree.root(), manifest, version, target: &target, looks };
+        let Swapped { edited, elsewhere } = swap.run()?;
+        Ok(Placement { path: target, edited, elsewhere })
     }
 
     /// Puts the complete file and its name on the disk, then forgets the journal.
@@ -421,6 +477,9 @@ impl Partial {
         let placed = lock(&self.stored).placed.clone();
         if let Some(placed) = placed {
             sync_parent(&placed.path)?;
+        } else if matches!(&self.body, Body::Folder(_)) {
+            // What was swapped left its directories behind.
+            remove_folder(&self.data_path())?;
         }
         remove_folder(&self.folder)
     }
@@ -626,7 +685,6 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Stamp;
     use super::*;
     use crate::storage::Looks;
     use common::id::FileId;
@@ -731,8 +789,9 @@ mod tests {
         let (bytes, hashes) = sample(50_000);
         let opened = open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
         write_raw(&opened.partial, &bytes);
-        assert_eq!(opened.partial.place().unwrap().path, target);
-        let looks = opened.partial.looks(&target).unwrap();
+        let placement = opened.partial.place().unwrap();
+        assert_eq!(placement.path, target);
+        let looks = opened.partial.looks(&placement).unwrap();
         assert_eq!(looks.check(&target), Ok(()));
         opened.partial.settle().unwrap();
         assert_eq!(fs::read(target).unwrap(), bytes);
@@ -746,12 +805,12 @@ mod tests {
         let (bytes, hashes) = sample(50_000);
         let opened = open(&dir.path().join("downloading"), meta(hashes.file_id(), target.clone())).unwrap();
         write_raw(&opened.partial, &bytes);
-        opened.partial.place().unwrap();
+        let placement = opened.partial.place().unwrap();
         let later = fs::metadata(&target).unwrap().modified().unwrap() + std::time::Duration::from_millis(10);
         let file = OpenOptions::new().write(true).open(&target).unwrap();
         file.write_all_at(b"mine", 0).unwrap();
         file.set_modified(later).unwrap();
-        assert!(opened.partial.looks(&target).unwrap().check(&target).is_err());
+        assert!(opened.partial.looks(&placement).unwrap().check(&target).is_err());
     }
 
     #[test]
@@ -819,7 +878,7 @@ mod tests {
             let opened = open(&downloading, meta).unwrap();
             assert_eq!(opened.written.count(), 4, "nothing of it is fetched again");
             let replaced = opened.partial.place().unwrap();
-            assert_eq!(replaced, Replaced { path: dir.path().join("x (v2)"), edited: Some(target.clone()) });
+            assert_eq!((&replaced.path, &replaced.edited), (&dir.path().join("x (v2)"), &vec![target.clone()]));
             assert_eq!(fs::read(replaced.path).unwrap(), bytes);
             assert_eq!(fs::read(&target).unwrap(), b"mine");
         }

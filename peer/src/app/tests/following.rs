@@ -361,3 +361,42 @@ async fn a_watched_folder_is_registered_anew_when_something_comes_into_it() {
     notice_that(&mut notices, |notice| matches!(notice, Notice::Reregistered { version: 4, .. })).await;
     ann.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_followed_folder_becomes_the_new_version_and_what_was_edited_in_it_stays() {
+    let net = Net::start().await;
+    let (ann, bob) = (net.peer("ann").await, net.peer("bob").await);
+    let path = folder(&net, "site", &[("index.html", "one"), ("css/a.css", "two"), ("old.txt", "old")]);
+    register(&ann, &path).await;
+    let home = download(&bob, wish_and_follow("site")).await.path;
+    let mut notices = bob.notices();
+    folder(&net, "site", &[("index.html", "one"), ("css/a.css", "changed"), ("new.txt", "three")]);
+    register(&ann, &path).await;
+    assert_eq!(updated(&mut notices, 2).await, (home.clone(), None));
+    assert_eq!((read(&home.join("css/a.css")), read(&home.join("new.txt"))), (b"changed".to_vec(), b"three".to_vec()));
+    assert!(!home.join("old.txt").exists());
+
+    std::fs::write(home.join("index.html"), "mine").unwrap();
+    folder(&net, "site", &[("index.html", "four"), ("css/a.css", "four")]);
+    register(&ann, &path).await;
+    let (third, edited) = updated(&mut notices, 3).await;
+    assert_eq!(read(&third.join("css/a.css")), b"four");
+    assert!(edited.is_some_and(|edited| edited.starts_with(&home)));
+    let mine = walk(&net.root.path().join("peers/bob/seeding")).into_iter().any(|path| read(&path) == b"mine");
+    assert!(mine, "what was edited is there still");
+    for app in [ann, bob] {
+        app.shutdown().await;
+    }
+}
+
+/// All files below a folder.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut open) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() { open.push(path) } else { files.push(path) }
+        }
+    }
+    files
+}
