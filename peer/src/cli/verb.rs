@@ -210,13 +210,13 @@ pub(crate) enum Verb {
     #[command(name = "status")]
     Status,
 
-    /// Print the file id and the SHA-256 of a file
+    /// Print the file id and the SHA-256 of a file, or the id of a folder
     ///
     /// The file id is length and SHA-256 Merkle root, the `pieces root` of BitTorrent v2; SHA-256 is what sha256sum
     /// prints. Needs neither tracker nor peer.
     #[command(name = "hash", after_help = "Example:\n  hash doug.png")]
     Hash {
-        /// Files, each at most 8 TiB
+        /// Files and folders, each at most 8 TiB
         #[arg(value_name = "PATH", required = true)]
         paths: Vec<PathBuf>,
     },

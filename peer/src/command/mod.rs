@@ -204,7 +204,7 @@ pub enum Command {
     },
     /// Offers to this user, and by it. Ends in [`Outcome::Offers`].
     Offers,
-    /// File id and SHA-256 of a file. Ends in [`Outcome::Hashed`].
+    /// File id and SHA-256 of a file, or the id of a folder. Ends in [`Outcome::Hashed`] or [`Outcome::HashedFolder`].
     Hash {
         /// The file.
         path: PathBuf,
@@ -474,6 +474,15 @@ pub enum Outcome {
         file: FileId,
         /// What `sha256sum` prints.
         sha256: Hash,
+    },
+    /// Of [`Command::Hash`] of a folder.
+    HashedFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What it is: the id of its manifest, and how many chunks its files have.
+        folder: Content,
+        /// How much is in it.
+        size: FolderSize,
     },
     /// Of [`Command::Stop`].
     Stopping,

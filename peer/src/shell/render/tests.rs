@@ -1,8 +1,8 @@
 //! What people read, to the letter.
 
 use common::audience::Audience;
-use common::id::{FileId, Hash, PeerId};
-use common::wire::tracker::{Have, Holder, User};
+use common::id::{FileId, FolderId, Hash, PeerId};
+use common::wire::tracker::{FolderSize, Have, Holder, User};
 
 use super::*;
 use crate::backend::fake;
@@ -133,6 +133,16 @@ fn the_rest_has_its_lines_too() {
             "out: /x".to_owned(),
             format!("out:   file id  3-{}", "01".repeat(32)),
             format!("out:   sha256   {}", "02".repeat(32)),
+        ]
+    );
+    let folder = FolderId::new(FileId::new(3, Hash([1; 32])).unwrap(), 7).unwrap().into();
+    let hashed = Outcome::HashedFolder { path: "/x".into(), folder, size: FolderSize { files: 2, bytes: 9 } };
+    assert_eq!(
+        shown(&hashed),
+        [
+            "out: /x".to_owned(),
+            format!("out:   folder id  3-{}-7", "01".repeat(32)),
+            "out:   files      2, of 9 bytes together".to_owned(),
         ]
     );
     let users = [("ann", None), ("eve", Some(false))].map(|(name, reachable)| User {

@@ -58,6 +58,11 @@ pub(super) fn outcome(outcome: &Outcome, detail: Detail, now_ms: u64) -> Vec<Pri
             data(format!("  file id  {file}")),
             data(format!("  sha256   {sha256}")),
         ],
+        Outcome::HashedFolder { path, folder, size } => vec![
+            data(format!("{}", path.display())),
+            data(format!("  folder id  {folder}")),
+            data(format!("  files      {}, of {} bytes together", size.files, size.bytes)),
+        ],
         Outcome::Stopping => vec![talk("The peer that ran on this DIR is ending.")],
     }
 }
