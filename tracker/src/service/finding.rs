@@ -17,7 +17,7 @@ type Found<'a> = (&'a LineKey, &'a Line);
 
 pub(super) fn list(state: &State, caller: PeerId, query: Query) -> Result<Reply, Refusal> {
     let viewer = user_of(state, caller)?;
-    Ok(page(state, &viewer, query, |_line| true))
+    Ok(page(state, &viewer, query, |_key, _line| true))
 }
 
 pub(super) fn search(state: &State, caller: PeerId, text: &str, query: Query) -> Result<Reply, Refusal> {
@@ -26,44 +26,66 @@ pub(super) fn search(state: &State, caller: PeerId, text: &str, query: Query) ->
         let text = format!("a search text has at most {MAX_SEARCH_TEXT} bytes");
         return Err(refusal(Code::Limit, text));
     }
-    let pattern = Pattern::new(fold(text));
-    Ok(page(state, &viewer, query, |line| is_found(&pattern, line)))
+    let pattern = Pattern::new(&fold(text));
+    // Lines are many and owners few: mostly none of them is what is searched for.
+    let any_owner = state.catalogue().owners().any(|owner| pattern.matches(owner.as_str()));
+    Ok(page(state, &viewer, query, |key, line| {
+        pattern.matches(&line.folded) || any_owner && is_found_by_owner(&pattern, key, line)
+    }))
 }
 
-fn is_found(pattern: &Pattern, line: &Line) -> bool {
-    pattern.matches(&line.folded) || line.owners.keys().any(|owner| pattern.matches(owner.as_str()))
+fn is_found_by_owner(pattern: &Pattern, key: &LineKey, line: &Line) -> bool {
+    let is_found = |owner: &UserName| pattern.matches(owner.as_str());
+    is_found(&key.first_owner) || line.owners.len() > 1 && line.owners.keys().skip(1).any(is_found)
 }
 
-fn page(state: &State, viewer: &UserName, query: Query, is_wanted: impl Fn(&Line) -> bool) -> Reply {
+fn page(state: &State, viewer: &UserName, query: Query, is_wanted: impl Fn(&LineKey, &Line) -> bool) -> Reply {
     let is_seen = |line: &Line| line.is_for(viewer) && (!query.mine || line.owners.contains_key(viewer));
     let lines = state.catalogue().lines();
-    let mut found: Vec<Found<'_>> = lines.filter(|(_, line)| is_seen(line) && is_wanted(line)).collect();
-    sort(state, viewer, query, &mut found);
+    let found: Vec<Found<'_>> = lines.filter(|(key, line)| is_seen(line) && is_wanted(key, line)).collect();
     let total = u32::try_from(found.len()).unwrap_or(u32::MAX);
-    let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
-    let rest = found.into_iter().skip(offset);
-    Reply::Entries { entries: fill(state, viewer, rest, query), total }
+    let places = places(state, viewer, query, &found);
+    let lines = places.into_iter().filter_map(|place| found.get(place).copied());
+    Reply::Entries { entries: fill(state, viewer, lines, query), total }
 }
 
-/// Sorts lines that are in the order of names; equals stay so.
-fn sort(state: &State, viewer: &UserName, query: Query, found: &mut [Found<'_>]) {
-    match query.by {
-        SortBy::Name => {}
-        SortBy::Size => found.sort_by_key(|(_, line)| Reverse(line.bytes)),
-        SortBy::Date => found.sort_by_cached_key(|(_, line)| {
+/// Which of the lines found, which are in the order of names, stand on the page, in its order.
+fn places(state: &State, viewer: &UserName, query: Query, found: &[Found<'_>]) -> Vec<usize> {
+    let offset = usize::try_from(query.offset).unwrap_or(usize::MAX).min(found.len());
+    let end = offset.saturating_add(limit(query)).min(found.len());
+    let rank = |line: &Line| match query.by {
+        SortBy::Name => 0,
+        SortBy::Size => line.bytes,
+        SortBy::Date => {
             let mine = line.owners.get(viewer).filter(|_version| query.mine);
-            Reverse(mine.map_or_else(|| line.since_ms(), |version| version.at_ms))
-        }),
-        SortBy::Seeders => found.sort_by_cached_key(|(_, line)| Reverse(state.index.counts(&line.swarm).seeders)),
+            mine.map_or(line.since_ms, |version| version.at_ms)
+        }
+        SortBy::Seeders => state.index.counts(&line.swarm).seeders.into(),
+    };
+    if query.by == SortBy::Name {
+        return (offset..end).collect();
     }
+    let mut ranked: Vec<(Reverse<u64>, usize)> =
+        found.iter().enumerate().map(|(place, (_, line))| (Reverse(rank(line)), place)).collect();
+    // Only what stands on the page and before it needs an order.
+    if end < ranked.len() {
+        ranked.select_nth_unstable(end);
+        ranked.truncate(end);
+    }
+    ranked.sort_unstable();
+    ranked.into_iter().skip(offset).map(|(_, place)| place).collect()
 }
 
-/// As many as were asked for, or as fit a reply: the next page begins after those that came.
-fn fill<'a>(state: &State, viewer: &UserName, lines: impl Iterator<Item = Found<'a>>, query: Query) -> Vec<Entry> {
+fn limit(query: Query) -> usize {
     let limit = if query.limit == 0 { MAX_PAGE } else { query.limit.min(MAX_PAGE) };
+    limit.try_into().unwrap_or(usize::MAX)
+}
+
+/// As many of them as fit a reply: the next page begins after those that came.
+fn fill<'a>(state: &State, viewer: &UserName, lines: impl Iterator<Item = Found<'a>>, query: Query) -> Vec<Entry> {
     let mut room = REPLY_ROOM;
     let mut entries = Vec::new();
-    for (key, line) in lines.take(limit.try_into().unwrap_or(usize::MAX)) {
+    for (key, line) in lines {
         let mine = state.catalogue().entry(viewer, &key.name).filter(|_entry| query.mine);
         let entry = match mine {
             Some(mine) => view_alone(state, viewer, viewer, &key.name, mine, mine.newest()),
@@ -250,7 +272,7 @@ mod tests {
                     times.push(begun.elapsed());
                 }
                 times.sort_unstable();
-                println!("{sort:?} {text:?}: {found} found, median {:?}, most {:?}", times[5], times[9]);
+                println!("{sort:?} {text:?}: {found} found, least {:?}, median {:?}", times[0], times[5]);
             }
         }
     }

@@ -1,57 +1,102 @@
 //! Patterns of searches: a part of a text, or a glob of the whole text, where `*` is any characters and `?` one.
 
-use std::str::Chars;
+use memchr::memchr;
+use memchr::memmem::Finder;
 
 /// What is searched for, in folded case.
 #[derive(Debug)]
 pub(super) enum Pattern {
     /// A part.
-    Part(String),
+    Part(Finder<'static>),
     /// The whole.
-    Glob(Vec<char>),
+    Glob(Vec<Token>),
+}
+
+/// A part of a glob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token {
+    /// Any characters.
+    Star,
+    /// Any one character.
+    One,
+    /// This byte of a character in UTF-8.
+    Byte(u8),
 }
 
 impl Pattern {
     /// Reads a folded text.
-    pub(super) fn new(folded: String) -> Self {
-        if folded.contains(['*', '?']) { Self::Glob(folded.chars().collect()) } else { Self::Part(folded) }
+    pub(super) fn new(folded: &str) -> Self {
+        if !folded.contains(['*', '?']) {
+            return Self::Part(Finder::new(folded).into_owned());
+        }
+        let tokens = folded.bytes().map(|byte| match byte {
+            b'*' => Token::Star,
+            b'?' => Token::One,
+            byte => Token::Byte(byte),
+        });
+        Self::Glob(tokens.collect())
     }
 
     /// Whether a folded text is what is searched for.
     pub(super) fn matches(&self, folded: &str) -> bool {
         match self {
-            Self::Part(part) => folded.contains(part.as_str()),
-            Self::Glob(glob) => glob_matches(glob, folded),
+            Self::Part(part) => part.find(folded.as_bytes()).is_some(),
+            Self::Glob(glob) => glob_matches(glob, folded.as_bytes()),
         }
     }
 }
 
-/// At most pattern x text steps: only the last `*` is ever tried again, for what an earlier one could take more of, the
-/// last one can take as well.
-fn glob_matches(glob: &[char], text: &str) -> bool {
-    let (mut at_glob, mut rest) = (0, text.chars());
+/// At most pattern x text steps: only the last star is ever tried again, for what an earlier one could take more of, the
+/// last one can take as well. Works on the bytes of both, which are UTF-8: that is several times as fast as on characters,
+/// and the first byte of a character is never one within another.
+fn glob_matches(glob: &[Token], text: &[u8]) -> bool {
+    let (mut at_glob, mut at_text) = (0, 0);
     // Where to go on when it does not fit: after the last star, one character later than the last time.
-    let mut retry: Option<(usize, Chars<'_>)> = None;
-    loop {
-        let mut after = rest.clone();
-        let Some(character) = after.next() else { break };
-        match glob.get(at_glob) {
-            Some('*') => {
+    let mut retry: Option<(usize, usize)> = None;
+    while let Some(byte) = text.get(at_text) {
+        let fits = match glob.get(at_glob) {
+            Some(Token::Star) => {
                 at_glob += 1;
-                retry = Some((at_glob, rest.clone()));
+                let Some(at) = first_fit(glob.get(at_glob), text, at_text) else { return at_glob == glob.len() };
+                at_text = at;
+                retry = Some((at_glob, at));
+                continue;
             }
-            Some(wanted) if *wanted == '?' || *wanted == character => {
-                at_glob += 1;
-                rest = after;
-            }
-            _ => {
-                let Some((after_star, taken)) = &mut retry else { return false };
-                taken.next();
-                (at_glob, rest) = (*after_star, taken.clone());
-            }
+            Some(Token::One) => Some(character_length(*byte)),
+            Some(Token::Byte(wanted)) => (wanted == byte).then_some(1),
+            None => None,
+        };
+        if let Some(length) = fits {
+            at_glob += 1;
+            at_text += length;
+            continue;
         }
+        let Some((after_star, taken)) = retry else { return false };
+        let next = taken + text.get(taken).map_or(1, |byte| character_length(*byte));
+        let Some(at) = first_fit(glob.get(after_star), text, next) else { return false };
+        (at_glob, at_text) = (after_star, at);
+        retry = Some((after_star, at));
     }
-    glob.iter().skip(at_glob).all(|wanted| *wanted == '*')
+    glob.iter().skip(at_glob).all(|token| *token == Token::Star)
+}
+
+/// The first place from `from` on where what stands after a star may fit; `None` where there is none, or nothing stands
+/// there.
+fn first_fit(token: Option<&Token>, text: &[u8], from: usize) -> Option<usize> {
+    match token? {
+        Token::Byte(byte) => Some(from + memchr(*byte, text.get(from..)?)?),
+        Token::One | Token::Star => Some(from),
+    }
+}
+
+/// How many bytes a character has in UTF-8 that begins with this one.
+const fn character_length(first: u8) -> usize {
+    match first {
+        0..0xc0 => 1,
+        0xc0..0xe0 => 2,
+        0xe0..0xf0 => 3,
+        0xf0.. => 4,
+    }
 }
 
 #[cfg(test)]
@@ -63,7 +108,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, text: &str) -> bool {
-        Pattern::new(pattern.to_owned()).matches(text)
+        Pattern::new(pattern).matches(text)
     }
 
     #[test]
@@ -83,6 +128,11 @@ mod tests {
             ("*aab", "aaaab", true),
             ("a*b*c", "abxbxc", true),
             ("a*b*c", "abxbx", false),
+            ("*?ü?", "aüüx", true),
+            ("*?文", "文文", true),
+            ("文?", "文", false),
+            ("*文?x", "文文文x", true),
+            ("?*👩", "👩👩", true),
         ] {
             assert_eq!(matches(pattern, text), want, "{pattern} {text}");
         }
@@ -110,9 +160,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn globs_mean_what_the_slow_way_says(glob in "[ab*?]{0,7}", text in "[ab]{0,9}") {
-            let (glob, text_chars): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
-            prop_assert_eq!(glob_matches(&glob, &text), slow(&glob, &text_chars));
+        fn globs_mean_what_the_slow_way_says(glob in "[ aüé文*?]{0,7}[*?]", text in "[aüé文👩]{0,9}") {
+            let (characters, text_characters): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
+            prop_assert_eq!(matches(&glob, &text), slow(&characters, &text_characters));
         }
     }
 }

@@ -59,7 +59,7 @@ impl Meant {
             name: name.clone(),
             version: *entry.newest(),
             audience: entry.audience(owner, name),
-            since_ms: line.since_ms(),
+            since_ms: line.since_ms,
         }
     }
 

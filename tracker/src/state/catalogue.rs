@@ -62,6 +62,8 @@ pub(crate) struct Line {
     pub(crate) bytes: u64,
     /// Whose it is, and which version that is of each owner's entry; never empty.
     pub(crate) owners: BTreeMap<UserName, VersionRecord>,
+    /// When the first of its entries named this, milliseconds since 1970 (UTC).
+    pub(crate) since_ms: u64,
     /// For whom it is beside its owner, in order; `None`: for everyone.
     users: Option<Box<[UserName]>>,
     /// Who has it.
@@ -175,15 +177,11 @@ impl Line {
             content: version.content,
             bytes: version.folder.map_or_else(|| file.length(), |folder| folder.bytes),
             owners: BTreeMap::new(),
+            since_ms: version.at_ms,
             users: None,
             swarm,
             folded: fold(name.as_str()),
         }
-    }
-
-    /// When the first of its entries named this, milliseconds since 1970 (UTC).
-    pub(crate) fn since_ms(&self) -> u64 {
-        self.owners.values().map(|version| version.at_ms).min().unwrap_or_default()
     }
 
     /// Whether it is for some users only.
@@ -221,6 +219,11 @@ impl Catalogue {
     /// All that `owner` has, by name.
     pub(crate) fn entries_of(&self, owner: &UserName) -> impl Iterator<Item = (&EntryName, &EntryRecord)> {
         self.entries.get(owner).into_iter().flat_map(|shelf| &shelf.entries)
+    }
+
+    /// All who have entries, in no order.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &UserName> {
+        self.entries.keys()
     }
 
     /// The line of an entry.
@@ -300,7 +303,8 @@ impl Catalogue {
     }
 
     /// Puts a line where it belongs; one without owners is gone.
-    fn put_line(&mut self, name: &EntryName, line: Line) {
+    fn put_line(&mut self, name: &EntryName, mut line: Line) {
+        line.since_ms = line.owners.values().map(|version| version.at_ms).min().unwrap_or_default();
         if let Some(first_owner) = line.owners.keys().next().cloned() {
             if !line.is_restricted() {
                 self.first_owners.insert((name.clone(), line.content), first_owner.clone());
