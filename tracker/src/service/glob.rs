@@ -6,8 +6,8 @@ use memchr::memmem::Finder;
 /// What is searched for, in folded case.
 #[derive(Debug)]
 pub(super) enum Pattern {
-    /// A part.
-    Part(Finder<'static>),
+    /// Parts, one after the other with anything around them: a plain text, or a glob such as `*a*b*`.
+    Parts(Vec<Finder<'static>>),
     /// The whole.
     Glob(Vec<Token>),
 }
@@ -26,8 +26,10 @@ pub(super) enum Token {
 impl Pattern {
     /// Reads a folded text.
     pub(super) fn new(folded: &str) -> Self {
-        if !folded.contains(['*', '?']) {
-            return Self::Part(Finder::new(folded).into_owned());
+        let is_plain = !folded.contains(['*', '?']);
+        if is_plain || folded.starts_with('*') && folded.ends_with('*') && !folded.contains('?') {
+            let parts = folded.split('*').filter(|part| !part.is_empty());
+            return Self::Parts(parts.map(|part| Finder::new(part).into_owned()).collect());
         }
         let tokens = folded.bytes().map(|byte| match byte {
             b'*' => Token::Star,
@@ -40,7 +42,13 @@ impl Pattern {
     /// Whether a folded text is what is searched for.
     pub(super) fn matches(&self, folded: &str) -> bool {
         match self {
-            Self::Part(part) => part.find(folded.as_bytes()).is_some(),
+            Self::Parts(parts) => {
+                let mut rest = Some(folded.as_bytes());
+                for part in parts {
+                    rest = rest.and_then(|rest| rest.get(part.find(rest)? + part.needle().len()..));
+                }
+                rest.is_some()
+            }
             Self::Glob(glob) => glob_matches(glob, folded.as_bytes()),
         }
     }
@@ -128,6 +136,10 @@ mod tests {
             ("*aab", "aaaab", true),
             ("a*b*c", "abxbxc", true),
             ("a*b*c", "abxbx", false),
+            ("*ab*ba*", "xabxba", true),
+            ("*ab*ba*", "aba", false),
+            ("*a*a*", "ba", false),
+            ("***", "", true),
             ("*?ü?", "aüüx", true),
             ("*?文", "文文", true),
             ("文?", "文", false),
