@@ -1,19 +1,21 @@
 //! The engine: one handle to everything that moves chunks. It accepts and dials peers, serves what is shared, runs
 //! downloads, and announces to the tracker what is here.
 
+mod folders;
+
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::audience::Audience;
-use common::id::{Content, FolderId, NetworkId, PeerId};
+use common::id::{Content, NetworkId, PeerId};
 use common::identity::Identity;
-use common::manifest::{self, MAX_MANIFEST_BYTES, Manifest, ManifestError};
+use common::manifest::ManifestError;
 use common::tls::Expect;
 use common::wire::peer::Reason;
 use common::wire::tracker::{Event, Have, Plan, Request};
@@ -25,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::{Progress, Share};
 use crate::context::{Buffers, Context};
-use crate::download::{self, Goal, Job, JobEvent, JobTools};
+use crate::download::{Goal, Job, JobEvent, JobTools};
 use crate::gate::Gate;
 use crate::limit::Limiter;
 use crate::link::Link;
@@ -302,13 +304,6 @@ impl Engine {
         }
     }
 
-    /// Serves what is in a folder, for nobody yet.
-    fn keep_manifest(&self, bytes: &[u8]) -> Option<Arc<Swarm>> {
-        let hashes = manifest::hashes_of(bytes).ok()?;
-        let (swarm, _) = self.context.swarms.add(Swarm::kept(hashes, bytes.into()));
-        Some(swarm)
-    }
-
     /// Serves something no more under this audience, and not at all where that was the last. What is being downloaded is
     /// left alone.
     pub fn unshare(&self, content: &Content, audience: &Audience) {
@@ -358,80 +353,6 @@ impl Engine {
             Content::File(file) => self.run(spec, Goal::file(&file), tools).await,
             Content::Folder(folder) => Box::pin(self.download_folder(spec, folder, tools)).await,
         }
-    }
-
-    /// First what is in the folder, then its chunks.
-    async fn download_folder(
-        &self,
-        spec: DownloadSpec,
-        folder: FolderId,
-        tools: JobTools,
-    ) -> Result<Done, DownloadError> {
-        if self.context.swarms.find(&spec.content).is_some() {
-            return Err(DownloadError::UnderWay);
-        }
-        let began = Instant::now();
-        let (manifest, fetched_before) = Box::pin(self.manifest(&spec, folder, &tools)).await?;
-        let goal = Goal::folder(spec.content, manifest, &spec.only);
-        let goal = goal.ok_or_else(|| DownloadError::NoMatch { globs: spec.only.join(", ") });
-        let done = match goal {
-            Ok(goal) => {
-                let content = spec.content;
-                let done = self.run(spec, goal, tools).await;
-                if !matches!(&done, Ok(done) if !done.shared.audiences.is_empty()) {
-                    self.context.swarms.remove_manifest_of(&content);
-                }
-                done
-            }
-            Err(error) => {
-                self.context.swarms.remove_manifest_of(&spec.content);
-                Err(error)
-            }
-        }?;
-        Ok(Done { fetched_bytes: done.fetched_bytes + fetched_before, elapsed: began.elapsed(), ..done })
-    }
-
-    /// What is in a folder: from an earlier run, or from its holders. It is served from now on. Gives the bytes that came
-    /// for it as well.
-    async fn manifest(
-        &self,
-        spec: &DownloadSpec,
-        folder: FolderId,
-        tools: &JobTools,
-    ) -> Result<(Arc<Manifest>, u64), DownloadError> {
-        let disk = |source| DownloadError::Disk { path: spec.target.clone(), source };
-        if folder.manifest().length() > MAX_MANIFEST_BYTES as u64 {
-            return Err(ManifestError::TooLong.into());
-        }
-        let network = self.context.tracker().network().ok_or(DownloadError::Cancelled)?;
-        let path = Partial::begin_folder(&tools.downloading, download::meta_of(spec, network)).map_err(disk)?;
-        let mut fetched = 0;
-        if !is_there(&path, &folder).await {
-            let downloading = path.with_file_name("fetching");
-            let spec = DownloadSpec {
-                target: path.clone(),
-                placing: Placing::Beside,
-                bases: Vec::new(),
-                only: Vec::new(),
-                ..spec.clone()
-            };
-            let (progress, _) = watch::channel(None);
-            let tools = JobTools { downloading, progress, ..tools.clone() };
-            let done = self.run(spec, Goal::manifest(&folder), tools).await?;
-            fetched = done.fetched_bytes;
-        }
-        let reading = tokio::task::spawn_blocking(move || {
-            let bytes: Arc<[u8]> = std::fs::read(path)?.into();
-            io::Result::Ok((Manifest::decode_as(&bytes, &folder), bytes))
-        });
-        let (manifest, bytes) =
-            reading.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked))).map_err(disk)?;
-        let manifest = Arc::new(manifest?);
-        if let Some(swarm) = self.keep_manifest(&bytes) {
-            swarm.keep(bytes);
-            swarm.add_audiences(BTreeSet::from([spec.audience.clone()]), Announced::No);
-        }
-        Ok((manifest, fetched))
     }
 
     async fn run(&self, spec: DownloadSpec, goal: Goal, tools: JobTools) -> Result<Done, DownloadError> {
@@ -502,19 +423,6 @@ impl From<PartialMeta> for Unfinished {
             DownloadSpec { entry, source, name, version, content, audience, target, placing, bases, only, wait, plan };
         Self { network, spec }
     }
-}
-
-/// Whether the manifest of a folder is there; what is there and is none is removed.
-async fn is_there(path: &Path, folder: &FolderId) -> bool {
-    let (path, folder) = (path.to_owned(), *folder);
-    let looking = tokio::task::spawn_blocking(move || {
-        let manifest = std::fs::read(&path).ok().and_then(|bytes| Manifest::decode_as(&bytes, &folder).ok());
-        if manifest.is_none() {
-            let _ = std::fs::remove_file(&path);
-        }
-        manifest.is_some()
-    });
-    looking.await.unwrap_or(false)
 }
 
 impl Jobs {

@@ -4,22 +4,22 @@
 //! the final name is one rename away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
-use common::audience::{Audience, OfferId};
 use common::bitmap::Bitmap;
 use common::chunk::{ChunkIndex, SwarmLayout};
-use common::id::{Content, Hash, NetworkId};
+use common::id::{Content, Hash};
 use common::manifest::{Entry, Manifest};
 use common::merkle::{RunHasher, SwarmHashes, join_runs};
 use rustix::fs::OFlags;
-use serde::{Deserialize, Serialize};
 
+pub(crate) use self::stored::PartialMeta;
+pub use self::stored::PlanSource;
+use self::stored::{Placed, SCHEMA, Stored, read_stored, write_atomically, write_stored};
 use super::beneath::Root;
 use super::body::{Body, Tree, write_at};
 use super::drafts::{Draft, Places, To, lock};
@@ -30,141 +30,10 @@ use super::{Looks, PARTIAL_PREFIX, Placing, SEGMENT, Stamp, sync_parent};
 use crate::outline::Outline;
 use crate::selection::is_selected;
 
-/// The schema of `meta.json`.
-const SCHEMA: u32 = 2;
-/// The schema before there were audiences; it is read, but not written.
-const SCHEMA_WITHOUT_AUDIENCES: u32 = 1;
-/// The most that is read of a `meta.json`: it may say how each file of a folder looked.
-const MAX_META: u64 = 128 << 20;
+mod stored;
+
 /// The manifest of a folder in the making.
 const MANIFEST: &str = "manifest";
-
-/// What a file in the making is to become; `meta.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PartialMeta {
-    /// In which network it was asked for.
-    pub(crate) network: NetworkId,
-    /// `owner/name`; of an offer `sender/name`.
-    pub(crate) entry: String,
-    /// What the tracker is asked for.
-    pub(crate) source: PlanSource,
-    /// The bare name.
-    pub(crate) name: String,
-    /// Which version of the entry; 0 for an offer.
-    pub(crate) version: u32,
-    /// What it is.
-    pub(crate) content: Content,
-    /// Under which audience it is downloaded.
-    pub(crate) audience: Audience,
-    /// Where it is to go.
-    pub(crate) target: PathBuf,
-    /// How it gets its name there.
-    pub(crate) placing: Placing,
-    /// What may hold the same bytes at the same places.
-    pub(crate) bases: Vec<PathBuf>,
-    /// Of a folder: only what matches one of these globs; with none of them, all.
-    pub(crate) only: Vec<String>,
-}
-
-/// What the tracker is asked for plans of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PlanSource {
-    /// The entry.
-    #[default]
-    Entry,
-    /// An offer that was accepted.
-    Offer(OfferId),
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Stored {
-    schema: u32,
-    meta: PartialMeta,
-    /// Where the data are.
-    data: PathBuf,
-    /// Where the data go or went, once all is verified.
-    placed: Option<Placed>,
-    /// All of the folder was here, and it is taking the place of an older version, file by file.
-    #[serde(default)]
-    swapping: bool,
-}
-
-/// [`Stored`] in [`SCHEMA_WITHOUT_AUDIENCES`].
-#[derive(Debug, Deserialize)]
-struct StoredWithoutAudiences {
-    network: NetworkId,
-    entry: String,
-    name: String,
-    file: Content,
-    target: PathBuf,
-    data: PathBuf,
-    placed: Option<Placed>,
-}
-
-impl From<StoredWithoutAudiences> for Stored {
-    fn from(old: StoredWithoutAudiences) -> Self {
-        let StoredWithoutAudiences { network, entry, name, file, target, data, placed } = old;
-        let meta = PartialMeta {
-            network,
-            entry,
-            source: PlanSource::Entry,
-            name,
-            // Nothing had more than one.
-            version: 1,
-            content: file,
-            audience: Audience::Public,
-            target,
-            placing: Placing::Beside,
-            bases: Vec::new(),
-            only: Vec::new(),
-        };
-        Self { schema: SCHEMA, meta, data, placed, swapping: false }
-    }
-}
-
-/// A file under its final name, and how to know it again: a number of an inode alone may come back for another file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Placed {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-    /// When it was made, nanoseconds since 1970; `None` where the file system does not say, and then it is never touched.
-    born_ns: Option<u64>,
-    /// When it was written last; later than this, somebody else has.
-    written_ns: Option<u64>,
-}
-
-impl Placed {
-    fn of(path: &Path, metadata: &Metadata) -> Self {
-        Self {
-            path: path.to_owned(),
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            born_ns: since_1970(metadata.created()),
-            written_ns: since_1970(metadata.modified()),
-        }
-    }
-
-    /// Whether this is that file, whatever was done with it.
-    fn is_same_file(&self, metadata: &Metadata) -> bool {
-        (metadata.dev(), metadata.ino()) == (self.device, self.inode)
-    }
-
-    /// Whether the file there now is this one, and nobody has written to it since.
-    fn is_still(&self, metadata: &Metadata) -> bool {
-        let now = Self::of(&self.path, metadata);
-        // A crash may have lost the last time of writing, so an earlier one will do.
-        (now.device, now.inode, now.born_ns) == (self.device, self.inode, self.born_ns)
-            && now.born_ns.is_some()
-            && now.written_ns <= self.written_ns
-    }
-}
-
-fn since_1970(time: io::Result<SystemTime>) -> Option<u64> {
-    let since = time.ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_nanos()).ok()
-}
 
 /// Where something complete is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -624,27 +493,6 @@ fn data_path(folder: &Path, meta: &PartialMeta) -> io::Result<PathBuf> {
     Ok(parent.join(format!("{PARTIAL_PREFIX}{}.part", meta.content)))
 }
 
-fn read_stored(folder: &Path) -> Option<Stored> {
-    let path = folder.join("meta.json");
-    if fs::metadata(&path).ok()?.len() > MAX_META {
-        return None;
-    }
-    #[derive(Deserialize)]
-    struct Schema {
-        schema: u32,
-    }
-    let bytes = fs::read(path).ok()?;
-    match serde_json::from_slice::<Schema>(&bytes).ok()?.schema {
-        SCHEMA => serde_json::from_slice(&bytes).ok(),
-        SCHEMA_WITHOUT_AUDIENCES => serde_json::from_slice::<StoredWithoutAudiences>(&bytes).ok().map(Stored::from),
-        _ => None,
-    }
-}
-
-fn write_stored(folder: &Path, stored: &Stored) -> io::Result<()> {
-    write_atomically(&folder.join("meta.json"), &serde_json::to_vec_pretty(stored)?)
-}
-
 fn read_hashes(folder: &Path, layout: &SwarmLayout) -> Option<SwarmHashes> {
     const HASH: usize = 32;
     let path = folder.join("hashes");
@@ -655,14 +503,6 @@ fn read_hashes(folder: &Path, layout: &SwarmLayout) -> Option<SwarmHashes> {
     let bytes = fs::read(path).ok()?;
     let hashes = bytes.chunks_exact(HASH).filter_map(|hash| hash.try_into().ok().map(Hash)).collect();
     SwarmHashes::checked(layout, hashes).ok()
-}
-
-/// A crash leaves the old content or the new, never a half; neither is synced.
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    fs::rename(temporary, path)
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {
@@ -684,271 +524,4 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::Looks;
-    use common::id::FileId;
-    use common::merkle::FileHasher;
-
-    struct Sample(SwarmHashes);
-
-    impl std::ops::Deref for Sample {
-        type Target = SwarmHashes;
-
-        fn deref(&self) -> &SwarmHashes {
-            &self.0
-        }
-    }
-
-    impl Sample {
-        fn file_id(&self) -> FileId {
-            self.0.layout().parts()[0].id()
-        }
-    }
-
-    fn sample(length: usize) -> (Vec<u8>, Sample) {
-        let bytes: Vec<u8> = (0..length).map(|i| u8::try_from(i % 251).unwrap()).collect();
-        let mut hasher = FileHasher::new(length as u64).unwrap();
-        hasher.update(&bytes);
-        (bytes, Sample(hasher.finish().unwrap().into()))
-    }
-
-    fn open(downloading: &Path, meta: PartialMeta) -> io::Result<Opened> {
-        let outline = Outline::of_file(&meta.content.file_or_manifest());
-        Partial::open(downloading, meta, outline)
-    }
-
-    fn write_raw(partial: &Partial, bytes: &[u8]) {
-        partial.body.write_at(common::chunk::Place { file: 0, offset: 0 }, 0, bytes).unwrap();
-    }
-
-    fn meta(file: FileId, target: PathBuf) -> PartialMeta {
-        PartialMeta {
-            network: NetworkId([1; 32]),
-            entry: "ann/x".into(),
-            source: PlanSource::Offer(OfferId(7)),
-            name: "x".into(),
-            version: 3,
-            content: file.into(),
-            audience: Audience::Offer(OfferId(7)),
-            target,
-            placing: Placing::Beside,
-            bases: vec!["/old".into()],
-            only: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn what_was_written_is_there_after_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let (bytes, hashes) = sample(50_000);
-        let meta = meta(hashes.file_id(), dir.path().join("out/x"));
-        let opened = open(dir.path(), meta.clone()).unwrap();
-        assert!(opened.synced.is_empty() && opened.written.is_empty() && opened.hashes.is_none());
-        opened.partial.keep_hashes(&hashes).unwrap();
-        write_raw(&opened.partial, &bytes[..16384]);
-        opened.partial.mark_written(0).unwrap();
-        opened.partial.sync().unwrap();
-        opened.partial.mark_written(1).unwrap(); // a lie: nothing was written
-        drop(opened);
-        let listed = Partial::list(dir.path()).unwrap();
-        assert_eq!(listed.len(), 1);
-        assert_eq!(listed[0].meta, meta);
-        let opened = open(dir.path(), meta).unwrap();
-        assert_eq!(opened.synced.iter().collect::<Vec<_>>(), [0]);
-        assert_eq!(opened.written.iter().collect::<Vec<_>>(), [1]);
-        assert_eq!(opened.hashes.as_ref(), Some(&hashes.0));
-        assert!(opened.partial.is_right(&hashes, 0).unwrap());
-        assert!(!opened.partial.is_right(&hashes, 1).unwrap());
-        assert!(!opened.partial.is_right(&hashes, 99).unwrap());
-    }
-
-    #[test]
-    fn what_a_program_without_audiences_left_is_gone_on_with() {
-        let dir = tempfile::tempdir().unwrap();
-        let (_, hashes) = sample(50_000);
-        let file = hashes.file_id();
-        let folder = dir.path().join(file.to_string());
-        fs::create_dir_all(&folder).unwrap();
-        let (network, target) = (NetworkId([1; 32]), dir.path().join("x"));
-        let data = folder.join("data");
-        let old = serde_json::json!({
-            "schema": 1, "network": network, "entry": "ann/x", "name": "x", "file": file, "target": target, "data": data,
-            "placed": null,
-        });
-        fs::write(folder.join("meta.json"), old.to_string()).unwrap();
-        let [PartialRecord { meta }] = <[_; 1]>::try_from(Partial::list(dir.path()).unwrap()).unwrap();
-        assert_eq!((meta.content, meta.audience, meta.version), (file.into(), Audience::Public, 1));
-        assert_eq!((meta.target, meta.source, meta.placing), (target, PlanSource::Entry, Placing::Beside));
-    }
-
-    #[test]
-    fn a_placed_file_is_settled_and_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let (downloading, target) = (dir.path().join("downloading"), dir.path().join("out/x"));
-        let (bytes, hashes) = sample(50_000);
-        let opened = open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
-        write_raw(&opened.partial, &bytes);
-        let placement = opened.partial.place().unwrap();
-        assert_eq!(placement.path, target);
-        let looks = opened.partial.looks(&placement).unwrap();
-        assert_eq!(looks.check(&target), Ok(()));
-        opened.partial.settle().unwrap();
-        assert_eq!(fs::read(target).unwrap(), bytes);
-        assert_eq!(fs::read_dir(&downloading).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn an_edit_right_after_the_final_name_is_not_taken_for_what_was_downloaded() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("x");
-        let (bytes, hashes) = sample(50_000);
-        let opened = open(&dir.path().join("downloading"), meta(hashes.file_id(), target.clone())).unwrap();
-        write_raw(&opened.partial, &bytes);
-        let placement = opened.partial.place().unwrap();
-        let later = fs::metadata(&target).unwrap().modified().unwrap() + std::time::Duration::from_millis(10);
-        let file = OpenOptions::new().write(true).open(&target).unwrap();
-        file.write_all_at(b"mine", 0).unwrap();
-        file.set_modified(later).unwrap();
-        assert!(opened.partial.looks(&placement).unwrap().check(&target).is_err());
-    }
-
-    #[test]
-    fn a_file_placed_before_a_crash_is_checked_and_taken_back_when_wrong() {
-        for right in [true, false] {
-            let dir = tempfile::tempdir().unwrap();
-            let (downloading, target) = (dir.path().join("downloading"), dir.path().join("x"));
-            let (bytes, hashes) = sample(50_000);
-            let opened = open(&downloading, meta(hashes.file_id(), target.clone())).unwrap();
-            opened.partial.keep_hashes(&hashes).unwrap();
-            write_raw(&opened.partial, &bytes);
-            for chunk in 0..4 {
-                opened.partial.mark_written(chunk).unwrap();
-            }
-            opened.partial.place().unwrap();
-            drop(opened);
-            if !right {
-                let file = OpenOptions::new().write(true).open(&target).unwrap();
-                let written = file.metadata().unwrap().modified().unwrap();
-                file.write_all_at(&[0; 9], 20_000).unwrap();
-                // As a crash that lost a page would leave it.
-                file.set_modified(written).unwrap();
-            }
-            let left = Partial::list(&downloading).unwrap();
-            assert_eq!(left.is_empty(), right);
-            assert_eq!(target.exists(), right);
-        }
-    }
-
-    #[test]
-    fn a_replacing_that_a_crash_cut_off_is_finished_or_taken_back() {
-        for edited in [false, true] {
-            let dir = tempfile::tempdir().unwrap();
-            let (downloading, target) = (dir.path().join("downloading"), dir.path().join("x"));
-            let (bytes, hashes) = sample(50_000);
-            fs::write(&target, "old").unwrap();
-            let looks = Looks::File(Stamp::of(&fs::metadata(&target).unwrap()));
-            let placing = Placing::Over { looks, otherwise: dir.path().join("x (v2)") };
-            let meta = PartialMeta { placing, ..meta(hashes.file_id(), target.clone()) };
-            let partial = open(&downloading, meta.clone()).unwrap().partial;
-            partial.keep_hashes(&hashes).unwrap();
-            write_raw(&partial, &bytes);
-            for chunk in 0..4 {
-                partial.mark_written(chunk).unwrap();
-            }
-            if edited {
-                fs::write(&target, "mine").unwrap();
-            }
-            {
-                let mut stored = lock(&partial.stored);
-                stored.placed = Some(Placed::of(&target, &partial.body.handle().unwrap().metadata().unwrap()));
-                write_stored(&partial.folder, &stored).unwrap();
-                use rustix::fs::{CWD, RenameFlags, renameat_with};
-                renameat_with(CWD, &stored.data, CWD, &target, RenameFlags::EXCHANGE).unwrap();
-            }
-            drop(partial);
-            let left = Partial::list(&downloading).unwrap();
-            assert_eq!(left.len(), usize::from(edited));
-            if !edited {
-                assert_eq!(fs::read(&target).unwrap(), bytes);
-                assert_eq!(fs::read_dir(&downloading).unwrap().count(), 0);
-                continue;
-            }
-            assert_eq!(fs::read(&target).unwrap(), b"mine");
-            let opened = open(&downloading, meta).unwrap();
-            assert_eq!(opened.written.count(), 4, "nothing of it is fetched again");
-            let replaced = opened.partial.place().unwrap();
-            assert_eq!((&replaced.path, &replaced.edited), (&dir.path().join("x (v2)"), &vec![target.clone()]));
-            assert_eq!(fs::read(replaced.path).unwrap(), bytes);
-            assert_eq!(fs::read(&target).unwrap(), b"mine");
-        }
-    }
-
-    #[test]
-    fn a_lie_that_comes_beside_a_right_chunk_does_no_harm() {
-        let dir = tempfile::tempdir().unwrap();
-        let (bytes, hashes) = sample(3_000_000);
-        let opened = open(dir.path(), meta(hashes.file_id(), dir.path().join("x"))).unwrap();
-        let partial = opened.partial;
-        let size = usize::try_from(hashes.layout().largest_chunk()).unwrap();
-        let (half, right) = (size / 2, |chunk: usize| &bytes[chunk * size..(chunk + 1) * size]);
-        let is_right = |chunk| partial.is_right(&hashes, chunk).unwrap();
-        // The lie is there first, goes on, and comes late as well.
-        let (lie, truth) = (partial.draft(3).unwrap(), partial.draft(3).unwrap());
-        partial.write_draft(&lie, &vec![0; half], 0).unwrap();
-        partial.write_draft(&truth, &right(3)[..half], 0).unwrap();
-        partial.write_draft(&truth, &right(3)[half..], half as u64).unwrap();
-        partial.accept(&truth).unwrap();
-        partial.write_draft(&lie, &vec![0; half], half as u64).unwrap();
-        assert!(is_right(3));
-        let late = partial.draft(3).unwrap();
-        partial.write_draft(&late, &vec![0; size], 0).unwrap();
-        assert!(is_right(3));
-        // The truth is there first.
-        let (truth, lie) = (partial.draft(4).unwrap(), partial.draft(4).unwrap());
-        partial.write_draft(&truth, right(4), 0).unwrap();
-        partial.write_draft(&lie, &vec![0; size], 0).unwrap();
-        partial.accept(&truth).unwrap();
-        assert!(is_right(4));
-        // One that was given up leaves its place to the next.
-        drop(partial.draft(5).unwrap());
-        let next = partial.draft(5).unwrap();
-        assert!(matches!(next.to, To::Place(_)));
-        partial.write_draft(&next, right(5), 0).unwrap();
-        partial.end_writing();
-        partial.write_draft(&next, &vec![0; size], 0).unwrap();
-        partial.accept(&next).unwrap();
-        partial.write_chunk(6, right(6)).unwrap();
-        assert!(is_right(5) && !is_right(6));
-        assert_eq!(lock(&partial.journal).records(), 2);
-        let left = fs::read_dir(&partial.folder).unwrap().map(|entry| entry.unwrap().file_name());
-        assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with("draft")));
-    }
-
-    #[test]
-    fn a_link_where_the_data_go_is_not_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (_, hashes) = sample(50_000);
-        let meta = meta(hashes.file_id(), dir.path().join("x"));
-        let (folder, theirs) = (dir.path().join(meta.content.to_string()), dir.path().join("theirs"));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(&theirs, "mine").unwrap();
-        std::os::unix::fs::symlink(&theirs, folder.join("data")).unwrap();
-        assert!(open(dir.path(), meta).is_err());
-        assert_eq!(fs::read(theirs).unwrap(), b"mine");
-    }
-
-    #[test]
-    fn data_of_another_length_are_not_believed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (_, hashes) = sample(50_000);
-        let meta = meta(hashes.file_id(), dir.path().join("x"));
-        let opened = open(dir.path(), meta.clone()).unwrap();
-        opened.partial.mark_written(2).unwrap();
-        let data = opened.partial.data_path();
-        drop(opened);
-        File::options().write(true).open(data).unwrap().set_len(7).unwrap();
-        let opened = open(dir.path(), meta).unwrap();
-        assert!(opened.synced.is_empty() && opened.written.is_empty());
-    }
-}
+mod tests;
