@@ -207,3 +207,30 @@ async fn what_leads_out_of_a_folder_comes_nowhere() {
         app.shutdown().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_was_cut_off_is_gone_on_with() {
+    let net = Net::start().await;
+    let (ann, bob) = (net.peer("ann").await, net.slow_peer("bob").await);
+    for number in 0..100 {
+        net.write(&format!("files/many/{}", number % 7), &number.to_string(), &content(40_000 + number, 9));
+    }
+    let root = net.root.path().join("files/many");
+    register(&ann, &root).await;
+    begin(&bob, wish("many")).await;
+    let begun = Instant::now();
+    while bob.inner.parts.engine.counters().downloaded < 1 << 20 {
+        assert!(begun.elapsed() < DEADLINE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bob.shutdown().await;
+    let bob = net.peer("bob").await;
+    let mut notices = bob.notices();
+    notice_that(&mut notices, |notice| matches!(notice, Notice::Downloaded { name, .. } if name == "many")).await;
+    assert_eq!(tree(&bob.dir().seeding().join("many")), tree(&root));
+    let moved = bob.inner.parts.engine.counters().downloaded;
+    assert!(moved < (4 << 20) - (1 << 20) + 100_000, "what had come was kept: {moved}");
+    for app in [ann, bob] {
+        app.shutdown().await;
+    }
+}
