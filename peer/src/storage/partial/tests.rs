@@ -265,3 +265,51 @@ fn data_of_another_length_are_not_believed() {
     let opened = open(dir.path(), meta).unwrap();
     assert!(opened.synced.is_empty() && opened.written.is_empty());
 }
+
+#[test]
+fn a_folder_whose_swapping_was_cut_off_is_believed_and_swapped_to_the_end() {
+    use common::manifest::EntryKind;
+    use common::merkle::ChunkHashes;
+    let dir = tempfile::tempdir().unwrap();
+    let (downloading, target) = (dir.path().join("downloading"), dir.path().join("proj"));
+    fs::create_dir_all(target.join("a")).unwrap();
+    fs::write(target.join("a/x"), "old").unwrap();
+    let looks = BTreeMap::from([("a/x".to_owned(), Stamp::of(&fs::metadata(target.join("a/x")).unwrap()))]);
+    let files = [("a/x", "new"), ("b", "b"), ("none", "")];
+    let hashed = |content: &str| -> ChunkHashes {
+        let mut hasher = FileHasher::new(content.len() as u64).unwrap();
+        hasher.update(content.as_bytes());
+        hasher.finish().unwrap()
+    };
+    let entry = |(path, content): &(&str, &str)| Entry {
+        path: (*path).to_owned(),
+        mode: 0o640,
+        kind: EntryKind::File(hashed(content).file_id()),
+    };
+    let manifest = Arc::new(Manifest::new(files.iter().map(entry).collect()).unwrap());
+    let content = Content::Folder(manifest.folder_id());
+    let placing = Placing::Over { looks: Looks::Folder(looks), otherwise: dir.path().join("proj (v2)") };
+    let file = FileId::new(1, Hash([1; 32])).unwrap();
+    let meta = PartialMeta { content, placing, ..meta(file, target.clone()) };
+    fs::write(Partial::begin_folder(&downloading, meta.clone()).unwrap(), manifest.encode()).unwrap();
+    let open = || Partial::open(&downloading, meta.clone(), Outline::of_folder(Arc::clone(&manifest))).unwrap();
+    let partial = open().partial;
+    partial.write_chunk(0, b"new").unwrap();
+    partial.write_chunk(1, b"b").unwrap();
+    // The first run ended after its first file.
+    let placement = partial.place().unwrap();
+    fs::rename(target.join("b"), partial.data_path().join("b")).unwrap();
+    assert!(placement.edited.is_empty());
+    drop(partial);
+    assert_eq!(Partial::list(&downloading).unwrap().len(), 1);
+    let opened = open();
+    assert!(opened.synced.is_full(), "what has left for its place is not looked for");
+    let placement = opened.partial.place().unwrap();
+    assert!(placement.edited.is_empty() && placement.elsewhere.is_empty());
+    for (path, content) in files {
+        assert_eq!(fs::read_to_string(target.join(path)).unwrap(), content);
+    }
+    assert!(opened.partial.looks(&placement).unwrap().check(&target).is_ok());
+    opened.partial.settle().unwrap();
+    assert_eq!(fs::read_dir(&downloading).unwrap().count(), 0);
+}
