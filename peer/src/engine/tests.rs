@@ -9,13 +9,13 @@ use crate::swarm::Swarm;
 use crate::tracker_client::tests::{Caller, FakeTracker};
 use crate::tracker_client::{NameChoice, TrackerConfig, TrackerState};
 use common::audience::OfferId;
-use common::id::FolderId;
+use common::id::{FileId, FolderId, Hash};
 use common::merkle::FileHasher;
 use common::name::UserName;
 use common::ticket::Ticket;
 use common::tls;
 use common::wire::peer::{ConversationId, Message};
-use common::wire::tracker::{FromTracker, Revocation};
+use common::wire::tracker::{Entry, FromTracker, Holder, Plan, Reply, Revocation};
 use common::wire::{FRAME_HEADER, PEER_ALPN};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -237,7 +237,7 @@ async fn another_holders_swarms_or_networks_ticket_is_worth_nothing() {
     scene.share_for(&[&Audience::Public]);
     let (mut bob, eve) = (scene.downloader(3).await, scene.downloader(4).await);
     let (content, all) = (scene.shared.content, Audience::Public);
-    let other: Content = common::id::FileId::new(5, common::id::Hash([1; 32])).unwrap().into();
+    let other: Content = FileId::new(5, Hash([1; 32])).unwrap().into();
     let expired = Ticket {
         network: scene.tracker.network(),
         audience: all.clone(),
@@ -314,5 +314,70 @@ async fn a_manifest_is_served_to_those_for_whom_the_folder_is_and_not_announced(
     scene.share_for(&[&entry("ann/z")]);
     let announced = scene.caller.announced().await;
     assert_eq!(announced.iter().map(|one| &one.audience).collect::<Vec<_>>(), [&entry("ann/z")]);
+    scene.end().await;
+}
+
+/// A holder that is heard of before the plan, and with it the ticket, is there: it was taken for one that is being dialled,
+/// and never asked.
+#[tokio::test]
+async fn a_holder_that_is_heard_of_before_the_ticket_is_asked_with_it() {
+    let mut scene = scene().await;
+    let mut seeder = scene.downloader(3).await;
+    let content = FileId::new(100_000, Hash([5; 32])).unwrap().into();
+    let spec = DownloadSpec {
+        entry: "bob/x".to_owned(),
+        source: PlanSource::Entry,
+        name: "x".to_owned(),
+        version: 1,
+        content,
+        audience: Audience::Public,
+        target: scene.shared.path.with_file_name("y"),
+        placing: Placing::Beside,
+        bases: Vec::new(),
+        only: Vec::new(),
+        wait: None,
+        plan: None,
+    };
+    let (engine, cancel) = (scene.engine.clone(), CancellationToken::new());
+    let cancelled = cancel.clone();
+    let downloading =
+        tokio::spawn(async move { engine.download(spec, watch::Sender::new(None), cancelled).await.map(drop) });
+    let id = loop {
+        match scene.caller.request().await {
+            (id, Request::Announce { .. }) => scene.caller.reply(id, Reply::Done).await,
+            (id, Request::Plan { .. }) => break id,
+            (_, other) => panic!("{other:?}"),
+        }
+    };
+    let holder = Holder {
+        peer: seeder.identity.peer_id(),
+        user: "bob".to_owned(),
+        addresses: vec!["127.0.0.1:1".parse().unwrap()],
+        have: Some(Have::All),
+    };
+    let event = Event::Holder { content, audience: Audience::Public, holder };
+    scene.caller.send(&FromTracker::Event(event)).await;
+    // Time for the event to be looked at.
+    for token in 0..20 {
+        seeder.send(Message::Ping { token }).await;
+        assert_eq!(seeder.next().await, Message::Pong { token });
+    }
+    let entry = Entry {
+        owners: vec!["bob".to_owned()],
+        name: "x".to_owned(),
+        version: 1,
+        content,
+        folder: None,
+        restricted: false,
+        users: Vec::new(),
+        seeders: 1,
+        downloaders: 1,
+        registered_ms: 0,
+    };
+    let plan = Plan { entry, audience: Audience::Public, ticket: "00".to_owned(), holders: Vec::new() };
+    scene.caller.reply(id, Reply::Plan(plan)).await;
+    assert!(matches!(seeder.next().await, Message::Open { .. }));
+    cancel.cancel();
+    assert!(downloading.await.unwrap().is_err());
     scene.end().await;
 }

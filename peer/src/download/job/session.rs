@@ -41,8 +41,11 @@ pub(super) struct Session {
 }
 
 impl Job {
-    /// Dials whoever is to be dialled.
+    /// Dials whoever is to be dialled, once there is a ticket to show: holders may be heard of before the plan.
     pub(super) fn dial(&mut self) {
+        if self.ticket.is_none() {
+            return;
+        }
         let now = Instant::now();
         while let Some((peer, addresses)) = self.contacts.dial(now) {
             let (context, events) = (Arc::clone(self.context()), self.events.clone());
