@@ -3,6 +3,7 @@
 mod accounts;
 mod folders;
 mod following;
+mod safety;
 
 use super::*;
 use crate::command::{Activity, Downloaded, FailureKind, Follow, Listing, Progress};

@@ -10,6 +10,7 @@ use common::wire::tracker::{Plan, Reply, Request};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::copies;
 use super::downloads::{Patience, Running};
 use super::errand::{self, Errand, Purpose, Started, milliseconds};
 use super::follow;
@@ -100,8 +101,7 @@ impl Download<'_> {
             }
         }
         let target = self.target(&errand.entry.name, which, &plan).await?;
-        let wanted = if self.wish.output.is_some() { Wanted::There } else { Wanted::Anywhere };
-        if let Some(here) = local::find(parts, network, &errand.content, &target, wanted, self.updates).await? {
+        if let Some(here) = local::find(parts, network, &errand.content, &target, self.wanted(), self.updates).await? {
             let already = !matches!(here, Here::Copied(_));
             let downloaded = Downloaded { already, ..errand::take(parts, network, &errand, here.into_shared()).await };
             self.follow_from_now_on(&errand, &downloaded).await;
@@ -112,7 +112,7 @@ impl Download<'_> {
             parts.records.follow(Followed { network, entry, home, copy: None, gone: false });
             parts.save_records().await;
         }
-        let bases = follow::bases(parts, network, &errand.entry).await;
+        let bases = copies::bases(parts, network, &errand.entry).await;
         let (only, wait) = (self.wish.only.clone(), self.wait);
         let spec = DownloadSpec { bases, only, wait, plan: Some(plan), ..errand.spec(target) };
         match errand::start(parts, network, errand, spec).await {
@@ -139,9 +139,13 @@ impl Download<'_> {
         }
     }
 
+    const fn wanted(&self) -> Wanted {
+        if self.wish.output.is_some() { Wanted::There } else { Wanted::Anywhere }
+    }
+
     async fn follow_from_now_on(&self, errand: &Errand, downloaded: &Downloaded) {
         if errand.purpose == Purpose::Follow {
-            follow::begin(self.parts, self.network, errand, downloaded).await;
+            follow::begin(self.parts, self.network, errand, (downloaded, self.wanted())).await;
         }
     }
 

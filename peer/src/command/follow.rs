@@ -1,7 +1,6 @@
 //! Following: entries of others whose newest version is always here.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +11,10 @@ use common::wire::tracker::{self as wire, Code, Refusal, Reply, Request, Subscri
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::copies;
 use super::downloads::{Patience, Running};
 use super::errand::{self, Errand, Purpose};
-use super::local::{self, Here};
+use super::local::{self, Here, Wanted};
 use super::parts::{Parts, off_reactor};
 use super::{Downloaded, Failure, FailureKind, Outcome, Synced, Update, failure};
 use crate::engine::DownloadSpec;
@@ -184,7 +184,8 @@ pub(super) async fn fetch(
     if let Some(running) = parts.downloads.find(&newest.content) {
         return Ok(Fetch::UnderWay(running));
     }
-    let followed = look_again(parts, followed).await;
+    let followed = copies::look_again(parts, followed).await;
+    let followed = copies::lend_what_others_want(parts, network, followed);
     let errand = Errand {
         entry: entry.clone(),
         version: newest.version,
@@ -196,8 +197,9 @@ pub(super) async fn fetch(
     let home = followed.home.clone();
     let there = off_reactor(move || home.symlink_metadata().is_ok()).await;
     let there = if there { There::Something } else { There::Nothing };
-    let Destination { target, placing } = destination(&followed, newest.version, &newest.content, there);
+    let destination = destination(&followed, newest.version, &newest.content, there);
     let content = newest.content;
+    let Destination { target, placing } = destination;
     let listed = parts.with_library(move |library| library.of_content(network, &content)).await;
     if let Some((item, shared)) = listed {
         let here = match &followed.copy {
@@ -207,73 +209,22 @@ pub(super) async fn fetch(
         };
         let origin = match &here {
             Here::Copied(_) => Origin::Brought,
-            Here::Listed(_) | Here::Unlisted(_) => origin_of(parts, &item.path, entry, item.entries.keys()),
+            Here::Listed(_) | Here::Unlisted(_) => copies::origin_of(parts, &item, entry, Wanted::Anywhere),
         };
         let (path, looks) = (here.shared().path.clone(), here.shared().looks.clone());
         errand::take(parts, network, &errand, here.into_shared()).await;
         brought(parts, network, &errand, Brought { path, looks, origin, edited: Vec::new() }).await;
-        let copy = parts.records.find(network, entry).and_then(|followed| followed.copy);
-        return Ok(copy.map_or(Fetch::NotFollowed, Fetch::Here));
+        return Ok(here_now(parts, network, entry));
     }
-    let bases = bases(parts, network, entry).await;
+    let bases = copies::bases(parts, network, entry).await;
     let spec = DownloadSpec { placing, bases, wait: Some(TRY), ..errand.spec(target) };
     Ok(Fetch::UnderWay(errand::start(parts, network, errand, spec).await.into_running()))
 }
 
-/// What lies here and may have the same bytes as a version of an entry: other versions of it.
-pub(super) async fn bases(parts: &Parts, network: NetworkId, entry: &EntryRef) -> Vec<PathBuf> {
-    /// More of them are of no use.
-    const MOST: usize = 4;
-    let items = parts.library.items(network).into_iter().filter(|item| item.entries.contains_key(entry));
-    let mut bases: Vec<PathBuf> = items.map(|item| item.path).collect();
-    if let Some(followed) = parts.records.find(network, entry) {
-        // First what is newest; an edited copy may still have most of its bytes.
-        bases.insert(0, followed.home);
-        bases.splice(0..0, followed.copy.map(|copy| copy.path));
-    }
-    off_reactor(move || {
-        let mut seen: Vec<PathBuf> = Vec::new();
-        for base in bases {
-            if seen.len() < MOST && !seen.contains(&base) && base.exists() {
-                seen.push(base);
-            }
-        }
-        seen
-    })
-    .await
-}
-
-/// Where what lies at `path` comes from: what came by download only for this entry may be replaced by its next version.
-pub(super) fn origin_of<'a>(
-    parts: &Parts,
-    path: &Path,
-    entry: &EntryRef,
-    mut entries: impl Iterator<Item = &'a EntryRef>,
-) -> Origin {
-    let own = parts.user_name();
-    let is_for_it = |other: &EntryRef| {
-        let is_own = other.owner.as_ref().is_some_and(|owner| owner.as_str() == own);
-        other == entry && (!is_own || path.starts_with(parts.dir.seeding()))
-    };
-    if entries.all(is_for_it) { Origin::Brought } else { Origin::Lent }
-}
-
-/// A copy that looks otherwise than it did, but has the same bytes, was not edited: somebody touched or restored it.
-async fn look_again(parts: &Parts, followed: Followed) -> Followed {
-    let Some(copy) = followed.copy.clone().filter(|copy| copy.origin == Origin::Brought) else { return followed };
-    let (path, looks) = (copy.path.clone(), copy.looks.clone());
-    let changed = off_reactor(move || looks.check(&path).is_err() && path.exists()).await;
-    if !changed {
-        return followed;
-    }
-    let (updates, _nobody) = mpsc::channel(1);
-    let Ok(Some(shared)) = local::shared_at(parts, &copy.content, &copy.path, &updates).await else { return followed };
-    let change = |followed: &mut Followed| {
-        if let Some(copy) = &mut followed.copy {
-            copy.looks = shared.looks;
-        }
-    };
-    parts.records.change(followed.network, &followed.entry, change).unwrap_or(followed)
+/// What was just noted of an entry.
+fn here_now(parts: &Parts, network: NetworkId, entry: &EntryRef) -> Fetch {
+    let copy = parts.records.find(network, entry).and_then(|followed| followed.copy);
+    copy.map_or(Fetch::NotFollowed, Fetch::Here)
 }
 
 /// A version of a followed entry that is on the disk now.
@@ -336,7 +287,8 @@ pub(super) async fn brought(parts: &Arc<Parts>, network: NetworkId, errand: &Err
 /// Removes a copy that lay beside an edited one, unless it was edited as well; says whether it did.
 async fn remove_unedited(parts: &Parts, network: NetworkId, old: LocalCopy) -> bool {
     let path = old.path.clone();
-    let removed = off_reactor(move || old.looks.check(&old.path).is_ok() && remove(&old.path, &old.looks)).await;
+    let removed =
+        off_reactor(move || old.looks.check(&old.path).is_ok() && copies::remove(&old.path, &old.looks)).await;
     if removed {
         let reshared = parts.with_library(move |library| library.forget_path(network, &path)).await;
         parts.reshare(reshared).await;
@@ -345,27 +297,13 @@ async fn remove_unedited(parts: &Parts, network: NetworkId, old: LocalCopy) -> b
     removed
 }
 
-/// Removes what was brought, and nothing else: of a folder the files that are known, and directories that are empty then.
-fn remove(path: &Path, looks: &Looks) -> bool {
-    match looks {
-        Looks::File(_) => std::fs::remove_file(path).is_ok(),
-        Looks::Folder(files) => {
-            let mut directories = BTreeSet::from([path.to_owned()]);
-            for file in files.keys() {
-                let file = path.join(file);
-                let above = file.ancestors().skip(1).take_while(|above| *above != path).map(Path::to_owned);
-                directories.extend(above);
-                drop(std::fs::remove_file(&file));
-            }
-            // The deepest first; one that is not empty stays.
-            directories.iter().rev().for_each(|directory| drop(std::fs::remove_dir(directory)));
-            !path.exists()
-        }
-    }
-}
-
 /// From now on an entry that was just downloaded is followed.
-pub(super) async fn begin(parts: &Arc<Parts>, network: NetworkId, errand: &Errand, downloaded: &Downloaded) {
+pub(super) async fn begin(
+    parts: &Arc<Parts>,
+    network: NetworkId,
+    errand: &Errand,
+    (downloaded, wanted): (&Downloaded, Wanted),
+) {
     let entry = &errand.entry;
     match parts.records.find(network, entry) {
         Some(followed) if followed.copy.is_some() => {}
@@ -374,7 +312,7 @@ pub(super) async fn begin(parts: &Arc<Parts>, network: NetworkId, errand: &Erran
             let at = path.clone();
             let found = parts.with_library(move |library| library.at_path(network, &at)).await;
             let Some((item, shared)) = found else { return };
-            let origin = origin_of(parts, &path, entry, item.entries.keys());
+            let origin = copies::origin_of(parts, &item, entry, wanted);
             let home = match origin {
                 Origin::Brought => path.clone(),
                 Origin::Lent => parts.dir.seeding().join(entry.name.as_str()),

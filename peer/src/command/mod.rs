@@ -6,6 +6,7 @@
 mod accept;
 mod account;
 mod catalogue;
+mod copies;
 mod download;
 mod downloads;
 mod errand;

@@ -1,0 +1,57 @@
+//! What must never happen to the files of a user, and what must not hold up a download for ever.
+
+use super::*;
+
+fn wish_and_follow(entry: &str) -> Command {
+    let (only, output, wait_secs) = (Vec::new(), None, None);
+    Command::Download { entry: entry.to_owned(), only, follow: Follow::Yes, output, wait_secs }
+}
+
+async fn updated(notices: &mut broadcast::Receiver<Notice>, to: u32) -> (PathBuf, Option<PathBuf>) {
+    let is_it = |notice: &Notice| matches!(notice, Notice::Updated { version, .. } if *version == to);
+    match notice_that(notices, is_it).await {
+        Notice::Updated { path, edited, .. } => (path, edited),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_own_file_that_was_only_sent_is_not_replaced_by_what_is_followed() {
+    let net = Net::start().await;
+    let (ann, bob) = (net.peer("ann").await, net.peer("bob").await);
+    let (own, theirs) = (net.write("bob", "a.txt", b"one"), net.write("ann", "a.txt", b"one"));
+    run_it(&bob, Command::Send { path: own.clone(), to: Some(vec!["ann".to_owned()]) }).await.unwrap();
+    register(&ann, &theirs).await;
+    assert_eq!(download(&bob, wish_and_follow("ann/a.txt")).await.path, own, "it is here already");
+    let mut notices = bob.notices();
+    std::fs::write(&theirs, "two").unwrap();
+    register(&ann, &theirs).await;
+    let (path, _) = updated(&mut notices, 2).await;
+    assert_eq!((read(&own), read(&path)), (b"one".to_vec(), b"two".to_vec()));
+    for app in [ann, bob] {
+        app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_wanted_for_another_reason_too_is_not_replaced() {
+    let net = Net::start().await;
+    let (ann, eve, bob) = (net.peer("ann").await, net.peer("eve").await, net.peer("bob").await);
+    let (anns, eves) = (net.write("ann", "a.txt", b"one"), net.write("eve", "e.txt", b"one"));
+    register(&ann, &anns).await;
+    register(&eve, &eves).await;
+    let copy = download(&bob, wish_and_follow("ann/a.txt")).await.path;
+    assert_eq!(download(&bob, wish("eve/e.txt")).await.path, copy);
+    let mut notices = bob.notices();
+    std::fs::write(&anns, "two").unwrap();
+    register(&ann, &anns).await;
+    let (path, _) = updated(&mut notices, 2).await;
+    assert_eq!((read(&copy), read(&path)), (b"one".to_vec(), b"two".to_vec()));
+    for app in [ann, eve, bob] {
+        app.shutdown().await;
+    }
+}
