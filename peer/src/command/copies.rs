@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use common::id::NetworkId;
+use common::id::{Content, NetworkId};
 use common::name::EntryRef;
 use tokio::sync::mpsc;
 
 use super::local::{self, Wanted};
 use super::parts::{Parts, off_reactor};
+use crate::engine::Shared;
 use crate::library::Item;
-use crate::storage::{Links, Looks, Root, Stamp};
-use crate::sync::{Followed, Origin};
+use crate::storage::{Links, Looks, Placing, Root, Stamp};
+use crate::sync::{Destination, Followed, Origin};
 
 /// Where something that is shared comes from: what came by download, and for this entry only, may be replaced by its next
 /// version. Outside of `seeding` that is known only where the user said just now that it is to be there.
@@ -57,6 +58,27 @@ pub(super) async fn look_again(parts: &Parts, followed: Followed) -> Followed {
         }
     };
     parts.records.change(followed.network, &followed.entry, change).unwrap_or(followed)
+}
+
+/// What lies already where a version is to go, if it is that version: a run that was killed before it could note so may
+/// have put it there.
+pub(super) async fn lies_there(parts: &Parts, content: &Content, destination: &Destination) -> Option<Shared> {
+    let mut places = vec![destination.target.clone()];
+    if let Placing::Over { looks, otherwise } = &destination.placing {
+        let (looks, target) = (looks.clone(), destination.target.clone());
+        if off_reactor(move || looks.check(&target).is_ok()).await {
+            // It is the version before.
+            return None;
+        }
+        places.push(otherwise.clone());
+    }
+    let (updates, _nobody) = mpsc::channel(1);
+    for place in places {
+        if let Some(shared) = local::at_target(parts, content, &place, &updates).await {
+            return Some(shared);
+        }
+    }
+    None
 }
 
 /// Removes what was brought if it still looks as it did, and nothing else: of a folder the files that are known, and

@@ -199,6 +199,13 @@ pub(super) async fn fetch(
     let there = if there { There::Something } else { There::Nothing };
     let destination = destination(&followed, newest.version, &newest.content, there);
     let content = newest.content;
+    if let Some(shared) = copies::lies_there(parts, &content, &destination).await {
+        let (path, looks) = (shared.path.clone(), shared.looks.clone());
+        let edited = if path == destination.target { Vec::new() } else { vec![destination.target] };
+        errand::take(parts, network, &errand, shared).await;
+        brought(parts, network, &errand, Brought { path, looks, origin: Origin::Brought, edited }).await;
+        return Ok(here_now(parts, network, entry));
+    }
     let Destination { target, placing } = destination;
     let listed = parts.with_library(move |library| library.of_content(network, &content)).await;
     if let Some((item, shared)) = listed {

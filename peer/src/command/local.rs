@@ -106,7 +106,12 @@ pub(super) enum Wanted {
 }
 
 /// What lies at the target, if it is this content. What cannot be read is not.
-async fn at_target(parts: &Parts, content: &Content, target: &Path, updates: &mpsc::Sender<Update>) -> Option<Shared> {
+pub(super) async fn at_target(
+    parts: &Parts,
+    content: &Content,
+    target: &Path,
+    updates: &mpsc::Sender<Update>,
+) -> Option<Shared> {
     let path = target.to_owned();
     let metadata = off_reactor(move || std::fs::metadata(path)).await.ok()?;
     let may_be = match content {

@@ -55,3 +55,27 @@ async fn a_copy_that_was_wanted_for_another_reason_too_is_not_replaced() {
         app.shutdown().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_placed_but_not_noted_is_known_again() {
+    let net = Net::start().await;
+    let (ann, bob) = (net.peer("ann").await, net.peer("bob").await);
+    let path = net.write("files", "a.txt", b"one");
+    register(&ann, &path).await;
+    let home = download(&bob, wish_and_follow("a.txt")).await.path;
+    bob.shutdown().await;
+    // As a kill leaves it between the last rename and the record.
+    std::fs::write(&home, "two").unwrap();
+    std::fs::write(&path, "two").unwrap();
+    register(&ann, &path).await;
+    let bob = net.peer("bob").await;
+    let mut notices = bob.notices();
+    assert_eq!(updated(&mut notices, 2).await, (home.clone(), None), "nobody edited it");
+    std::fs::write(&path, "three").unwrap();
+    register(&ann, &path).await;
+    assert_eq!(updated(&mut notices, 3).await, (home.clone(), None));
+    assert_eq!(read(&home), b"three");
+    for app in [ann, bob] {
+        app.shutdown().await;
+    }
+}
