@@ -374,6 +374,11 @@ impl Engine {
         }
     }
 
+    /// Where the bytes are that have come of something in the making, for [`DownloadSpec::bases`]. Blocks.
+    pub fn in_the_making(&self, content: &Content) -> Option<PathBuf> {
+        Partial::data_of(&self.downloading, content)
+    }
+
     /// What earlier runs did not finish. Blocks while it looks; call it before what is complete is shared again.
     pub fn unfinished(&self) -> io::Result<Vec<Unfinished>> {
         let records = match Partial::list(&self.downloading) {

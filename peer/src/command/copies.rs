@@ -117,7 +117,10 @@ pub(super) async fn bases(parts: &Parts, network: NetworkId, entry: &EntryRef) -
         bases.insert(0, followed.home);
         bases.splice(0..0, followed.copy.map(|copy| copy.path));
     }
+    let overtaken = parts.syncing.overtaken().get(entry).copied();
+    let engine = parts.engine.clone();
     off_reactor(move || {
+        bases.splice(0..0, overtaken.and_then(|content| engine.in_the_making(&content)));
         let mut seen: Vec<PathBuf> = Vec::new();
         for base in bases {
             if seen.len() < MOST && !seen.contains(&base) && base.exists() {

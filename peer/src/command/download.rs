@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::copies;
 use super::downloads::{Patience, Running};
 use super::errand::{self, Errand, Purpose, Started, milliseconds};
-use super::follow;
+use super::follow::{self, Arrived};
 use super::local::{self, Here, Wanted};
 use super::parts::{Parts, absolute, off_reactor};
 use super::{Downloaded, Failure, FailureKind, Follow, Outcome, Update, failure};
@@ -94,7 +94,7 @@ impl Download<'_> {
         }
         // Under another name, or for others, it may be under way.
         while let Some(running) = parts.downloads.find(&errand.content) {
-            let downloaded = running.follow(self.updates, self.patience).await?;
+            let downloaded = self.watch(&running, self.patience).await?;
             if running.errand.entry == errand.entry {
                 self.follow_from_now_on(&errand, &downloaded).await;
                 return Ok(downloaded);
@@ -117,8 +117,19 @@ impl Download<'_> {
         let spec = DownloadSpec { bases, only, wait, plan: Some(plan), ..errand.spec(target) };
         match errand::start(parts, network, errand, spec).await {
             // The engine itself gives up after the wait.
-            Started::New(running) => running.follow(self.updates, Patience::Endless).await,
-            Started::UnderWay(running) => running.follow(self.updates, self.patience).await,
+            Started::New(running) => self.watch(&running, Patience::Endless).await,
+            Started::UnderWay(running) => self.watch(&running, self.patience).await,
+        }
+    }
+
+    /// Watches a download to its end, or that of a newer version that comes instead.
+    async fn watch(&self, running: &Running, patience: Patience) -> Result<Downloaded, Failure> {
+        let ended = running.follow(self.updates, patience).await;
+        match (ended, running.newer.get()) {
+            (Err(failure), Some(newest)) if failure.kind == FailureKind::Cancelled => {
+                self.bring_newest(&running.errand, newest).await
+            }
+            (ended, _) => ended,
         }
     }
 
@@ -132,9 +143,18 @@ impl Download<'_> {
     /// It is followed: its newest version goes where the copy is.
     async fn update(&self, errand: &Errand) -> Result<Downloaded, Failure> {
         let newest = Newest { version: errand.version, content: errand.content, audience: errand.audience.clone() };
+        self.bring_newest(errand, &newest).await
+    }
+
+    async fn bring_newest(&self, errand: &Errand, newest: &Newest) -> Result<Downloaded, Failure> {
         let watching = (self.updates, self.patience);
-        match follow::bring(self.parts, self.network, &errand.entry, &newest, watching).await? {
-            Some(copy) => Ok(errand.lies_here(copy.path, &copy.looks)),
+        match follow::bring(self.parts, self.network, &errand.entry, newest, watching).await? {
+            Some(Arrived { copy, downloaded }) => Ok(downloaded
+                .filter(|downloaded| downloaded.path == copy.path && downloaded.version == copy.version)
+                .unwrap_or_else(|| {
+                    let errand = Errand { version: copy.version, content: copy.content, ..errand.clone() };
+                    errand.lies_here(copy.path, &copy.looks)
+                })),
             None => Err(Failure::new(FailureKind::Failed, "it was given up meanwhile; ask again")),
         }
     }

@@ -3,7 +3,7 @@
 //! content.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use common::id::Content;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::errand::Errand;
 use super::{Activity, Downloaded, Failure, FailureKind, Progress, Update, failure};
+use crate::sync::Newest;
 
 /// Progress is passed on at most so often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -36,6 +37,8 @@ pub(crate) struct Running {
     pub(super) cancel: CancellationToken,
     pub(super) progress: watch::Receiver<Option<Progress>>,
     pub(super) end: watch::Receiver<End>,
+    /// It ends because there is this newer version, which comes instead.
+    pub(super) newer: OnceLock<Newest>,
 }
 
 /// What became of the wish to begin a download.
@@ -75,7 +78,8 @@ impl Downloads {
                 return Begun::UnderWay(Arc::clone(running));
             }
             let cancel = CancellationToken::new();
-            let running = Arc::new(Running { errand, cancel, progress: progress_seen, end: end_seen });
+            let running =
+                Arc::new(Running { errand, cancel, progress: progress_seen, end: end_seen, newer: OnceLock::new() });
             list.insert(content, Arc::clone(&running));
             Begun::New(running, Carrier { progress, end })
         };

@@ -12,6 +12,7 @@ use common::wire::tracker::Request;
 
 use super::downloads::{Begun, Carrier, Running};
 use super::follow::{self, Brought};
+use super::newer;
 use super::parts::Parts;
 use super::{Downloaded, failure};
 use crate::engine::{Done, DownloadError, DownloadSpec, Placing, PlanSource, Shared};
@@ -136,14 +137,29 @@ pub(super) async fn start(parts: &Arc<Parts>, network: NetworkId, errand: Errand
 async fn carry_out(parts: &Arc<Parts>, network: NetworkId, running: &Running, spec: DownloadSpec, carrier: Carrier) {
     let errand = &running.errand;
     let progress = carrier.progress.clone();
-    let end = match parts.engine.download(spec, progress, running.cancel.clone()).await {
+    let mut downloading = Box::pin(parts.engine.download(spec, progress, running.cancel.clone()));
+    let ended = tokio::select! {
+        ended = &mut downloading => ended,
+        newest = newer::await_newer(parts, running) => {
+            newer::give_way(parts, running, newest);
+            downloading.await
+        }
+    };
+    let end = match ended {
         Ok(done) => Ok(complete(parts, network, errand, done).await),
+        Err(DownloadError::Cancelled) if running.newer.get().is_some() => {
+            parts.syncing.overtaken().insert(errand.entry.clone(), errand.content);
+            Err(failure::of_download(&errand.entry.name, DownloadError::Cancelled))
+        }
         Err(error) => {
             on_failure(parts, network, errand, &error).await;
             Err(failure::of_download(&errand.entry.name, error))
         }
     };
     parts.downloads.end(&errand.content, &carrier, end);
+    if let Some(newest) = running.newer.get() {
+        follow::want(parts, errand.entry.clone(), newest.clone());
+    }
     // After a large file the disk takes its time, for which nobody needs to wait.
     parts.save_library().await;
 }

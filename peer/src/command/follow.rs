@@ -15,6 +15,7 @@ use super::copies;
 use super::downloads::{Patience, Running};
 use super::errand::{self, Errand, Purpose};
 use super::local::{self, Here, Wanted};
+use super::newer;
 use super::parts::{Parts, off_reactor};
 use super::{Downloaded, Failure, FailureKind, Outcome, Synced, Update, failure};
 use crate::engine::DownloadSpec;
@@ -51,7 +52,7 @@ pub(super) async fn subscribe(
     drop(alone);
     parts.save_records().await;
     let path = match bring(parts, network, &entry, &newest, (updates, Patience::Of(SUBSCRIBE_PATIENCE))).await {
-        Ok(copy) => copy.map(|copy| copy.path),
+        Ok(arrived) => arrived.map(|arrived| arrived.copy.path),
         Err(failure) if failure.kind == FailureKind::Incomplete => {
             want(parts, entry.clone(), newest.clone());
             None
@@ -68,19 +69,41 @@ pub(super) async fn bring(
     entry: &EntryRef,
     newest: &Newest,
     (updates, patience): (&mpsc::Sender<Update>, Patience),
-) -> Result<Option<LocalCopy>, Failure> {
+) -> Result<Option<Arrived>, Failure> {
+    let (mut newest, mut downloaded) = (newest.clone(), None);
     loop {
-        match fetch(parts, network, entry, newest).await? {
-            Fetch::Here(copy) => return Ok(Some(copy)),
+        let running = match fetch(parts, network, entry, &newest).await? {
+            Fetch::Here(copy) => return Ok(Some(Arrived { copy, downloaded })),
             Fetch::NotFollowed => return Ok(None),
+            Fetch::UnderWay(running) => running,
+        };
+        match running.follow(updates, patience).await {
             // For another purpose, perhaps: then it is not yet where it is to be.
-            Fetch::UnderWay(running) => running.follow(updates, patience).await.map(drop)?,
+            Ok(ended) => downloaded = Some(ended),
+            Err(failure) => {
+                let newer = parts.syncing.queue().newest(entry).filter(|newer| newer.content != newest.content);
+                match newer.filter(|_| failure.kind == FailureKind::Cancelled) {
+                    Some(newer) => newest = newer,
+                    None => return Err(failure),
+                }
+            }
         }
     }
 }
 
+/// The newest version of a followed entry, which is here.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) copy: LocalCopy,
+    /// The download that was waited for.
+    pub(super) downloaded: Option<Downloaded>,
+}
+
 /// Has the tracker tell of new versions, and hears which is the newest.
-async fn subscribe_at_tracker(parts: &Parts, entry: &EntryRef) -> Result<(EntryRef, Option<Newest>), Failure> {
+pub(super) async fn subscribe_at_tracker(
+    parts: &Parts,
+    entry: &EntryRef,
+) -> Result<(EntryRef, Option<Newest>), Failure> {
     let reply = parts.tracker.request(Request::Subscribe { entry: entry.to_string() }).await?;
     one_subscription(reply, entry)
 }
@@ -123,6 +146,7 @@ pub(super) async fn unsubscribe(parts: &Arc<Parts>, entry: &str) -> Result<Outco
     parts.records.unfollow(network, &entry);
     give_up(parts, parts.syncing.with_queue(|queue| queue.forget(&entry)));
     parts.save_records().await;
+    newer::discard_overtaken(parts, &entry).await;
     if let Err(error) = parts.tracker.request(Request::Unsubscribe { entry: entry.to_string() }).await {
         tracing::debug!(%entry, %error, "the tracker does not know yet that an entry is followed no more");
     }
@@ -168,6 +192,7 @@ pub(super) async fn fetch(
     entry: &EntryRef,
     newest: &Newest,
 ) -> Result<Fetch, Failure> {
+    newer::overtake(parts, entry, newest).await;
     let Some(followed) = parts.records.find(network, entry) else { return Ok(Fetch::NotFollowed) };
     if let Some(copy) = followed.copy.clone().filter(|copy| copy.content == newest.content) {
         if copy.version != newest.version {
@@ -271,6 +296,7 @@ pub(super) async fn brought(parts: &Arc<Parts>, network: NetworkId, errand: &Err
         }
     }
     parts.save_records().await;
+    newer::discard_overtaken(parts, entry).await;
     let Some(old) = before.copy else {
         parts.tell(Notice::Downloaded { name: entry.name.to_string(), path });
         return;
@@ -419,7 +445,7 @@ pub(super) async fn catch_up(parts: &Arc<Parts>, network: NetworkId) -> Result<(
 }
 
 /// The newest version of an entry is to be brought here.
-fn want(parts: &Arc<Parts>, entry: EntryRef, newest: Newest) {
+pub(super) fn want(parts: &Arc<Parts>, entry: EntryRef, newest: Newest) {
     let replaced = parts.syncing.with_queue(|queue| queue.want(entry, newest, Instant::now()));
     give_up(parts, replaced);
 }

@@ -15,6 +15,7 @@ mod follow;
 mod hash;
 mod local;
 mod names;
+mod newer;
 mod offers;
 mod parts;
 mod ping;

@@ -137,6 +137,12 @@ impl Partial {
         Ok(found)
     }
 
+    /// Where the data are of something in the making.
+    pub(crate) fn data_of(downloading: &Path, content: &Content) -> Option<PathBuf> {
+        let stored = read_stored(&downloading.join(content.to_string()))?;
+        (stored.meta.content == *content).then_some(stored.data)
+    }
+
     /// Removes what is there of something in the making that nobody wants any more. Nobody has it open.
     pub(crate) fn discard(downloading: &Path, content: &Content) -> io::Result<()> {
         let folder = downloading.join(content.to_string());

@@ -9,8 +9,11 @@ mod queue;
 mod quiet;
 mod records;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use common::id::Content;
+use common::name::EntryRef;
 use tokio::sync::Notify;
 
 pub(crate) use self::destination::{Destination, There, destination, versioned};
@@ -27,6 +30,8 @@ pub(crate) struct Syncing {
     pub(crate) changed: Notify,
     /// Held while the tracker is told what is followed, so that it and the records come to the same.
     pub(crate) subscribing: tokio::sync::Mutex<()>,
+    /// What has come of versions that were overtaken by newer ones, for those to take from; one for each followed entry.
+    overtaken: Mutex<BTreeMap<EntryRef, Content>>,
     /// Rung when something is watched, or watched no more.
     pub(crate) watched: Notify,
 }
@@ -37,6 +42,11 @@ impl Syncing {
         let result = work(&mut self.queue());
         self.changed.notify_one();
         result
+    }
+
+    /// Which versions were overtaken.
+    pub(crate) fn overtaken(&self) -> MutexGuard<'_, BTreeMap<EntryRef, Content>> {
+        self.overtaken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Works with the queue as the one who works it off.

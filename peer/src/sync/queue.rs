@@ -113,6 +113,11 @@ impl Queue {
         }
     }
 
+    /// The newest version of an entry that is not here yet.
+    pub(crate) fn newest(&self, entry: &EntryRef) -> Option<Newest> {
+        self.lines.get(entry).map(|line| line.newest.clone())
+    }
+
     /// An entry is followed no more. Gives the content that is under way for it.
     pub(crate) fn forget(&mut self, entry: &EntryRef) -> Option<Content> {
         let line = self.lines.remove(entry)?;

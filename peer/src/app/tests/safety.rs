@@ -79,3 +79,39 @@ async fn a_version_that_was_placed_but_not_noted_is_known_again() {
         app.shutdown().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_download_goes_on_with_the_newer_version_when_nobody_has_the_older_any_more() {
+    let net = Net::start().await;
+    let (ann, bob) = (net.peer("ann").await, net.slow_peer("bob").await);
+    let mut bytes = content(6 << 20, 1);
+    let path = net.write("files", "a.bin", &bytes);
+    register(&ann, &path).await;
+    let mut notices = bob.notices();
+    let asking = {
+        let bob = bob.clone();
+        let (updates, _nobody) = mpsc::channel(1);
+        async move { bob.run(wish_and_follow("a.bin"), updates).await }
+    };
+    let changing = async {
+        for _ in 0..8 {
+            notice_that(&mut notices, |notice| matches!(notice, Notice::ChunkReceived { .. })).await;
+        }
+        bytes[0] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        register(&ann, &path).await;
+    };
+    let (asked, ()) = timeout(DEADLINE, async { tokio::join!(asking, changing) }).await.unwrap();
+    let Ok(Outcome::Downloaded(got)) = asked else { panic!("{asked:?}") };
+    assert_eq!((got.version, got.path.file_name().unwrap()), (2, "a.bin".as_ref()));
+    assert_eq!(read(&got.path), bytes);
+    assert!(got.fetched_bytes < bytes.len() as u64, "what had come is used again: {}", got.fetched_bytes);
+    let begin = Instant::now();
+    while std::fs::read_dir(bob.dir().downloading()).unwrap().count() > 0 {
+        assert!(begin.elapsed() < DEADLINE, "nothing is left of the older version");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for app in [ann, bob] {
+        app.shutdown().await;
+    }
+}
