@@ -268,11 +268,17 @@ impl Engine {
 
     /// Serves and downloads in the network of this tracker from now on, in no other. Called once.
     pub fn join(&self, tracker: TrackerClient) {
-        let events = tracker.events();
+        let (events, client) = (tracker.events(), tracker.clone());
         if self.context.joined.set(tracker).is_err() {
             tracing::error!("an engine joins only once");
             return;
         }
+        let keeper = Arc::downgrade(&self.context);
+        client.on_revoked(move |revocations| {
+            if let Some(context) = keeper.upgrade() {
+                context.revoke(revocations);
+            }
+        });
         let (context, jobs) = (Arc::clone(&self.context), Arc::clone(&self.jobs));
         self.context.tasks.spawn("tracker events", follow(context, jobs, events));
         self.context.tasks.spawn("look after shared files", look_after(Arc::clone(&self.context)));
@@ -525,7 +531,6 @@ async fn follow(context: Arc<Context>, jobs: Arc<Jobs>, mut events: broadcast::R
                     let _ = job.try_send(JobEvent::Reshared { entry: entry.clone(), audience: audience.clone() });
                 }
             }
-            Ok(Event::Revoked { revocations }) => context.revoke(revocations),
             Ok(Event::Dial { peer, addresses }) => {
                 // One who asks again and again gets one dial at a time.
                 if context.links.is_dialling(&peer) {

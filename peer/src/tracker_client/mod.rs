@@ -21,6 +21,7 @@ mod frames;
 mod interfaces;
 mod known_trackers;
 mod requests;
+mod revoked;
 mod run;
 mod sound;
 mod trust;
@@ -44,6 +45,7 @@ pub use self::address::{AddressError, TrackerAddress};
 use self::announcements::Announcements;
 use self::connection::Introduction;
 use self::requests::{Line, Requests};
+use self::revoked::OnRevoked;
 pub(crate) use self::sound::is_sound;
 use self::trust::Trust;
 use crate::notice::Notice;
@@ -161,6 +163,7 @@ struct Shared {
     lost_at: Mutex<Instant>,
     leaving: CancellationToken,
     renewal: Renewal,
+    revoked: OnceLock<OnRevoked>,
     /// Somebody has a question: now would be a good time to connect.
     wanted: Notify,
 }
@@ -195,6 +198,7 @@ impl TrackerClient {
             lost_at: Mutex::new(Instant::now()),
             leaving: CancellationToken::new(),
             renewal: Renewal::default(),
+            revoked: OnceLock::new(),
             wanted: Notify::new(),
         });
         tasks.spawn("tracker client", run::run(Arc::clone(&shared)));

@@ -205,6 +205,9 @@ fn on_event(shared: &Shared, present: &mut Present, event: Event) {
     if let Some(notice) = notice_of(present, &event) {
         tell(shared, notice);
     }
+    if let (Event::Revoked { revocations }, Some(revoked)) = (&event, shared.revoked.get()) {
+        revoked.tell(revocations.clone());
+    }
     // Nobody may be listening yet.
     drop(shared.events.send(event));
 }

@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::tracker_client::frames::{FrameReader, write};
-use common::id::{FileId, Hash};
+use common::id::{FileId, Hash, PeerId};
 use common::tls;
 use common::wire::TRACKER_ALPN;
-use common::wire::tracker::{Access, Announced, Code, FromPeer, FromTracker, Hello};
+use common::wire::tracker::{Access, Announced, Code, FromPeer, FromTracker, Hello, Revocation};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -164,6 +165,30 @@ fn file(number: u8) -> Sharing {
 fn announced(number: u8, have: Have) -> Announced {
     let Sharing { content, audience } = file(number);
     Announced { content, audience, have }
+}
+
+#[tokio::test]
+async fn revocations_are_told_however_far_behind_a_listener_is() {
+    let tracker = FakeTracker::start(1).await;
+    let setup = start(tracker.address());
+    let (mut caller, _) = tracker.welcome().await;
+    setup.connected().await;
+    let (told, mut heard) = mpsc::channel(2);
+    setup.client.on_revoked(move |revocations| drop(told.try_send(revocations)));
+    let mut slow = setup.client.events();
+    let peer = PeerId([7; 32]);
+    let revocations = vec![Revocation { holder: peer, audience: None, before_ms: 5 }];
+    let revoked = FromTracker::Event(Event::Revoked { revocations: revocations.clone() });
+    caller.send(&revoked).await;
+    for _ in 0..EVENTS {
+        caller.send(&FromTracker::Event(Event::Left { name: "bob".to_owned(), peer })).await;
+    }
+    caller.send(&revoked).await;
+    for _ in 0..2 {
+        assert_eq!(timeout(DEADLINE, heard.recv()).await.unwrap().unwrap(), revocations);
+    }
+    assert!(matches!(slow.recv().await, Err(broadcast::error::RecvError::Lagged(_))));
+    setup.tasks.shutdown().await;
 }
 
 #[tokio::test]
