@@ -134,7 +134,12 @@ impl Job {
         job.know_hashes_of_small();
         job.look_here();
         if let Some(plan) = job.spec.plan.take() {
+            let is_whole = plan.holders.iter().any(|holder| holder.have == Some(Have::All));
             job.on_plan(plan);
+            if !is_whole {
+                // Whoever came between that plan and now was told of to nobody.
+                job.planned = None;
+            }
         }
         let result = job.drive(&mut queue).await;
         job.end_sessions();

@@ -317,14 +317,9 @@ async fn a_manifest_is_served_to_those_for_whom_the_folder_is_and_not_announced(
     scene.end().await;
 }
 
-/// A holder that is heard of before the plan, and with it the ticket, is there: it was taken for one that is being dialled,
-/// and never asked.
-#[tokio::test]
-async fn a_holder_that_is_heard_of_before_the_ticket_is_asked_with_it() {
-    let mut scene = scene().await;
-    let mut seeder = scene.downloader(3).await;
-    let content = FileId::new(100_000, Hash([5; 32])).unwrap().into();
-    let spec = DownloadSpec {
+/// What a download of `content` from the tracker's entry `bob/x` is.
+fn spec_of(scene: &Scene, content: Content) -> DownloadSpec {
+    DownloadSpec {
         entry: "bob/x".to_owned(),
         source: PlanSource::Entry,
         name: "x".to_owned(),
@@ -337,18 +332,69 @@ async fn a_holder_that_is_heard_of_before_the_ticket_is_asked_with_it() {
         only: Vec::new(),
         wait: None,
         plan: None,
+    }
+}
+
+/// The tracker's answer, without any holder.
+fn plan_of(content: Content) -> Plan {
+    let entry = Entry {
+        owners: vec!["bob".to_owned()],
+        name: "x".to_owned(),
+        version: 1,
+        content,
+        folder: None,
+        restricted: false,
+        users: Vec::new(),
+        seeders: 1,
+        downloaders: 1,
+        registered_ms: 0,
     };
+    Plan { entry, audience: Audience::Public, ticket: "00".to_owned(), holders: Vec::new() }
+}
+
+/// Begins a download.
+#[expect(clippy::disallowed_methods, reason = "a test watches it itself")]
+fn begin(scene: &Scene, spec: DownloadSpec) -> (CancellationToken, tokio::task::JoinHandle<Result<(), DownloadError>>) {
     let (engine, cancel) = (scene.engine.clone(), CancellationToken::new());
     let cancelled = cancel.clone();
-    let downloading =
-        tokio::spawn(async move { engine.download(spec, watch::Sender::new(None), cancelled).await.map(drop) });
-    let id = loop {
+    let downloading = async move { engine.download(spec, watch::Sender::new(None), cancelled).await.map(drop) };
+    (cancel, tokio::spawn(downloading))
+}
+
+/// The next question for a plan; announcements are answered.
+async fn asked_for_plan(scene: &mut Scene) -> u64 {
+    loop {
         match scene.caller.request().await {
             (id, Request::Announce { .. }) => scene.caller.reply(id, Reply::Done).await,
-            (id, Request::Plan { .. }) => break id,
+            (id, Request::Plan { .. }) => return id,
             (_, other) => panic!("{other:?}"),
         }
-    };
+    }
+}
+
+/// Who registers between the plan that a download begins with and its beginning is told of before anybody listens.
+#[tokio::test]
+async fn a_plan_without_anybody_who_has_all_is_asked_for_again_at_once() {
+    const AT_ONCE: Duration = Duration::from_secs(2);
+    let mut scene = scene().await;
+    let content = FileId::new(100_000, Hash([5; 32])).unwrap().into();
+    let spec = DownloadSpec { plan: Some(plan_of(content)), ..spec_of(&scene, content) };
+    let (cancel, downloading) = begin(&scene, spec);
+    timeout(AT_ONCE, asked_for_plan(&mut scene)).await.unwrap();
+    cancel.cancel();
+    assert!(downloading.await.unwrap().is_err());
+    scene.end().await;
+}
+
+/// A holder that is heard of before the plan, and with it the ticket, is there: it was taken for one that is being dialled,
+/// and never asked.
+#[tokio::test]
+async fn a_holder_that_is_heard_of_before_the_ticket_is_asked_with_it() {
+    let mut scene = scene().await;
+    let mut seeder = scene.downloader(3).await;
+    let content = FileId::new(100_000, Hash([5; 32])).unwrap().into();
+    let (cancel, downloading) = begin(&scene, spec_of(&scene, content));
+    let id = asked_for_plan(&mut scene).await;
     let holder = Holder {
         peer: seeder.identity.peer_id(),
         user: "bob".to_owned(),
@@ -362,20 +408,7 @@ async fn a_holder_that_is_heard_of_before_the_ticket_is_asked_with_it() {
         seeder.send(Message::Ping { token }).await;
         assert_eq!(seeder.next().await, Message::Pong { token });
     }
-    let entry = Entry {
-        owners: vec!["bob".to_owned()],
-        name: "x".to_owned(),
-        version: 1,
-        content,
-        folder: None,
-        restricted: false,
-        users: Vec::new(),
-        seeders: 1,
-        downloaders: 1,
-        registered_ms: 0,
-    };
-    let plan = Plan { entry, audience: Audience::Public, ticket: "00".to_owned(), holders: Vec::new() };
-    scene.caller.reply(id, Reply::Plan(plan)).await;
+    scene.caller.reply(id, Reply::Plan(plan_of(content))).await;
     assert!(matches!(seeder.next().await, Message::Open { .. }));
     cancel.cancel();
     assert!(downloading.await.unwrap().is_err());
