@@ -100,7 +100,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "USER,USER", value_delimiter = ',', help_heading = "Network")]
     pub(crate) accept_from: Vec<UserName>,
 
-    /// Accept whatever anybody sends, without asking [default: ask]
+    /// Accept whatever anybody sends, without asking, until the disk is full [default: ask]
     #[arg(long, global = true, conflicts_with = "accept_from", help_heading = "Network")]
     pub(crate) accept_all: bool,
 

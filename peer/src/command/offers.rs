@@ -20,6 +20,9 @@ use crate::engine::PlanSource;
 use crate::library::Item;
 use crate::notice::Notice;
 
+/// So many offers are remembered as told; a tracker has fewer for one user.
+const MOST_TOLD: usize = 10_000;
+
 /// Pushes a file or a folder to users, and serves it to them from where it lies.
 pub(super) async fn send(
     parts: &Arc<Parts>,
@@ -213,6 +216,10 @@ async fn share_no_more(parts: &Parts, network: NetworkId, offers: impl Iterator<
 pub(super) fn on_offered(parts: &Arc<Parts>, network: NetworkId, offer: Offer, told: &mut BTreeSet<OfferId>) {
     if offer.state != OfferState::Offered || !told.insert(offer.id) {
         return;
+    }
+    if told.len() > MOST_TOLD {
+        // They count up: the oldest, which is not told of again unless the tracker does.
+        told.pop_first();
     }
     let accepted = parts.accept.accepts(&offer.from);
     let folder = offer.folder;
