@@ -21,7 +21,7 @@ use self::batch::{Batch, Export, Journal};
 use crate::clock::Clock;
 use crate::outbox::Outbox;
 use crate::service::{
-    self, AccountReply, AccountRequest, AdminReply, AdminRequest, Effect, Newcomer, News, When, Why, refusal,
+    self, AccountReply, AccountRequest, AdminReply, AdminRequest, Claim, Effect, Newcomer, News, When, Why, refusal,
 };
 use crate::state::{Account, ConnId, State, Write};
 use crate::store::Store;
@@ -125,7 +125,7 @@ struct Link {
 #[derive(Debug)]
 enum Waiting {
     Answer { conn: ConnId, id: u64, permit: OwnedSemaphorePermit, reply: Box<Reply>, effects: Vec<Effect> },
-    Join { join: Box<Join>, name: common::name::UserName },
+    Join { join: Box<Join>, name: common::name::UserName, effects: Vec<Effect> },
     Account { answer: oneshot::Sender<Result<AccountReply, Refusal>>, reply: AccountReply, effects: Vec<Effect> },
     Admin { answer: oneshot::Sender<Result<AdminReply, Refusal>>, reply: AdminReply, effects: Vec<Effect> },
 }
@@ -195,12 +195,16 @@ impl Owner {
 
     fn on_join(&mut self, join: Box<Join>) {
         let peer = join.newcomer.key.peer_id();
-        let claimed = service::claim(&self.state, peer, &join.hello, self.clock.now());
-        let name = claimed.and_then(|claim| self.record(claim.writes).map(|()| claim.name));
-        match name {
-            Ok(name) => self.release_when_committed(Waiting::Join { join, name }),
+        match service::claim(&mut self.state, peer, &join.hello, self.clock.now()) {
+            Ok(Claim { name, writes, effects }) => match self.record(writes) {
+                Ok(()) => self.release_when_committed(Waiting::Join { join, name, effects }),
+                Err(refused) => {
+                    drop(join.answer.send(Err(refused)));
+                    self.carry_out_soft(effects);
+                }
+            },
             // Nobody there any more: nobody to be told.
-            Err(refusal) => drop(join.answer.send(Err(refusal))),
+            Err(refused) => drop(join.answer.send(Err(refused))),
         }
     }
 
@@ -323,7 +327,10 @@ impl Owner {
                 self.answer(conn, id, Ok(*reply), permit);
                 self.carry_out(effects);
             }
-            Waiting::Join { join, name } => self.enter(*join, name),
+            Waiting::Join { join, name, effects } => {
+                self.carry_out(effects);
+                self.enter(*join, name);
+            }
             Waiting::Account { answer, reply, effects } => {
                 let _listening = answer.send(Ok(reply));
                 self.carry_out(effects);
@@ -341,7 +348,10 @@ impl Owner {
                 self.answer(conn, id, Err(unavailable()), permit);
                 self.carry_out_soft(effects);
             }
-            Waiting::Join { join, .. } => drop(join.answer.send(Err(unavailable()))),
+            Waiting::Join { join, effects, .. } => {
+                drop(join.answer.send(Err(unavailable())));
+                self.carry_out_soft(effects);
+            }
             Waiting::Account { answer, effects, .. } => {
                 let _listening = answer.send(Err(unavailable()));
                 self.carry_out_soft(effects);

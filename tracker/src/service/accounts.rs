@@ -304,7 +304,7 @@ pub(super) fn unbind(
 }
 
 /// Takes a peer offline that is to join anew, or not at all: what it asks from now on is not heard.
-fn expel(state: &mut State, peer: PeerId, now: Now) -> Vec<Effect> {
+pub(super) fn expel(state: &mut State, peer: PeerId, now: Now) -> Vec<Effect> {
     let Some(conn) = state.roster.get(&peer).map(|online| online.conn) else { return Vec::new() };
     // When it was seen is written with what it is bound to, which is about to change.
     let (_seen, left) = leave(state, peer, conn, Why::Expelled, now);

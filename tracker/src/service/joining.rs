@@ -17,7 +17,7 @@ use common::name::UserName;
 use common::wire::tracker::{Access, Code, Event, Hello, Refusal};
 use common::wire::{MAX_ADDRESSES, MAX_DEVICE_NAME};
 
-use super::{Effect, News, Now, audiences, following, refusal, revoking};
+use super::{Effect, News, Now, accounts, audiences, following, refusal, revoking};
 use crate::state::{Account, ConnId, Contact, Device, Dials, Gate, Load, Online, State, Write};
 
 /// A name is free again when its key has no entries and was last seen so long ago.
@@ -42,6 +42,8 @@ pub(crate) struct Claim {
     pub(crate) name: UserName,
     /// What makes it so.
     pub(crate) writes: Vec<Write>,
+    /// What else is to be done, when they are committed.
+    pub(crate) effects: Vec<Effect>,
 }
 
 /// A peer that has a name and is to come online.
@@ -90,8 +92,9 @@ impl fmt::Display for Why {
     }
 }
 
-/// Finds the name that a peer joins under.
-pub(crate) fn claim(state: &State, peer: PeerId, hello: &Hello, now: Now) -> Result<Claim, Refusal> {
+/// Finds the name that a peer joins under. What was online under another name is offline at once: that name may be
+/// somebody else's next.
+pub(crate) fn claim(state: &mut State, peer: PeerId, hello: &Hello, now: Now) -> Result<Claim, Refusal> {
     if hello.interfaces.len() > MAX_ADDRESSES || hello.advertised.len() > MAX_ADDRESSES {
         let text = format!("at most {MAX_ADDRESSES} addresses of each kind may be declared");
         return Err(refusal(Code::Limit, text));
@@ -113,7 +116,7 @@ pub(crate) fn claim(state: &State, peer: PeerId, hello: &Hello, now: Now) -> Res
         None => free(state, wanted, now)?,
     };
     let called = device_name(&hello.device);
-    let mut writes = Vec::new();
+    let (mut writes, mut effects) = (Vec::new(), Vec::new());
     match known {
         Some(device) if device.account == name && device.name == called => {}
         Some(device) if device.account == name => {
@@ -121,15 +124,23 @@ pub(crate) fn claim(state: &State, peer: PeerId, hello: &Hello, now: Now) -> Res
         }
         _ => {
             let left = known.map(|device| device.account.clone());
+            let is_renamed = left.is_some();
             writes.extend(vacate(state, &[name.clone()].into_iter().chain(left).collect()));
             let (created_ms, seen_ms) = (now.unix_ms, now.unix_ms);
             let account = Account { password: None, created_ms, seen_ms, former: Vec::new() };
             writes.push(Write::Account(name.clone(), Some(account)));
             let device = Device { account: name.clone(), name: called, since_ms: now.unix_ms, seen_ms };
             writes.push(Write::Device(peer, Some(device)));
+            if is_renamed {
+                // What it might have under the other name is not what it may have now.
+                let (revoked, told) = revoking::revoke(state, [peer], None, now);
+                writes.extend(revoked);
+                effects.extend(accounts::expel(state, peer, now));
+                effects.extend(told);
+            }
         }
     }
-    Ok(Claim { name, writes })
+    Ok(Claim { name, writes, effects })
 }
 
 /// Puts a peer online under the name that it claimed.
@@ -357,6 +368,25 @@ mod tests {
         assert_eq!(world.try_join(1, &hello_default("carol")).unwrap(), "bob");
         assert_eq!(world.try_join(1, &hello("bob")).unwrap(), "bob");
         assert_eq!(world.try_join(1, &hello("alice")).unwrap_err().code, Code::Conflict);
+    }
+
+    /// Between the two connections of one key somebody else may have taken the name that it left.
+    #[test]
+    fn who_takes_another_name_is_nobody_under_the_one_it_had() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        world.register_for(alice, "x", file(1), &["bob"]);
+        let conn = world.state.roster.get(&bob).unwrap().conn;
+        let claim = claim(&mut world.state, bob, &hello("robert"), world.now).unwrap();
+        world.apply(claim.writes);
+        assert!(claim.effects.contains(&Effect::Expel(conn)), "{:?}", claim.effects);
+        let plan = Request::Plan { entry: "alice/x".to_owned(), content: None };
+        assert_eq!(world.refused(bob, plan.clone()), Code::NotJoined, "its older connection is not heard");
+        assert!(world.state.revocations().before_ms(bob, None).is_some(), "nor are its tickets worth anything");
+        let other_bob = world.join(3, "bob");
+        assert_eq!(world.state.roster.named(&"bob".parse().unwrap()).collect::<Vec<_>>(), [other_bob]);
+        world.join(2, "robert");
+        assert_eq!(world.refused(bob, plan), Code::NotFound);
     }
 
     #[test]

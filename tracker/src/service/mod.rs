@@ -31,7 +31,7 @@ use common::wire::tracker::{Code, Event, Refusal, Reply, Request};
 pub(crate) use self::accounts::{AccountReply, AccountRequest, account, wrong_password};
 pub(crate) use self::admin::{AdminReply, AdminRequest, UserLine, admin};
 use self::entries::Registration;
-pub(crate) use self::joining::{Newcomer, Why, claim, enter, expire, leave, touch};
+pub(crate) use self::joining::{Claim, Newcomer, Why, claim, enter, expire, leave, touch};
 pub(crate) use self::locating::{Entered, announce, tell_of};
 use self::offering::Push;
 use crate::state::{ConnId, State, Write};

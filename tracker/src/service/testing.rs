@@ -73,7 +73,7 @@ impl World {
         seen: &str,
     ) -> Result<(String, Vec<Effect>), Refusal> {
         let key = identity(number).public_key();
-        let claimed = claim(&self.state, key.peer_id(), hello, self.now)?;
+        let claimed = claim(&mut self.state, key.peer_id(), hello, self.now)?;
         self.apply(claimed.writes);
         let seen: SocketAddr = seen.parse().unwrap();
         let contact = Contact {
@@ -85,8 +85,8 @@ impl World {
         };
         self.conns += 1;
         let newcomer = Newcomer { conn: ConnId(self.conns), gate: Arc::new(Gate::default()), key, contact };
-        let effects = enter(&mut self.state, claimed.name.clone(), newcomer, self.now);
-        Ok((claimed.name.to_string(), effects))
+        let entered = enter(&mut self.state, claimed.name.clone(), newcomer, self.now);
+        Ok((claimed.name.to_string(), [claimed.effects, entered].concat()))
     }
 
     /// Joins under this name.
