@@ -345,15 +345,19 @@ async fn who_is_logged_out_is_hung_up_on_even_where_that_cannot_be_written() {
 #[tokio::test]
 async fn who_logs_in_while_it_joins_joins_anew() {
     let desk = Desk::open();
+    let mut b = desk.join(2, 2).await;
+    b.welcomed().await;
     desk.store.change(|fate| fate.allowed = 0);
     let (a, answer) = desk.start_joining(1, 1).await;
     let (signed_up, done) = oneshot::channel();
     let request = AccountRequest::SignUp("alice".parse().unwrap(), None, PasswordHash(String::new()));
     desk.send(Input::Account { peer: a.peer, request, answer: signed_up }).await;
+    // When this is answered the owner has seen all that before the commit.
+    assert!(desk.names(&mut b).await.is_empty());
     desk.store.change(|fate| fate.allowed = usize::MAX);
     assert_eq!(timeout(PATIENCE, answer).await.unwrap().unwrap().unwrap_err().code, Code::Busy);
     assert_eq!(done.await.unwrap(), Ok(AccountReply::LoggedIn("alice".parse().unwrap())));
-    assert_eq!(desk.join(1, 2).await.welcomed().await.name, "alice");
+    assert_eq!(desk.join(1, 3).await.welcomed().await.name, "alice");
     desk.close().await;
 }
 
