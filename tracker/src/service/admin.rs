@@ -5,7 +5,7 @@ use common::wire::tracker::{Code, Refusal};
 use serde::{Deserialize, Serialize};
 
 use super::joining::vacate;
-use super::{Effect, Now, accounts, following, refusal};
+use super::{Effect, Now, accounts, audiences, following, refusal, revoking};
 use crate::state::{Account, CodeHash, Invite, PasswordHash, State, Write};
 
 /// Most invites that are open at once.
@@ -86,8 +86,13 @@ pub(crate) fn admin(state: &mut State, request: AdminRequest, now: Now) -> Resul
         }
         AdminRequest::Remove(name) => {
             state.accounts().get(&name).ok_or_else(|| no_user(&name))?;
+            let named = audiences::named_by(state, &name);
             (writes, effects) = throw_out(state, &name, now);
             effects.extend(following::tell_all_gone(state, &name));
+            // Who has the name next may have entries of the same names, for others: these ask for their tickets anew.
+            let (revoked, told) = revoking::revoke(state, named, None, now);
+            writes.extend(revoked);
+            effects.extend(told);
             writes.extend(vacate(state, &[name].into()));
         }
     }

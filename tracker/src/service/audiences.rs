@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use common::audience::Audience;
 use common::id::PeerId;
 use common::index::{Change as IndexChange, SwarmKey};
-use common::name::{EntryRef, UserName};
+use common::name::{EntryName, EntryRef, UserName};
 use common::wire::MAX_USERS_NAMED;
 use common::wire::tracker::{AudienceChange, Code, Event, Refusal, Reply};
 
@@ -97,6 +97,9 @@ pub(super) fn on_changed(
             (writes, effects) = revoking::revoke(state, keys, Some(&audience), now);
         }
     }
+    if before.users.is_none() {
+        effects.extend(on_restricted(state, owner, entry, after));
+    }
     let (mut told, mut lost) = (BTreeSet::new(), Vec::new());
     for follower in state.subscriptions().followers(entry) {
         let may_have = user_of_key(state, follower).is_some_and(|user| after.is_for(owner, user));
@@ -116,6 +119,36 @@ pub(super) fn on_changed(
         effects.push(Effect::Tell { to, event: Event::Gone { entry: entry.to_string() } });
     }
     (writes, effects)
+}
+
+/// What follows when there is an entry for some users where there was none, or one for everyone. There may have been one
+/// for others within the hour, whose tickets are for the same audience.
+pub(super) fn on_restricted(state: &State, owner: &UserName, entry: &EntryRef, after: &EntryRecord) -> Vec<Effect> {
+    if after.users.is_none() {
+        return Vec::new();
+    }
+    let may_have = |key: &PeerId| user_of_key(state, key).is_some_and(|user| after.is_for(owner, user));
+    revoking::tell_of_former(state, &restricted(owner, &entry.name), may_have)
+}
+
+/// What follows when an entry goes: its tickets are worth nothing for what is under its name next.
+pub(super) fn on_gone(
+    state: &State,
+    owner: &UserName,
+    name: &EntryName,
+    entry: &EntryRecord,
+    now: Now,
+) -> (Vec<Write>, Vec<Effect>) {
+    let Some(named) = &entry.users else { return Default::default() };
+    let keys = named.iter().flat_map(|user| keys_of(state, user));
+    revoking::revoke_later(state, keys, &restricted(owner, name), now)
+}
+
+/// The keys of all whom entries of a user are for, but its own.
+pub(super) fn named_by(state: &State, owner: &UserName) -> BTreeSet<PeerId> {
+    let entries = state.catalogue().entries_of(owner).filter_map(|(_, entry)| entry.users.as_ref());
+    let users: BTreeSet<&UserName> = entries.flatten().filter(|user| *user != owner).collect();
+    users.into_iter().flat_map(|user| keys_of(state, user)).collect()
 }
 
 /// Takes keys out of the swarms of an entry that is for some users.

@@ -55,8 +55,10 @@ pub(super) fn register(state: &State, caller: PeerId, registration: Registration
     if before == Some(&after) {
         return Ok((reply, Vec::new(), Vec::new()));
     }
-    let (mut writes, mut effects) =
-        before.map_or_else(Default::default, |before| audiences::on_changed(state, &entry, before, &after, now));
+    let (mut writes, mut effects) = match before {
+        Some(before) => audiences::on_changed(state, &entry, before, &after, now),
+        None => (Vec::new(), audiences::on_restricted(state, &owner, &entry, &after)),
+    };
     if before.is_none_or(|before| before.newest() != after.newest()) {
         effects.extend(following::tell_updated(state, caller, &owner, &name, &after));
     }
@@ -86,10 +88,12 @@ fn updated(
     Ok(after)
 }
 
-pub(super) fn deregister(state: &State, caller: PeerId, text: &str) -> Result<Change, Refusal> {
+pub(super) fn deregister(state: &State, caller: PeerId, text: &str, now: Now) -> Result<Change, Refusal> {
     let (owner, name, entry) = resolve_own(state, caller, text, "deregister it")?;
-    let effects = following::tell_gone(state, &owner, &name, entry);
-    Ok((Reply::Done, vec![Write::Entry(owner, name, None)], effects))
+    let (mut writes, mut effects) = audiences::on_gone(state, &owner, &name, entry, now);
+    effects.extend(following::tell_gone(state, &owner, &name, entry));
+    writes.push(Write::Entry(owner, name, None));
+    Ok((Reply::Done, writes, effects))
 }
 
 /// Only a folder has a folder's size.

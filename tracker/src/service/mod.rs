@@ -207,7 +207,7 @@ fn handle_catalogue(state: &mut State, caller: PeerId, request: Request, now: No
             let registration = Registration { name, content, folder, users };
             Outcome::durable(entries::register(state, caller, registration, now))
         }
-        Request::Deregister { entry } => Outcome::durable(entries::deregister(state, caller, &entry)),
+        Request::Deregister { entry } => Outcome::durable(entries::deregister(state, caller, &entry, now)),
         Request::Share { entry, change } => Outcome::durable(audiences::share(state, caller, &entry, change, now)),
         Request::List(query) => Outcome::plain(finding::list(state, caller, query)),
         Request::Search { text, query } => Outcome::plain(finding::search(state, caller, &text, query)),

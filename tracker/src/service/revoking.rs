@@ -26,6 +26,36 @@ pub(super) fn revoke(
     audience: Option<&Audience>,
     now: Now,
 ) -> (Vec<Write>, Vec<Effect>) {
+    let (writes, told) = revoked(state, holders, audience, now);
+    (writes, tell(state, told))
+}
+
+/// The same of tickets for an audience that is not there any more: what is under way ends in good order, and nobody is
+/// told before there is such an audience again ([`tell_of_former`]).
+pub(super) fn revoke_later(
+    state: &State,
+    holders: impl IntoIterator<Item = PeerId>,
+    audience: &Audience,
+    now: Now,
+) -> (Vec<Write>, Vec<Effect>) {
+    let (writes, mut told) = revoked(state, holders, Some(audience), now);
+    told.retain(|revocation| revocation.audience.is_none());
+    (writes, tell(state, told))
+}
+
+/// There is an audience that may have been there before: tells of the tickets of that time that are worth nothing, but
+/// not of those whose holders are among it again.
+pub(super) fn tell_of_former(state: &State, audience: &Audience, is_in_it: impl Fn(&PeerId) -> bool) -> Vec<Effect> {
+    let former = state.revocations().for_audience(audience);
+    tell(state, former.filter(|known| !is_in_it(&known.holder)).collect())
+}
+
+fn revoked(
+    state: &State,
+    holders: impl IntoIterator<Item = PeerId>,
+    audience: Option<&Audience>,
+    now: Now,
+) -> (Vec<Write>, Vec<Revocation>) {
     // A ticket that is issued now begins so much earlier; the next millisecond's begins after this.
     let before_ms = now.unix_ms.saturating_sub(millis(TICKET_EARLIER)).saturating_add(1);
     let (mut writes, mut told) = (Vec::new(), Vec::new());
@@ -41,11 +71,15 @@ pub(super) fn revoke(
         writes.push(Write::Revocation(holder, audience.clone(), Some(before_ms)));
         told.push(Revocation { holder, audience, before_ms });
     }
+    (writes, told)
+}
+
+fn tell(state: &State, told: Vec<Revocation>) -> Vec<Effect> {
     let mut effects = Vec::new();
     for event in events(told) {
         effects.extend(state.roster.by_name().map(|(to, _)| Effect::Tell { to: *to, event: event.clone() }));
     }
-    (writes, effects)
+    effects
 }
 
 /// What somebody who joins is to know.

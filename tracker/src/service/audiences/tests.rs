@@ -124,6 +124,58 @@ fn those_who_share_it_hear_for_whom_it_is_now() {
     assert!(world.state.revocations().before_ms(bob, Some(&of_x())).is_some());
 }
 
+/// Whose tickets for `alice/x` the others are told to refuse.
+fn told_revoked(effects: &[Effect]) -> BTreeSet<PeerId> {
+    let revocations = effects.iter().filter_map(|effect| match effect {
+        Effect::Tell { event: Event::Revoked { revocations }, .. } => Some(revocations),
+        _ => None,
+    });
+    revocations.flatten().filter(|one| one.audience == Some(of_x())).map(|one| one.holder).collect()
+}
+
+#[test]
+fn tickets_of_an_entry_that_is_gone_are_worth_nothing_for_the_next_of_its_name() {
+    let register = |users: Option<&[&str]>| Request::Register {
+        name: "x".to_owned(),
+        content: file(1),
+        folder: None,
+        users: users.map(|users| users.iter().map(|user| (*user).to_owned()).collect()),
+    };
+    let world = || {
+        let mut world = World::new();
+        let keys = three(&mut world);
+        world.register_for(keys[0], "x", file(1), &["bob", "carol"]);
+        let gone = world.ask(keys[0], Request::Deregister { entry: "x".to_owned() });
+        assert_eq!(told_revoked(&gone.effects), [].into(), "what is under way ends in good order");
+        (world, keys)
+    };
+    let (mut restricted_again, [alice, bob, _]) = world();
+    let effects = restricted_again.ask(alice, register(Some(&["carol"]))).effects;
+    assert_eq!(told_revoked(&effects), [bob].into());
+    // By way of an entry for everyone it is the same.
+    let (mut public_between, [alice, bob, carol]) = world();
+    assert_eq!(told_revoked(&public_between.ask(alice, register(None)).effects), [].into());
+    let effects = public_between.ask(alice, share("x", AudienceChange::Nobody)).effects;
+    assert_eq!(told_revoked(&effects), [bob, carol].into());
+    // Who joins meanwhile is told at once.
+    let (mut joined_between, [_, bob, carol]) = world();
+    let hello = super::super::testing::hello("dave");
+    let (_, effects) = joined_between.join_from(4, &hello, "192.0.2.4:1").unwrap();
+    assert_eq!(told_revoked(&effects), [bob, carol].into());
+}
+
+#[test]
+fn tickets_of_the_entries_of_a_user_who_is_removed_are_worth_nothing_for_the_next_of_its_name() {
+    let mut world = World::new();
+    let [alice, bob, carol] = three(&mut world);
+    world.register_for(alice, "x", file(1), &["bob"]);
+    let remove = super::super::AdminRequest::Remove("alice".parse().unwrap());
+    let outcome = super::super::admin(&mut world.state, remove, world.now).unwrap();
+    world.apply(outcome.writes);
+    let revoked = [alice, bob, carol].map(|key| world.state.revocations().before_ms(key, None).is_some());
+    assert_eq!(revoked, [true, true, false]);
+}
+
 #[test]
 fn a_name_that_somebody_else_may_have_next_brings_nothing_along() {
     let mut world = World::new();
