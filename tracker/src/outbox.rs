@@ -70,6 +70,11 @@ impl Outbox {
         self.push(Outgoing::Message(Box::new(FromTracker::Event(event)), None));
     }
 
+    /// Sends a message that many are sent.
+    pub(crate) fn tell_frame(&self, frame: Bytes) {
+        self.push(Outgoing::Frame(frame));
+    }
+
     /// Sends a message that may be left out.
     pub(crate) fn gossip(&self, frame: Bytes) {
         if self.queue.max_capacity() - self.queue.capacity() < GOSSIP_UP_TO {

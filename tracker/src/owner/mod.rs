@@ -418,6 +418,7 @@ impl Owner {
                     }
                 }
                 Effect::TellOthers { than, event } => self.gossip(than, event),
+                Effect::TellAll(event) => self.tell_all(event),
                 Effect::Close(conn) => {
                     if let Some(link) = self.links.remove(&conn) {
                         link.outbox.closing.close(Why::Disconnected);
@@ -430,6 +431,14 @@ impl Owner {
                 }
                 Effect::Say(news) => say(&news),
             }
+        }
+    }
+
+    fn tell_all(&self, event: Event) {
+        let Ok(frame) = FromTracker::Event(event).to_frame() else { return };
+        let frame = Bytes::from(frame);
+        for link in self.links.values() {
+            link.outbox.tell_frame(frame.clone());
         }
     }
 

@@ -87,6 +87,8 @@ pub(crate) enum Effect {
         /// What.
         event: Event,
     },
+    /// Send an event to all peers that are online.
+    TellAll(Event),
     /// End a connection, whatever it was to be sent yet.
     Close(ConnId),
     /// End a connection when it was sent what it was to be sent; its peer is offline already.
@@ -134,7 +136,9 @@ impl Effect {
     pub(crate) const fn is_of_soft_state(&self) -> bool {
         match self {
             Self::Close(_) | Self::Expel(_) => true,
-            Self::Tell { event, .. } | Self::TellOthers { event, .. } => matches!(event, Event::Left { .. }),
+            Self::Tell { event, .. } | Self::TellOthers { event, .. } | Self::TellAll(event) => {
+                matches!(event, Event::Left { .. })
+            }
             Self::Say(news) => matches!(news, News::Left { .. }),
         }
     }

@@ -48,7 +48,7 @@ impl World {
 }
 
 fn revoked(effects: &[Effect]) -> bool {
-    effects.iter().any(|effect| matches!(effect, Effect::Tell { event: Event::Revoked { .. }, .. }))
+    effects.iter().any(|effect| matches!(effect, Effect::TellAll(Event::Revoked { .. })))
 }
 
 #[test]

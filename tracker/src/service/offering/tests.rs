@@ -116,7 +116,7 @@ fn sender_and_those_who_accepted_find_each_other_and_nobody_else_does() {
     assert_eq!(world.refused(bob, answer(OfferId(99), Answer::Accept)), Code::NotFound);
     // Who changes his mind is out at once, and may come back.
     let effects = world.ask(bob, answer(id, Answer::Refuse)).effects;
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Tell { event: Event::Revoked { .. }, .. })));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::TellAll(Event::Revoked { .. }))));
     assert_eq!(world.refused(bob, Request::PlanOffer { offer: id }), Code::Forbidden);
     assert_eq!(holders(&mut world, alice), []);
     world.reply(bob, answer(id, Answer::Accept));
