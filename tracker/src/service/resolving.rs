@@ -171,8 +171,8 @@ pub(super) fn view(state: &State, viewer: &UserName, meant: &Meant) -> Entry {
 
 /// A line of the catalogue, as `viewer` sees it.
 pub(super) fn view_line(state: &State, viewer: &UserName, key: &LineKey, line: &Line) -> Entry {
-    let owner = &key.first_owner;
-    let entry = state.catalogue().entry(owner, &key.name).expect("the first owner of a line has an entry in it");
+    let owner = line.earliest_owner().unwrap_or(&key.first_owner);
+    let entry = state.catalogue().entry(owner, &key.name).expect("each owner of a line has an entry in it");
     view(state, viewer, &Meant::newest(line, &key.name, owner, entry))
 }
 
@@ -268,7 +268,7 @@ fn owner_meant(
     }
     // Of the same for everyone and for some, that for everyone has more seeders, mostly.
     let chosen = lines.iter().find(|(_, line)| !line.is_restricted()).or_else(|| lines.first());
-    Ok(chosen.map(|(key, _)| key.first_owner.clone()))
+    Ok(chosen.and_then(|(_, line)| line.earliest_owner()).cloned())
 }
 
 fn seen_lines<'a>(

@@ -184,6 +184,11 @@ impl Line {
         }
     }
 
+    /// Who named this first under this name: whoever copies it later is not to be taken for him.
+    pub(crate) fn earliest_owner(&self) -> Option<&UserName> {
+        self.owners.iter().min_by_key(|(_, version)| version.at_ms).map(|(owner, _)| owner)
+    }
+
     /// Whether it is for some users only.
     pub(crate) const fn is_restricted(&self) -> bool {
         self.users.is_some()

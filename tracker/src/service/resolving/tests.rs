@@ -85,6 +85,21 @@ fn who_is_named_stands_first_with_its_version_and_the_others_of_the_same_behind(
     assert_eq!(planned(&mut world, alice, "bob/x@1", None), ("bob".to_owned(), 1, file(1)));
 }
 
+/// Who downloads by a bare name follows that entry from then on.
+#[test]
+fn a_bare_name_means_the_entry_of_whoever_named_the_content_first() {
+    let mut world = World::new();
+    let (mallory, zoe, bob) = (world.join(1, "a-mallory"), world.join(2, "zoe"), world.join(3, "bob"));
+    world.register(zoe, "x", file(1));
+    world.pass(std::time::Duration::from_millis(1));
+    world.register(mallory, "x", file(1));
+    assert_eq!(planned(&mut world, bob, "x", None).0, "zoe a-mallory");
+    let Reply::Entries { entries, .. } = world.reply(bob, Request::List(Default::default())) else { panic!("a list") };
+    assert_eq!(entries[0].owners, ["zoe", "a-mallory"]);
+    world.reply(bob, Request::Subscribe { entry: "x".to_owned() });
+    assert!(world.state.subscriptions().follows(&bob, &"zoe/x".parse().unwrap()));
+}
+
 #[test]
 fn the_same_for_everyone_and_for_some_is_not_ambiguous() {
     let mut world = World::new();
