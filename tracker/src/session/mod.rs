@@ -19,7 +19,7 @@ use common::identity::PublicKey;
 use common::index::Index;
 use common::tls::peer_key;
 use common::wire::MAX_TRACKER_FRAME;
-use common::wire::tracker::{Announced, Code, FromPeer, Hello, Refusal, Reply, Request};
+use common::wire::tracker::{Announced, Answer, Code, FromPeer, Hello, Refusal, Reply, Request};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -53,6 +53,10 @@ const REQUESTS_PER_SEC: u32 = 1_000;
 const REQUESTS_AT_ONCE: u32 = 2_000;
 /// What one request that goes through the catalogue counts for.
 const SEARCH_COST: u32 = 10;
+/// What one counts for whose answer may be as large as there may be.
+const LIST_COST: u32 = 5;
+/// What one counts for of which all who are online may have to be told.
+const REVOKING_COST: u32 = 20;
 /// So many files of an announcement count for a request.
 const ANNOUNCED_PER_COST: usize = 200;
 /// So many messages may come before `hello` is granted: names that were taken, mostly.
@@ -463,12 +467,45 @@ fn weigh(request: &Request) -> (u32, Size) {
             let cost = 1 + swarms.len() / ANNOUNCED_PER_COST;
             (u32::try_from(cost).unwrap_or(REQUESTS_AT_ONCE), Size::Small)
         }
+        Request::Users | Request::Subscriptions | Request::Offers | Request::History => (LIST_COST, Size::Large),
+        // Whom an offer could go to is looked at one by one.
+        Request::Offer { to: None, .. } => (LIST_COST, Size::Small),
+        // The others may have to be told of tickets that are worth nothing any more.
+        Request::Share { .. } | Request::Answer { answer: Answer::Refuse, .. } | Request::Revoke { .. } => {
+            (REVOKING_COST, Size::Small)
+        }
         Request::Loc { .. }
         | Request::Plan { .. }
         | Request::PlanOffer { .. }
-        | Request::Users
-        | Request::Subscriptions
-        | Request::Offers => (1, Size::Large),
+        | Request::Where { .. }
+        | Request::Versions { .. }
+        | Request::Devices => (1, Size::Large),
         _ => (1, Size::Small),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::audience::OfferId;
+
+    use super::*;
+
+    /// What small requests may leave waiting in an outbox is so many answers.
+    #[test]
+    fn answers_that_may_be_large_are_asked_for_one_at_a_time() {
+        let entry = || "x".to_owned();
+        for request in [
+            Request::Users,
+            Request::Subscriptions,
+            Request::Offers,
+            Request::History,
+            Request::Devices,
+            Request::Where { user: entry() },
+            Request::Versions { entry: entry() },
+            Request::Loc { entry: entry(), offset: 0 },
+            Request::PlanOffer { offer: OfferId(1) },
+        ] {
+            assert_eq!(weigh(&request).1, Size::Large, "{request:?}");
+        }
     }
 }
