@@ -13,7 +13,7 @@ use data_encoding::HEXLOWER;
 
 use super::callers::{user_of, user_of_key};
 use super::resolving::{entry_bytes, resolve, view};
-use super::{Effect, Now, REPLY_ROOM, offering, refusal};
+use super::{Effect, Now, REPLY_ROOM, offering, refusal, revoking};
 use crate::state::State;
 
 /// How long a ticket is good for.
@@ -209,6 +209,7 @@ fn plan_of(
         (entry.seeders, entry.downloaders) = (counts.seeders, counts.downloaders);
     }
     let ticket = signed_ticket(state, caller, &sharing, now)?;
+    revoking::note_issued(state, caller, &sharing.audience, now);
     let mut room = Room::beside(entry_bytes(&entry) + ticket.len());
     let mut holders = Vec::new();
     for located in chosen(state, caller, &key, now) {

@@ -13,13 +13,24 @@ use super::locating::{TICKET_EARLIER, TICKET_LIFE};
 use super::{Effect, Now};
 use crate::state::{State, Write};
 
+/// What was begun with a ticket goes on after its time. After so long without another ticket it is over: picked by hand.
+const LONGEST_USE: Duration = Duration::from_secs(24 * 3600);
 /// So many audiences are named for one holder; with more, all its tickets are revoked in place of them, and it asks for
 /// those anew that it may still have. Picked by hand: more than one user is likely to lose in an hour.
 const MAX_OF_HOLDER: usize = 256;
 /// Revocations in one event; one takes at most some 750 bytes of JSON.
 const MAX_IN_EVENT: usize = 1_000;
 
+/// Remembers that a ticket is issued, where that is not for everybody.
+pub(super) fn note_issued(state: &mut State, holder: PeerId, audience: &Audience, now: Now) {
+    if !audience.is_public() {
+        state.issued.add(holder, audience, LONGEST_USE, now.uptime);
+    }
+}
+
 /// Takes all tickets from these holders that were issued until now: those for this audience, or all. Later ones count.
+/// Who has none for this audience is not spoken of: otherwise anybody could take from others what they have, by naming
+/// them for many entries and taking these back.
 pub(super) fn revoke(
     state: &State,
     holders: impl IntoIterator<Item = PeerId>,
@@ -59,7 +70,11 @@ fn revoked(
     // A ticket that is issued now begins so much earlier; the next millisecond's begins after this.
     let before_ms = now.unix_ms.saturating_sub(millis(TICKET_EARLIER)).saturating_add(1);
     let (mut writes, mut told) = (Vec::new(), Vec::new());
-    for holder in holders.into_iter().collect::<BTreeSet<_>>() {
+    let mut holders: BTreeSet<PeerId> = holders.into_iter().collect();
+    if let Some(audience) = audience.filter(|audience| !audience.is_public()) {
+        holders.retain(|holder| state.issued.may_have(*holder, audience, LONGEST_USE, now.uptime));
+    }
+    for holder in holders {
         let known: Vec<Revocation> = state.revocations().of(holder).collect();
         let named_already = known.iter().any(|known| known.audience.as_ref() == audience);
         let audience = audience.filter(|_one| named_already || known.len() < MAX_OF_HOLDER).cloned();
@@ -162,6 +177,23 @@ mod tests {
         let past = forget(&world.state, world.now).collect();
         world.apply(past);
         assert_eq!(world.state.revocations().iter().count(), 0);
+    }
+
+    #[test]
+    fn who_was_given_no_ticket_loses_none() {
+        let mut world = World::new();
+        let [alice, bob, carol] = [(1, "alice"), (2, "bob"), (3, "carol")].map(|(key, name)| world.join(key, name));
+        world.pass(LONGEST_USE * 2);
+        world.register_for(alice, "x", file(1), &["bob", "carol"]);
+        ticket(&mut world, bob);
+        let audience = Audience::Entry("alice/x".parse().unwrap());
+        let (writes, effects) = revoke(&world.state, [bob, carol], Some(&audience), world.now);
+        assert_eq!((writes.len(), effects.len()), (1, 1));
+        assert_eq!(told(&effects)[0].1.holder, bob);
+        let (writes, effects) = revoke(&world.state, [bob, carol], None, world.now);
+        assert_eq!((writes.len(), effects.len()), (2, 1), "all means all");
+        let (writes, effects) = revoke(&world.state, [carol], Some(&audience), world.now);
+        assert_eq!((writes, effects), (vec![], vec![]));
     }
 
     #[test]

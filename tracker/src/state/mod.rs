@@ -6,6 +6,7 @@ mod contact;
 mod dials;
 mod gate;
 mod invites;
+mod issued;
 mod offers;
 mod revocations;
 mod roster;
@@ -28,6 +29,7 @@ pub(crate) use self::contact::{Contact, plain};
 pub(crate) use self::dials::Dials;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::invites::{CodeHash, Invite, Invites};
+pub(crate) use self::issued::Issued;
 pub(crate) use self::offers::{OfferRecord, Offers, Response};
 pub(crate) use self::revocations::Revocations;
 pub(crate) use self::roster::{ConnId, Load, Online, Roster};
@@ -44,6 +46,8 @@ pub(crate) struct State {
     catalogue: Catalogue,
     subscriptions: Subscriptions,
     offers: Offers,
+    /// Who was given tickets of late.
+    pub(crate) issued: Issued,
     /// What was said of late.
     pub(crate) talk: Talk,
     /// Who may join.
@@ -94,6 +98,7 @@ impl State {
             catalogue: Catalogue::default(),
             subscriptions: Subscriptions::default(),
             offers: Offers::default(),
+            issued: Issued::default(),
             talk: Talk::default(),
             access: Access::Open,
             roster: Roster::default(),
