@@ -172,7 +172,10 @@ pub(super) fn forget(state: &State, gone: &BTreeSet<UserName>) -> Vec<Write> {
         let entries = state.catalogue().entries_of(owner);
         writes.extend(entries.map(|(name, _)| Write::Entry(owner.clone(), name.clone(), None)));
     }
-    for (key, line) in state.catalogue().lines().filter(|(_, line)| line.is_restricted()) {
+    // Lines are many, and most users are named nowhere.
+    let any_named = gone.iter().any(|user| state.catalogue().is_named(user));
+    let lines = any_named.then(|| state.catalogue().lines()).into_iter().flatten();
+    for (key, line) in lines.filter(|(_, line)| line.is_restricted()) {
         let owner = &key.first_owner;
         let is_concerned = !gone.contains(owner) && gone.iter().any(|user| line.is_for(user));
         let entry = state.catalogue().entry(owner, &key.name).filter(|_entry| is_concerned);

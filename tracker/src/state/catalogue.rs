@@ -88,6 +88,8 @@ pub(crate) struct Catalogue {
     lines: BTreeMap<LineKey, Line>,
     /// The first owner of the line of a name and a content that is for everyone.
     first_owners: HashMap<(EntryName, Content), UserName>,
+    /// For how many entries a user is named; who is not there, for none.
+    named: HashMap<UserName, usize>,
     count: usize,
 }
 
@@ -226,6 +228,11 @@ impl Catalogue {
         self.entries.get(owner).into_iter().flat_map(|shelf| &shelf.entries)
     }
 
+    /// Whether some entry is for a user by name. To say so takes no look at all of them.
+    pub(crate) fn is_named(&self, user: &UserName) -> bool {
+        self.named.contains_key(user)
+    }
+
     /// All who have entries, in no order.
     pub(crate) fn owners(&self) -> impl Iterator<Item = &UserName> {
         self.entries.keys()
@@ -274,6 +281,9 @@ impl Catalogue {
         line.users = entry.users.as_ref().map(|users| users.iter().cloned().collect());
         line.owners.insert(owner.clone(), newest);
         self.put_line(name, line);
+        for user in entry.users.iter().flatten() {
+            *self.named.entry(user.clone()).or_default() += 1;
+        }
         let shelf = self.entries.entry(owner.clone()).or_default();
         shelf.weight += entry.weight();
         shelf.entries.insert(name.clone(), entry);
@@ -288,6 +298,14 @@ impl Catalogue {
             self.entries.remove(owner);
         }
         self.count -= 1;
+        for user in entry.users.iter().flatten() {
+            if let Some(number) = self.named.get_mut(user) {
+                *number -= 1;
+                if *number == 0 {
+                    self.named.remove(user);
+                }
+            }
+        }
         if let Some(mut line) = key.and_then(|key| self.lines.remove(&key)) {
             if !line.is_restricted() {
                 self.first_owners.remove(&(name.clone(), line.content));
@@ -453,6 +471,10 @@ mod tests {
             for owner in &owners {
                 let weight: usize = model.iter().filter(|((_, of), _)| of == owner).map(|(_, e)| e.weight()).sum();
                 prop_assert_eq!(catalogue.weight_of(owner), weight);
+                let named = model.values().filter(|e| e.users.as_ref().is_some_and(|users| users.contains(owner)));
+                let named = Some(named.count()).filter(|number| *number > 0);
+                prop_assert_eq!(catalogue.named.get(owner).copied(), named);
+                prop_assert_eq!(catalogue.is_named(owner), named.is_some());
             }
         }
     }
