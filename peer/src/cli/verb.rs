@@ -163,6 +163,8 @@ pub(crate) enum Verb {
     },
 
     /// List what is followed, with the version here and the newest there is
+    ///
+    /// "gone" says that it is not there any more, or not for you; should it come back, it is followed as before.
     #[command(name = "synced")]
     Synced,
 

@@ -1,7 +1,7 @@
 //! Audiences: for whom an entry is, and what follows when that changes.
 //!
-//! Who may not have an entry any more loses at once what he had of it here: his place in its swarms, his tickets, his
-//! subscription.
+//! Who may not have an entry any more loses at once what he had of it here: his place in its swarms and his tickets. His
+//! subscription sleeps: it says nothing, and is good again when the entry is for him again.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use common::wire::tracker::{AudienceChange, Code, Event, Refusal, Reply};
 
 use super::callers::{keys_of, known_users, user_of_key, users_named};
 use super::entries::room_for_versions;
-use super::resolving::resolve_own;
+use super::resolving::{resolve_own, view_alone};
 use super::{Change, Effect, Now, refusal, revoking};
 use crate::state::{EntryRecord, State, Write, restricted};
 
@@ -48,7 +48,7 @@ fn changed_users(
     change: AudienceChange,
 ) -> Result<Option<BTreeSet<UserName>>, Refusal> {
     let for_everyone = || {
-        let text = format!("{text} is for everyone: make it yours alone first, then say for whom it is");
+        let text = format!("{text} is for everyone: `unshare {text}` makes it yours alone, then say for whom it is");
         refusal(Code::Conflict, text)
     };
     let users = match change {
@@ -100,13 +100,16 @@ pub(super) fn on_changed(
     if before.users.is_none() {
         effects.extend(on_restricted(state, owner, entry, after));
     }
-    let (mut told, mut lost) = (BTreeSet::new(), Vec::new());
+    let (mut told, mut lost, mut won) = (BTreeSet::new(), Vec::new(), Vec::new());
     for follower in state.subscriptions().followers(entry) {
-        let may_have = user_of_key(state, follower).is_some_and(|user| after.is_for(owner, user));
-        if may_have {
-            told.insert(*follower);
-        } else {
-            lost.push(*follower);
+        let Some(user) = user_of_key(state, follower) else { continue };
+        match (before.is_for(owner, user), after.is_for(owner, user)) {
+            (true, false) => lost.push(*follower),
+            (false, false) => {}
+            (was, true) => {
+                told.insert(*follower);
+                won.extend((!was).then_some((*follower, user)));
+            }
         }
     }
     if before.users.is_some() != after.users.is_some() {
@@ -114,9 +117,14 @@ pub(super) fn on_changed(
         let event = Event::Shared { entry: entry.to_string(), audience: after.audience(owner, &entry.name) };
         effects.extend(told.into_iter().map(|to| Effect::Tell { to, event: event.clone() }));
     }
-    for to in lost {
-        writes.push(Write::Subscription(to, entry.clone(), None));
-        effects.push(Effect::Tell { to, event: Event::Gone { entry: entry.to_string() } });
+    let gone = Event::Gone { entry: entry.to_string() };
+    effects.extend(lost.into_iter().map(|to| Effect::Tell { to, event: gone.clone() }));
+    // Of a new version all followers are told anyway.
+    if before.newest() == after.newest() {
+        effects.extend(won.into_iter().map(|(to, user)| {
+            let entry = view_alone(state, user, owner, &entry.name, after, after.newest());
+            Effect::Tell { to, event: Event::Updated { entry } }
+        }));
     }
     (writes, effects)
 }

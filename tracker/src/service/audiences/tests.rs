@@ -1,7 +1,7 @@
 use common::audience::OfferId;
 use common::id::Content;
 use common::wire::tracker::{Answer, Have, Query, SortBy};
-use common::wire::tracker::{Reply, Request};
+use common::wire::tracker::{Reply, Request, Subscription};
 
 use super::super::testing::{World, file};
 use super::*;
@@ -62,7 +62,7 @@ fn an_owner_says_for_whom_an_entry_is() {
 }
 
 #[test]
-fn who_loses_an_entry_loses_place_tickets_and_subscription() {
+fn who_loses_an_entry_loses_place_and_tickets_and_hears_when_it_is_back() {
     let mut world = World::new();
     let [alice, bob, carol] = three(&mut world);
     let phone = world.another_device(9, "bob");
@@ -90,9 +90,16 @@ fn who_loses_an_entry_loses_place_tickets_and_subscription() {
         world.announce_for(bob, content, of_x(), Have::All);
         assert_eq!(world.state.index.chunks_of(&bob, &SwarmKey::new(&content, &of_x())), None);
     }
-    let subscriptions = Reply::Subscriptions { subscriptions: vec![] };
-    assert_eq!(world.reply(bob, Request::Subscriptions), subscriptions);
-    assert!(world.state.subscriptions().follows(&carol, &"alice/x".parse().unwrap()));
+    let asleep = Subscription { entry: "alice/x".to_owned(), newest: None };
+    assert_eq!(world.reply(bob, Request::Subscriptions), Reply::Subscriptions { subscriptions: vec![asleep] });
+    world.join(4, "dave");
+    assert_eq!(world.ask(alice, add("x", &["dave"])).effects, [], "whoever lost it before hears of nothing");
+    world.register(alice, "x", file(3));
+    let outcome = world.ask(alice, add("x", &["bob"]));
+    let is_newest =
+        |event: &Event| matches!(event, Event::Updated { entry } if entry.version == 3 && entry.users.is_empty());
+    assert_eq!(told(&outcome.effects, is_newest), [bob].into());
+    assert_eq!(outcome.effects.len(), 1, "carol had it all the time");
 }
 
 #[test]
@@ -116,9 +123,10 @@ fn those_who_share_it_hear_for_whom_it_is_now() {
     assert_eq!(told(&effects, shared_for(of_x())), [alice, phone, bob].into());
     assert_eq!(told(&effects, is_gone), [carol].into());
     let effects = world.ask(alice, register(&["bob", "carol"])).effects;
-    assert_eq!(effects, [], "it is shared as it was");
+    assert_eq!(told(&effects, |event| matches!(event, Event::Updated { .. })), [carol].into());
+    assert_eq!(effects.len(), 1, "to the others it is shared as it was");
     let effects = world.ask(alice, share("x", AudienceChange::Everyone)).effects;
-    assert_eq!(told(&effects, shared_for(Audience::Public)), [alice, phone, bob].into());
+    assert_eq!(told(&effects, shared_for(Audience::Public)), [alice, phone, bob, carol].into());
     assert_eq!(told(&effects, is_gone), [].into());
     // A ticket of the time before would be one for those for whom it is next.
     assert!(world.state.revocations().before_ms(bob, Some(&of_x())).is_some());

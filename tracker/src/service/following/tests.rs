@@ -144,5 +144,6 @@ fn what_is_not_for_a_user_is_not_to_be_followed() {
     let Reply::Subscriptions { subscriptions } = world.reply(alice, subscribe("x")) else { panic!("subscriptions") };
     assert!(subscriptions[0].newest.as_ref().unwrap().restricted);
     world.reply(alice, Request::Share { entry: "x".to_owned(), change: AudienceChange::Nobody });
-    assert_eq!(followed(world.reply(bob, Request::Subscriptions)), []);
+    assert_eq!(followed(world.reply(bob, Request::Subscriptions)), [("alice/x".to_owned(), None)]);
+    assert_eq!(world.refused(bob, subscribe("alice/x")), Code::NotFound);
 }
