@@ -133,7 +133,7 @@ pub(super) async fn unsubscribe(parts: &Arc<Parts>, entry: &str) -> Result<Outco
         Ok([followed]) => followed,
         Err(none) if none.is_empty() => {
             return Err(Failure::new(FailureKind::Failed, format!("{asked} is not followed"))
-                .with_hint("\"synced\" shows what is"));
+                .with_hint("`synced` shows what is"));
         }
         Err(several) => {
             let names: Vec<String> = several.iter().map(|one| one.entry.to_string()).collect();
@@ -289,9 +289,10 @@ pub(super) async fn brought(parts: &Arc<Parts>, network: NetworkId, errand: &Err
         parts.tell(Notice::Downloaded { name: entry.name.to_string(), path });
         return;
     };
-    // Others that had their copy where this one lies now have none any more.
+    // Others that had other bytes where this copy lies now have none any more.
+    let was_replaced = |copy: &LocalCopy| copy.path == path && copy.content != *content;
     for other in parts.records.followed(network) {
-        if other.entry != *entry && other.copy.as_ref().is_some_and(|copy| copy.path == path) {
+        if other.entry != *entry && other.copy.as_ref().is_some_and(was_replaced) {
             parts.records.change(network, &other.entry, |other| other.copy = None);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::command::Synced;
-use common::wire::tracker::{Answer, OfferState, Sent};
+use common::wire::tracker::{Answer, AudienceChange, OfferState, Sent};
 
 fn wish_and_follow(entry: &str) -> Command {
     let (only, output, wait_secs) = (Vec::new(), None, None);
@@ -399,4 +399,55 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_entries_whose_bytes_lie_in_one_file_here_go_on_apart() {
+    let net = Net::start().await;
+    let (ann, bob) = (net.peer("ann").await, net.peer("bob").await);
+    let (one, other) = (net.write("files", "a", b"the same"), net.write("files", "b", b"the same"));
+    register(&ann, &one).await;
+    register(&ann, &other).await;
+    let home = download(&bob, wish_and_follow("a")).await.path;
+    let followed = run_it(&bob, Command::Subscribe { entry: "b".to_owned() }).await.unwrap();
+    let (entry, version) = ("ann/b".to_owned(), 1);
+    assert_eq!(followed, Outcome::Following { entry, version, path: Some(home.clone()) });
+    let mut notices = bob.notices();
+    std::fs::write(&other, "not the same any more").unwrap();
+    register(&ann, &other).await;
+    let (path, _) = updated(&mut notices, 2).await;
+    assert_eq!((read(&path), read(&home)), (b"not the same any more".to_vec(), b"the same".to_vec()));
+    let of = |entry: &str, version, path: &Path| Synced {
+        entry: entry.to_owned(),
+        here: Some(version),
+        there: Some(version),
+        path: Some(path.to_owned()),
+    };
+    assert_eq!(synced(&bob).await, [of("ann/a", 1, &home), of("ann/b", 2, &path)]);
+    for app in [ann, bob] {
+        app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_for_a_follower_again_is_followed_as_before() {
+    let net = Net::start().await;
+    let (ann, bob) = (net.peer("ann").await, net.peer("bob").await);
+    let path = net.write("files", "a", b"one");
+    register(&ann, &path).await;
+    let home = download(&bob, wish_and_follow("a")).await.path;
+    let mut notices = bob.notices();
+    let share = |change| run_it(&ann, Command::Share { entry: "a".to_owned(), change });
+    share(AudienceChange::Nobody).await.unwrap();
+    notice_that(&mut notices, |notice| matches!(notice, Notice::EntryGone { entry } if entry == "ann/a")).await;
+    std::fs::write(&path, "two").unwrap();
+    register(&ann, &path).await;
+    share(AudienceChange::Everyone).await.unwrap();
+    assert_eq!(updated(&mut notices, 2).await, (home.clone(), None));
+    assert_eq!(read(&home), b"two");
+    let [Synced { here, there, .. }] = &*synced(&bob).await else { panic!() };
+    assert_eq!((*here, *there), (Some(2), Some(2)));
+    for app in [ann, bob] {
+        app.shutdown().await;
+    }
 }
