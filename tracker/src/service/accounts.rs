@@ -93,7 +93,12 @@ pub(crate) fn account(
 
 /// The sentence is the same for a wrong password and an unknown name.
 pub(crate) fn wrong_password() -> Refusal {
-    refusal(Code::WrongPassword, "no account here has this name and this password")
+    refusal(Code::WrongPassword, "no account here has this name and this password: look at both, and try again")
+}
+
+/// Who is to change his password gave another as the one that he has.
+pub(crate) fn wrong_old_password() -> Refusal {
+    refusal(Code::WrongPassword, "this is not your password as it is now, so it stays: try again")
 }
 
 fn credentials(state: &State, peer: PeerId, name: Option<UserName>) -> Result<AccountReply, Refusal> {
@@ -240,7 +245,7 @@ fn leaves_nothing(state: &State, name: Option<&UserName>) -> Result<(), Refusal>
 fn change_password(state: &State, peer: PeerId, old: &PasswordHash, new: PasswordHash) -> Result<Write, Refusal> {
     let name = state.accounts().device(&peer).map(|device| device.account.clone()).ok_or_else(not_logged_in)?;
     let account = state.accounts().get(&name).filter(|account| account.password.as_ref() == Some(old));
-    let account = account.cloned().ok_or_else(wrong_password)?;
+    let account = account.cloned().ok_or_else(wrong_old_password)?;
     Ok(Write::Account(name, Some(Account { password: Some(new), ..account })))
 }
 

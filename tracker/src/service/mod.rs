@@ -28,7 +28,7 @@ use common::id::PeerId;
 use common::wire::MAX_TRACKER_FRAME;
 use common::wire::tracker::{Code, Event, Refusal, Reply, Request};
 
-pub(crate) use self::accounts::{AccountReply, AccountRequest, account, wrong_password};
+pub(crate) use self::accounts::{AccountReply, AccountRequest, account, wrong_old_password, wrong_password};
 pub(crate) use self::admin::{AdminReply, AdminRequest, UserLine, admin};
 use self::entries::Registration;
 pub(crate) use self::joining::{Claim, Newcomer, Why, claim, enter, expire, leave, touch};

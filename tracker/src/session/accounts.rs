@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::Shared;
 use crate::attempts::{Attempt, Who};
 use crate::owner::Input;
-use crate::service::{AccountReply, AccountRequest, refusal, wrong_password};
+use crate::service::{AccountReply, AccountRequest, refusal, wrong_old_password, wrong_password};
 use crate::source::Source;
 use crate::state::{CodeHash, PasswordHash};
 
@@ -59,6 +59,8 @@ impl Applicant {
 
     /// Checks a password within the limits; gives the hash that it was checked against.
     async fn check(self, shared: &Shared, name: Option<UserName>, password: Secret) -> Result<PasswordHash, Refusal> {
+        // Without a name it is that of the account that the caller is logged in to: there is no other to be told apart.
+        let wrong = if name.is_some() { wrong_password } else { wrong_old_password };
         let asked = self.ask(shared, AccountRequest::Credentials(name)).await?;
         let AccountReply::Credentials { name, password: hash, known } = asked else { return Err(wrong_password()) };
         let who = if known { Who::Known(self.peer) } else { Who::Stranger };
@@ -68,11 +70,11 @@ impl Applicant {
         match shared.passwords.verify(password, hash.clone()).await {
             Ok(true) => {
                 attempt.forgive();
-                hash.ok_or_else(wrong_password)
+                hash.ok_or_else(wrong)
             }
             Ok(false) => {
                 drop(attempt);
-                Err(wrong_password())
+                Err(wrong())
             }
             // It was not looked at.
             Err(refused) => {
