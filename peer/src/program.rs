@@ -31,6 +31,9 @@ const GREETING_PATIENCE: Duration = Duration::from_secs(3);
 /// Runs the program with these arguments.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let environment = Environment::of_this_process();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // A program that asks for JSON reads why its arguments will not do as well.
+    let format = if arguments.iter().any(|argument| argument == "--json") { Format::Json } else { Format::Text };
     let mut streams = Streams::of_this_process(environment.colours);
     match start(arguments, &environment) {
         Ok(code) => ExitCode::from(code),
@@ -40,7 +43,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(NotACommand::Wrong(failure)) => {
-            let _nobody_reads = streams.print(&render::failure(&failure, Format::Text));
+            let _nobody_reads = streams.print(&render::failure(&failure, format));
             ExitCode::from(failure.kind.exit_code())
         }
     }

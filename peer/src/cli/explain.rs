@@ -1,5 +1,7 @@
 //! What clap says of wrong arguments, in this program's own form: one sentence and at most one hint.
 
+use std::num::ParseIntError;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::verb::clashing_word;
@@ -26,7 +28,7 @@ pub(crate) enum Source {
 /// Says in this program's form what clap found.
 pub(crate) fn explain(error: &clap::Error, source: Source) -> NotACommand {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return NotACommand::Show(error.render().to_string());
+        return NotACommand::Show(super::without_gap(&error.render().to_string()));
     }
     let (text, hint) = sentence(error, source);
     NotACommand::Wrong(Box::new(Failure {
@@ -60,8 +62,12 @@ fn sentence(error: &clap::Error, source: Source) -> (String, Option<String>) {
         ErrorKind::InvalidValue if value.is_empty() => (format!("`{argument}` needs a value"), None),
         ErrorKind::TooFewValues => (format!("`{argument}` needs a value"), None),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            let why = std::error::Error::source(error).map_or_else(String::new, |why| format!(": {why}"));
-            (format!("`{value}` will not do for {argument}{why}"), None)
+            let why =
+                std::error::Error::source(error).map_or_else(String::new, |why| match why.is::<ParseIntError>() {
+                    true => ": not a whole number".to_owned(),
+                    false => format!(": {why}"),
+                });
+            (format!("`{value}` will not do for {argument}{why}"), valid_values(error))
         }
         ErrorKind::ArgumentConflict => {
             let prior = context(error, ContextKind::PriorArg).map(bare);
@@ -79,6 +85,14 @@ fn sentence(error: &clap::Error, source: Source) -> (String, Option<String>) {
     }
 }
 
+/// The words that would do, where there are only some.
+fn valid_values(error: &clap::Error) -> Option<String> {
+    match error.get(ContextKind::ValidValue)? {
+        ContextValue::Strings(words) if !words.is_empty() => Some(format!("one of these will: {}", words.join(", "))),
+        _ => None,
+    }
+}
+
 fn command_hint(word: &str, near: Option<String>, source: Source) -> String {
     let list = match source {
         Source::Arguments => "`peer --help` lists the commands",
@@ -88,7 +102,11 @@ fn command_hint(word: &str, near: Option<String>, source: Source) -> String {
         return format!("{clash}; {list}");
     }
     let lower = word.to_lowercase();
-    let near = super::name_of(&lower).or(near);
+    if source == Source::Arguments && matches!(lower.as_str(), "q" | "exit" | "quit") {
+        return format!("`{lower}` leaves the prompt; `peer stop` ends the peer that runs on this DIR");
+    }
+    // Almost any word is near to one of a single letter.
+    let near = super::name_of(&lower).or_else(|| near.filter(|near| near.chars().nth(1).is_some()));
     match near {
         Some(near) => format!("did you mean `{near}`? {list}"),
         None => list.to_owned(),

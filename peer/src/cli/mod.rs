@@ -181,7 +181,12 @@ pub(crate) fn help_of(word: &str) -> Option<String> {
     let mut line = Line::command();
     line.build();
     let command = line.find_subcommand_mut(word)?;
-    Some(command.render_long_help().to_string())
+    Some(without_gap(&command.render_long_help().to_string()))
+}
+
+/// Help of the prompt, where no name of a program stands before the command.
+fn without_gap(help: &str) -> String {
+    help.replacen("Usage:  ", "Usage: ", 1)
 }
 
 /// The commands of the prompt: their words, the first is the name, and the first line of their help.

@@ -513,7 +513,12 @@ mod tests {
             ("send /a", "USER is missing", "usage: send <PATH> <USER>..."),
             ("share a", "--with <USER,USER> is missing", "usage: share --with <USER,USER> <NAME>"),
             ("share a --all --with bob", "`--all` and `--with <USER,USER>` do not go together", ""),
-            ("lst --by colour", "`colour` will not do for --by <ORDER>", ""),
+            (
+                "lst --by colour",
+                "`colour` will not do for --by <ORDER>",
+                "one of these will: name, size, date, seeders",
+            ),
+            ("frob", "there is no command `frob`", "`help` lists the commands"),
             ("UNREGISTER x", "there is no command `UNREGISTER`", ""),
             ("q now", "`now` is one word too many: `q` leaves", ""),
         ] {
