@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
 
 use common::secret::Secret;
-use rustix::termios::{OptionalActions, Termios};
+use rustix::termios::{LocalModes, OptionalActions, Termios};
 use rustyline::error::ReadlineError;
 use rustyline::history::{FileHistory, History as _};
 use rustyline::{CompletionType, Config, Editor};
@@ -87,6 +87,9 @@ impl Prompt {
         let (answering, answers) = mpsc::channel(1);
         let reader = Reader { editor, completion, epoch, history, colours };
         std::thread::Builder::new().name("prompt".to_owned()).spawn(move || reader.run(&asked, &answering))?;
+        if let Some(original) = &original {
+            hide_what_is_typed_ahead(original);
+        }
         Ok((Self { questions, answers, asked: false, original }, screen))
     }
 
@@ -109,13 +112,21 @@ impl Prompt {
     pub(super) fn restore_terminal(&self) {
         use io::Write as _;
         let Some(original) = &self.original else { return };
-        let raw = rustix::termios::tcgetattr(io::stdin())
-            .is_ok_and(|now| now.local_modes != original.local_modes || now.input_modes != original.input_modes);
-        if raw {
-            let _terminal_gone = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Drain, original);
+        let Ok(now) = rustix::termios::tcgetattr(io::stdin()) else { return };
+        let _terminal_gone = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Drain, original);
+        let a_line_is_read =
+            original.local_modes.contains(LocalModes::ICANON) && !now.local_modes.contains(LocalModes::ICANON);
+        if a_line_is_read {
             let _terminal_gone = io::stdout().write_all(BRACKETED_PASTE_OFF);
         }
     }
+}
+
+/// What is typed while a command runs is shown by the next prompt, and not in the midst of what the command prints.
+fn hide_what_is_typed_ahead(original: &Termios) {
+    let mut quiet = original.clone();
+    quiet.local_modes.remove(LocalModes::ECHO);
+    let _terminal_gone = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &quiet);
 }
 
 struct Reader {
@@ -129,8 +140,14 @@ struct Reader {
 impl Reader {
     fn run(mut self, questions: &std_mpsc::Receiver<Question>, answers: &mpsc::Sender<Answer>) {
         while let Ok(question) = questions.recv() {
-            let answer =
-                if question.kind == LineKind::Secret { ask_secret(&question.prompt) } else { self.ask(question) };
+            let answer = if question.kind == LineKind::Secret {
+                self.epoch.hide(Some(&question.prompt));
+                let answer = ask_secret(&question.prompt);
+                self.epoch.hide(None);
+                answer
+            } else {
+                self.ask(question)
+            };
             if answers.blocking_send(answer).is_err() {
                 return;
             }

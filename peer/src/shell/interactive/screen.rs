@@ -6,8 +6,8 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustyline::ExternalPrinter;
@@ -37,6 +37,8 @@ const FLUSH_DEADLINE: Duration = Duration::from_millis(300);
 pub(super) struct Epoch {
     count: Arc<AtomicU64>,
     searching: Arc<AtomicBool>,
+    /// What stands before a line that is typed without being shown, while one is.
+    hidden: Arc<Mutex<Option<String>>>,
 }
 
 /// Whether the user searches in the history. What is printed meanwhile is held back by the line editor, and stands
@@ -62,6 +64,19 @@ impl Epoch {
     /// To be called whenever it may have begun or ended.
     pub(super) fn search(&self, search: Search) {
         self.searching.store(search == Search::On, Ordering::SeqCst);
+    }
+
+    /// To be called right before and, with `None`, right after a line is typed without being shown.
+    pub(super) fn hide(&self, prompt: Option<&str>) {
+        *self.hidden.lock().unwrap_or_else(PoisonError::into_inner) = prompt.map(str::to_owned);
+    }
+
+    /// What is printed while a line is typed without being shown: above that line, for which nobody else cares.
+    fn above_hidden(&self, text: String) -> String {
+        match &*self.hidden.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(prompt) => format!("\r\x1b[K{text}{prompt}"),
+            None => text,
+        }
     }
 
     fn is_searching(&self) -> bool {
@@ -182,7 +197,7 @@ fn run<P: ExternalPrinter>(mut incoming: mpsc::Receiver<Message>, mut printer: O
                 None
             }
         };
-        let Some(text) = text else { continue };
+        let Some(text) = text.map(|text| drawing.epoch.above_hidden(text)) else { continue };
         let written = match &mut printer {
             Some(printer) => printer.print(text).is_ok(),
             None => io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_ok(),
@@ -321,6 +336,15 @@ mod tests {
 
     fn talk(text: &str) -> Vec<Printed> {
         vec![Printed::Talk(text.to_owned())]
+    }
+
+    #[test]
+    fn lines_stand_above_what_is_typed_without_being_shown() {
+        let epoch = Epoch::default();
+        epoch.hide(Some("Password: "));
+        assert_eq!(epoch.above_hidden("bob: hi\n".to_owned()), "\r\x1b[Kbob: hi\nPassword: ");
+        epoch.hide(None);
+        assert_eq!(epoch.above_hidden("bob: hi\n".to_owned()), "bob: hi\n");
     }
 
     #[test]
