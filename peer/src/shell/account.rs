@@ -116,9 +116,16 @@ pub(crate) fn tracker_lines(tracker: &str, fingerprint: NetworkId) -> [String; 2
     ]
 }
 
-/// Whether an answer to that question is a yes; anything else is none.
-pub(crate) fn is_yes(answer: &str) -> bool {
-    matches!(answer.trim().to_lowercase().as_str(), "yes" | "y")
+/// The same, where the answer was neither.
+pub(crate) const YES_OR_NO: &str = "Say yes or no: ";
+
+/// Whether an answer to that question is a yes, or a no as silence is one; `None` where it is neither.
+pub(crate) fn is_yes(answer: &str) -> Option<bool> {
+    match answer.trim().to_lowercase().as_str() {
+        "yes" | "y" => Some(true),
+        "no" | "n" | "" => Some(false),
+        _ => None,
+    }
 }
 
 /// Does what is wished, with what the keeper of the password says.
@@ -182,9 +189,9 @@ async fn confirm<B: Backend>(
     if pinned == Some(fingerprint) {
         return Ok(pinned);
     }
+    let place = address.split_once('#').map_or(address.as_str(), |(place, _)| place);
     if !keeper.is_person() {
         let text = format!("nobody has confirmed yet that the tracker at {address} is the right one");
-        let place = address.split_once('#').map_or(address.as_str(), |(place, _)| place);
         return Err(Failure::new(FailureKind::Failed, text).with_hint(format!(
             "if its fingerprint is right, pin it: --tracker {place}#{fingerprint}; or log in once at a terminal"
         )));
@@ -192,7 +199,9 @@ async fn confirm<B: Backend>(
     if keeper.is_right(&address, fingerprint).await? {
         Ok(Some(fingerprint))
     } else {
-        Err(Failure::new(FailureKind::Cancelled, "no password was sent"))
+        Err(Failure::new(FailureKind::Cancelled, "no password was sent").with_hint(format!(
+            "ask who runs the tracker for its fingerprint, and give it: --tracker {place}#FINGERPRINT"
+        )))
     }
 }
 
@@ -253,9 +262,14 @@ impl Keeper for AtTerminal {
 
     async fn is_right(&mut self, tracker: &str, fingerprint: NetworkId) -> Result<bool, Failure> {
         let [one, two] = tracker_lines(tracker, fingerprint);
-        let question = format!("{}\n{two}\n{RIGHT_TRACKER}", render::visible(&one));
-        let answer = off_reactor(move || ask_shown(&question)).await;
-        Ok(answer.ok().flatten().is_some_and(|answer| is_yes(&answer)))
+        let mut question = format!("{}\n{two}\n{RIGHT_TRACKER}", render::visible(&one));
+        while let Ok(Some(answer)) = off_reactor(move || ask_shown(&question)).await {
+            if let Some(is_right) = is_yes(&answer) {
+                return Ok(is_right);
+            }
+            question = YES_OR_NO.to_owned();
+        }
+        Ok(false)
     }
 }
 
@@ -290,7 +304,7 @@ mod tests {
         }
 
         async fn is_right(&mut self, _tracker: &str, _fingerprint: NetworkId) -> Result<bool, Failure> {
-            Ok(is_yes(self.says))
+            Ok(is_yes(self.says) == Some(true))
         }
     }
 

@@ -54,7 +54,13 @@ impl<B: Backend> Keeper for AtPrompt<'_, B> {
     async fn is_right(&mut self, tracker: &str, fingerprint: NetworkId) -> Result<bool, Failure> {
         let lines = account::tracker_lines(tracker, fingerprint);
         self.0.screen.print(lines.into_iter().map(Printed::Talk).collect());
-        let answer = self.0.ask(account::RIGHT_TRACKER.to_owned(), LineKind::Answer).await;
-        Ok(matches!(answer, Answer::Line(line) if account::is_yes(&line)))
+        let mut question = account::RIGHT_TRACKER;
+        while let Answer::Line(line) = self.0.ask(question.to_owned(), LineKind::Answer).await {
+            if let Some(is_right) = account::is_yes(&line) {
+                return Ok(is_right);
+            }
+            question = account::YES_OR_NO;
+        }
+        Ok(false)
     }
 }
