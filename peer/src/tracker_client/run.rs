@@ -177,14 +177,15 @@ async fn on_network(shared: &Shared, joined: Joined, told: &mut Told) -> End {
         tell(shared, Notice::Warning { text });
     };
     let why = tokio::select! {
-        why = serve(joined, line, &shared.announcements, |event| on_event(shared, &mut present, event), on_refused) => why,
-        () = shared.renewal.asked() => "the user logs in or out".to_owned(),
+        why = serve(joined, line, &shared.announcements, |event| on_event(shared, &mut present, event), on_refused) => Some(why),
+        () = shared.renewal.asked() => None,
     };
     *shared.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    if shared.renewal.is_under_way() {
+    // The command that logs in or out may have ended before this peer has heard of it.
+    let Some(why) = why.filter(|_why| !shared.renewal.is_under_way()) else {
         shared.state.send_replace(TrackerState::Connecting { why: String::new() });
         return End::Renewal;
-    }
+    };
     tell(shared, Notice::TrackerLost { why: why.clone() });
     End::Lost(why)
 }
