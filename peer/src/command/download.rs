@@ -249,7 +249,7 @@ fn only_one(meant: &[Arc<Running>], text: &str) -> Result<Arc<Running>, Failure>
     match meant {
         [one] => Ok(Arc::clone(one)),
         [] => Err(Failure::new(FailureKind::Failed, format!("no download of {text} is under way"))
-            .with_hint("\"status\" shows those that are")),
+            .with_hint("`status` shows those that are")),
         several => {
             let names: Vec<String> = several.iter().map(|running| running.errand.entry.to_string()).collect();
             Err(Failure::new(FailureKind::Failed, format!("several downloads are called {text}: {}", names.join(", ")))

@@ -108,8 +108,8 @@ pub(super) fn of_download(name: &EntryName, error: DownloadError) -> Failure {
         DownloadError::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
             Failure::new(FailureKind::Failed, text).with_hint("make room and ask for it again; what has come is kept")
         }
-        DownloadError::NoMatch { .. } => Failure::new(FailureKind::Usage, text),
-        DownloadError::BadSeeders { .. }
+        DownloadError::NoMatch { .. }
+        | DownloadError::BadSeeders { .. }
         | DownloadError::UnderWay
         | DownloadError::Manifest(_)
         | DownloadError::Disk { .. } => Failure::new(FailureKind::Failed, text),

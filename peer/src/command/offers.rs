@@ -92,7 +92,7 @@ fn choose(received: Vec<Offer>, which: Option<&str>) -> Result<Offer, Failure> {
         let found = received.into_iter().find(|offer| offer.id == OfferId(number));
         return found.ok_or_else(|| {
             Failure::new(FailureKind::Failed, format!("there is no offer {number}"))
-                .with_hint("\"offers\" shows those that there are")
+                .with_hint("`offers` shows those that there are")
         });
     }
     let open = received.into_iter().filter(|offer| offer.state == OfferState::Offered);
@@ -104,7 +104,10 @@ fn choose(received: Vec<Offer>, which: Option<&str>) -> Result<Offer, Failure> {
         return Err(Failure::new(FailureKind::Failed, format!("several offers{whose} wait: {}", lines.join(", ")))
             .with_hint("say which, by its number"));
     }
-    open.pop().ok_or_else(|| Failure::new(FailureKind::Failed, format!("no offer{whose} waits for an answer")))
+    open.pop().ok_or_else(|| {
+        Failure::new(FailureKind::Failed, format!("no offer{whose} waits for an answer"))
+            .with_hint("`offers` shows those that there are")
+    })
 }
 
 /// Says yes to an offer, and begins to download it in the background.

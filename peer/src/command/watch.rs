@@ -63,7 +63,7 @@ pub(super) async fn unwatch(parts: &Arc<Parts>, path: &Path) -> Result<Outcome, 
     let network = parts.network()?;
     if !parts.records.unwatch(network, path) {
         return Err(Failure::new(FailureKind::Failed, format!("{} is not watched", path.display()))
-            .with_hint("\"watch\" shows what is"));
+            .with_hint("`watch` shows what is"));
     }
     parts.save_records().await;
     parts.syncing.watched.notify_one();

@@ -94,11 +94,11 @@ fn registered(
     already: bool,
     audience: &Audience,
 ) -> Vec<Printed> {
-    let size = match folder {
-        Some(FolderSize { files, bytes }) => format!("{} and {bytes} bytes", counted(files, "file")),
-        None => format!("{} bytes", file.file_or_manifest().length()),
+    let what = match folder {
+        Some(FolderSize { files, bytes }) => format!("{name}/ of {} with {bytes} bytes", counted(files, "file")),
+        None => format!("{name} of size {} bytes", file.file_or_manifest().length()),
     };
-    let mut lines = vec![data(format!("Registration of {name} of size {size} successful."))];
+    let mut lines = vec![data(format!("Registration of {what} successful."))];
     if already {
         lines.push(talk("It was registered before."));
     } else if version > 1 {
