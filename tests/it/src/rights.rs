@@ -304,15 +304,14 @@ fn a_seeder_serves_the_right_tickets_only() {
     let tracker = tracker_key(&scene.cluster);
     let right = Ticket::verify(&ticket(&good), &tracker.public_key()).expect("it is the tracker's key");
     let now = right.not_before_ms;
+    let other_entry = Audience::Entry("mallory/secret.bin".parse().unwrap());
     let elsewhere = Id::File(FileId::new(1, Hash([7; 32])).unwrap());
     for (what, wrong) in [
         ("expired", Ticket { not_before_ms: now - 2 * DAY_MS, expires_ms: now - DAY_MS, ..right.clone() }),
         ("not valid yet", Ticket { not_before_ms: now + DAY_MS, expires_ms: now + 2 * DAY_MS, ..right.clone() }),
         ("for the public", Ticket { audience: Audience::Public, ..right.clone() }),
         ("for another entry", Ticket { audience: Audience::Entry(OPEN.parse().unwrap()), ..right.clone() }),
-        ("for another entry of that name", {
-            Ticket { audience: Audience::Entry("mallory/secret.bin".parse().unwrap()), ..right.clone() }
-        }),
+        ("for another entry of that name", Ticket { audience: other_entry, ..right.clone() }),
         ("for an offer", Ticket { audience: Audience::Offer(scene.offer), ..right.clone() }),
         ("for other content", Ticket { swarm: elsewhere, ..right.clone() }),
         ("of another network", Ticket { network: NetworkId([7; 32]), ..right.clone() }),

@@ -142,11 +142,10 @@ fn content(user: &str, operation: u32) -> Content {
 fn settle(cluster: &Cluster, known: &mut Known, open: Option<Open>) {
     match open {
         None => {}
-        Some(Open::SignUp { user }) => {
-            if is_account(cluster, &identity(&user), &user) {
-                known.users.insert(user, Entries::new());
-            }
+        Some(Open::SignUp { user }) if is_account(cluster, &identity(&user), &user) => {
+            known.users.insert(user, Entries::new());
         }
+        Some(Open::SignUp { .. }) => {}
         Some(Open::Register { user, entry, content }) => {
             let entries = known.users.get_mut(&user).expect("its sign-up was acknowledged");
             let found = versions(cluster, &user, &entry);

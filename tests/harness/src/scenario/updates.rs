@@ -65,8 +65,7 @@ impl Pair {
         let before = self.follower.status().downloaded_bytes;
         self.owner.register(&self.path);
         wait_until(STEP_LIMIT, "the new version", || same(&self.path, &self.copy));
-        let moved = self.follower.status().downloaded_bytes - before;
-        moved
+        self.follower.status().downloaded_bytes - before
     }
 
     /// Gives the bytes that moved and those that were changed.
