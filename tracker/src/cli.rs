@@ -98,6 +98,9 @@ enum Command {
         file: PathBuf,
 
         #[command(flatten)]
+        output: OutputArgs,
+
+        #[command(flatten)]
         data: DataArgs,
     },
     /// Begin a data directory with what `tracker export` wrote
@@ -108,6 +111,9 @@ enum Command {
         /// The file
         #[arg(value_name = "FILE.json")]
         file: PathBuf,
+
+        #[command(flatten)]
+        output: OutputArgs,
 
         #[command(flatten)]
         data: DataArgs,
@@ -130,6 +136,9 @@ enum UserCommand {
     Remove {
         /// The user
         name: String,
+
+        #[command(flatten)]
+        output: OutputArgs,
 
         #[command(flatten)]
         data: DataArgs,
@@ -228,14 +237,14 @@ impl Command {
                 (Action::Invite { uses, lasts: expires, host }, data, output.chosen())
             }
             Self::User { command: UserCommand::List { output, data } } => (Action::ListUsers, data, output.chosen()),
-            Self::User { command: UserCommand::Remove { name, data } } => {
-                (Action::RemoveUser(name), data, Output::Text)
+            Self::User { command: UserCommand::Remove { name, output, data } } => {
+                (Action::RemoveUser(name), data, output.chosen())
             }
             Self::User { command: UserCommand::Reset { name, output, data } } => {
                 (Action::ResetUser(name), data, output.chosen())
             }
-            Self::Export { file, data } => (Action::Export(file), data, Output::Text),
-            Self::Import { file, data } => (Action::Import(file), data, Output::Text),
+            Self::Export { file, output, data } => (Action::Export(file), data, output.chosen()),
+            Self::Import { file, output, data } => (Action::Import(file), data, output.chosen()),
         };
         Ok(Task::Admin { action, data: data_or_default(data.data)?, output })
     }

@@ -194,7 +194,9 @@ fn what_is_exported_is_the_same_tracker_elsewhere() {
     let fingerprint = running.fingerprint.clone();
     running.end();
     assert_refused(&operator(&["import", name], &data), 1, "there is a tracker's database already");
-    assert!(operator(&["export", name], &data).status.success(), "from the data alone");
+    let exported = operator(&["export", name, "--json"], &data);
+    assert!(exported.status.success(), "from the data alone");
+    assert_eq!(text(&exported.stdout).trim(), format!("{{\"exported\":\"{name}\"}}"));
     let damaged = directory.path().join("damaged.json");
     let content = std::fs::read_to_string(&file).unwrap();
     for (change, part) in [
@@ -207,7 +209,12 @@ fn what_is_exported_is_the_same_tracker_elsewhere() {
         assert_refused(&operator(&["import", damaged.to_str().unwrap()], &other), 1, part);
         assert!(!other.exists(), "nothing is written");
     }
-    assert!(operator(&["import", name], &other).status.success());
+    let imported = operator(&["import", name, "--json"], &other);
+    assert!(
+        imported.status.success() && text(&imported.stdout).contains("\"imported\":"),
+        "{}",
+        text(&imported.stdout)
+    );
     assert_eq!(Tracker::start(&other).fingerprint, fingerprint);
 }
 

@@ -65,6 +65,7 @@ pub fn run(action: Action, data: &Path, output: Output) -> anyhow::Result<()> {
         Action::RemoveUser(name) => {
             UserName::new(name.as_str())?;
             ask(data, &Request::Remove { name: name.clone() })?;
+            print_json(output, &json!({ "removed": name }))?;
             say(&format!("removed {name} with its devices and entries"))
         }
         Action::ResetUser(name) => {
@@ -80,12 +81,12 @@ pub fn run(action: Action, data: &Path, output: Output) -> anyhow::Result<()> {
                 _ => bail!(strange()),
             }
         }
-        Action::Export(file) => export(data, &file),
-        Action::Import(file) => import(data, &file),
+        Action::Export(file) => export(data, &file, output),
+        Action::Import(file) => import(data, &file, output),
     }
 }
 
-fn export(data: &Path, file: &Path) -> anyhow::Result<()> {
+fn export(data: &Path, file: &Path, output: Output) -> anyhow::Result<()> {
     let export = match ask(data, &Request::Export) {
         Ok(Response::Export(export)) => export,
         Ok(_) => bail!(strange()),
@@ -93,15 +94,25 @@ fn export(data: &Path, file: &Path) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     export.write(file)?;
+    print_json(output, &json!({ "exported": file }))?;
     let text = "the file holds the tracker's key and the hashes of passwords: whoever reads it can be this tracker";
     say(&format!("exported to {}; {text}", file.display()))
 }
 
-fn import(data: &Path, file: &Path) -> anyhow::Result<()> {
+fn import(data: &Path, file: &Path, output: Output) -> anyhow::Result<()> {
     let stored = Export::read(file)?;
     RedbStore::begin(data, &stored)?;
+    print_json(output, &json!({ "imported": stored.contents.len(), "data": data }))?;
     say(&format!("imported {} records into {}; it is that tracker now", stored.contents.len(), data.display()))?;
     say("run only one of the two: peers cannot tell them apart")
+}
+
+/// For programs; people are told in words.
+fn print_json(output: Output, result: &serde_json::Value) -> anyhow::Result<()> {
+    match output {
+        Output::Text => Ok(()),
+        Output::Json => print(&result.to_string()),
+    }
 }
 
 fn print_invite(
