@@ -9,22 +9,23 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::audience::{Audience, OfferId, Sharing};
-use crate::bitmap::{Bitmap, BitmapError};
+use crate::audience::{Audience, OfferId};
 use crate::id::{Content, PeerId};
-use crate::index::{Change, Changed, Chunks, Index, IndexError, SwarmKey};
-use crate::manifest::Manifest;
 use crate::secret::Secret;
 
 mod body;
+mod catalogue;
 mod people;
+mod swarms;
 #[cfg(test)]
 mod tests;
 
 pub use body::{Strange, TooLarge, Undecoded};
+pub use catalogue::{Entry, FolderSize, Query, SortBy, Version};
 pub use people::{
     Access, Answer, AudienceChange, Device, HistoryLine, Offer, OfferState, Receiver, Revocation, Sent, Subscription,
 };
+pub use swarms::{Announced, AnnouncedError, Have, Holder, Plan};
 
 /// What a peer sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -283,147 +284,6 @@ pub struct Hello {
     pub device: String,
 }
 
-/// Which part of a list, and in which order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Query {
-    /// Skip so many.
-    #[serde(default)]
-    pub offset: u32,
-    /// At most so many; 0, or more than [`super::MAX_PAGE`], means that.
-    #[serde(default)]
-    pub limit: u32,
-    /// Only entries of the caller.
-    #[serde(default)]
-    pub mine: bool,
-    /// In which order.
-    #[serde(default)]
-    pub by: SortBy,
-}
-
-/// Orders of lists; equals are in the order of name and owner.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SortBy {
-    /// By name, then owner.
-    #[default]
-    Name,
-    /// The largest first.
-    Size,
-    /// The newest first.
-    Date,
-    /// Those with most seeders first.
-    Seeders,
-}
-
-/// How much is in a folder, by the word of who registered it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FolderSize {
-    /// Files.
-    pub files: u32,
-    /// Bytes in all of them together.
-    pub bytes: u64,
-}
-
-impl From<&Manifest> for FolderSize {
-    fn from(manifest: &Manifest) -> Self {
-        Self { files: manifest.file_count(), bytes: manifest.layout().length() }
-    }
-}
-
-/// Which chunks of one swarm a peer has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Announced {
-    /// What it is about.
-    pub content: Content,
-    /// For whom it is shared, or under which audience it is downloaded.
-    #[serde(default, skip_serializing_if = "Audience::is_public")]
-    pub audience: Audience,
-    /// What it has, or what came since the last time.
-    pub have: Have,
-}
-
-/// Chunks that somebody has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Have {
-    /// Every chunk.
-    All,
-    /// These and no others: [`Bitmap::to_hex`]. An empty bitmap says: I am downloading and have nothing yet.
-    Map(String),
-    /// These in addition to those announced before, by number, from 0. Only in announcements.
-    Add(Vec<u32>),
-    /// Withdrawn: nothing is served and nothing wanted any more.
-    None,
-}
-
-impl Have {
-    /// Says what a bitmap says, [`Self::All`] where it is full.
-    pub fn of(bitmap: &Bitmap) -> Self {
-        if bitmap.is_full() { Self::All } else { Self::Map(bitmap.to_hex()) }
-    }
-
-    /// The bitmap over the chunks of `content`; [`Self::Add`] and [`Self::None`] start from no chunk.
-    pub fn to_bitmap(&self, content: &Content) -> Result<Bitmap, BitmapError> {
-        let count = content.chunks();
-        match self {
-            Self::All => Ok(Bitmap::full(count)),
-            Self::Map(hex) => Bitmap::from_hex(count, hex),
-            Self::Add(chunks) => {
-                let mut bitmap = Bitmap::empty(count);
-                for chunk in chunks {
-                    bitmap.insert(*chunk);
-                }
-                Ok(bitmap)
-            }
-            Self::None => Ok(Bitmap::empty(count)),
-        }
-    }
-}
-
-impl From<Chunks> for Have {
-    fn from(chunks: Chunks) -> Self {
-        match chunks {
-            Chunks::All => Self::All,
-            Chunks::Some(bitmap) => Self::of(&bitmap),
-        }
-    }
-}
-
-impl Announced {
-    /// The swarm.
-    pub fn key(&self) -> SwarmKey {
-        SwarmKey::new(&self.content, &self.audience)
-    }
-
-    /// The swarm, as what it is.
-    pub fn sharing(&self) -> Sharing {
-        Sharing { content: self.content, audience: self.audience.clone() }
-    }
-
-    /// Tells an index that this is what `peer` has.
-    pub fn enter(&self, index: &Index, peer: PeerId) -> Result<Changed, AnnouncedError> {
-        let key = self.key();
-        let changed = match &self.have {
-            Have::All => index.announce(peer, key, Change::All)?,
-            Have::Map(_) => index.announce(peer, key, Change::Map(&self.have.to_bitmap(&self.content)?))?,
-            Have::Add(chunks) => index.announce(peer, key, Change::Add(chunks))?,
-            Have::None => index.announce(peer, key, Change::None)?,
-        };
-        Ok(changed)
-    }
-}
-
-/// Why an announcement was not entered; nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AnnouncedError {
-    /// Not a map of that file.
-    #[error(transparent)]
-    Bitmap(#[from] BitmapError),
-    /// Not to be entered.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-}
-
 /// What came of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -543,86 +403,6 @@ pub struct Welcome {
     /// Who may join.
     #[serde(default)]
     pub access: Access,
-}
-
-/// A line of the catalogue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Whose: several where they have the same file under the same name.
-    pub owners: Vec<String>,
-    /// Its name, without owner.
-    pub name: String,
-    /// Which version this is of its first owner's entry, from 1.
-    #[serde(default)]
-    pub version: u32,
-    /// What it names.
-    pub content: Content,
-    /// With a folder: how much is in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub folder: Option<FolderSize>,
-    /// Whether it is for some users only.
-    #[serde(default)]
-    pub restricted: bool,
-    /// Those users, beside the owner; told to the owner only.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub users: Vec<String>,
-    /// How many online peers have all of it.
-    pub seeders: u32,
-    /// How many online peers have a part of it or want it.
-    pub downloaders: u32,
-    /// When this version was registered first, milliseconds since 1970 (UTC).
-    pub registered_ms: u64,
-}
-
-impl Entry {
-    /// Bytes of it: of a folder, of all files in it together.
-    pub fn bytes(&self) -> u64 {
-        self.folder.map_or_else(|| self.content.file_or_manifest().length(), |folder| folder.bytes)
-    }
-}
-
-/// One version of an entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
-    /// Its number, from 1.
-    pub number: u32,
-    /// What it names.
-    pub content: Content,
-    /// With a folder: how much is in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub folder: Option<FolderSize>,
-    /// When it was registered, milliseconds since 1970 (UTC).
-    pub registered_ms: u64,
-    /// How many online peers have all of it.
-    pub seeders: u32,
-    /// How many online peers have a part of it or want it.
-    pub downloaders: u32,
-}
-
-/// A peer that has chunks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Who it is.
-    pub peer: PeerId,
-    /// Its user's name.
-    pub user: String,
-    /// Where to dial it, the likeliest first.
-    pub addresses: Vec<SocketAddr>,
-    /// What it has; `None` where the reply had no room for it: it says so itself.
-    pub have: Option<Have>,
-}
-
-/// What a download needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
-    /// The entry, with all owners of this name and content. Of an offer: who sent it, as the owner.
-    pub entry: Entry,
-    /// For whom it is shared: what is downloaded is to be served under this audience.
-    pub audience: Audience,
-    /// Shown to seeders: the bytes of [`crate::ticket::Ticket`] in lower-case hex.
-    pub ticket: String,
-    /// At most [`super::MAX_PLAN_SEEDERS`] who have or want the file, the caller left out.
-    pub holders: Vec<Holder>,
 }
 
 /// Somebody who is online.

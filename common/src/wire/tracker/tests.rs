@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::body::OPERATIONS;
 use super::*;
+use crate::bitmap::Bitmap;
 use crate::id::{FileId, FolderId, Hash};
-use crate::index::{Counts, Standing};
+use crate::index::{Chunks, Counts, Index, Standing, SwarmKey};
 use crate::wire::{FRAME_HEADER, MAX_TRACKER_FRAME};
 
 const PAGE: &str = include_str!("../WIRE.md");
