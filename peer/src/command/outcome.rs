@@ -49,7 +49,7 @@ pub enum Activity {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Of [`Command::Register`].
+    /// Of [`super::Command::Register`].
     Registered {
         /// `owner/name`.
         entry: String,
@@ -68,21 +68,21 @@ pub enum Outcome {
         /// For whom it is.
         audience: Audience,
     },
-    /// Of [`Command::Share`].
+    /// Of [`super::Command::Share`].
     Shared {
         /// `owner/name`.
         entry: String,
         /// The users it is for beside its owner; `None`: everyone.
         users: Option<Vec<String>>,
     },
-    /// Of [`Command::Versions`].
+    /// Of [`super::Command::Versions`].
     Versions {
         /// The newest.
         entry: Entry,
         /// The newest first.
         versions: Vec<Version>,
     },
-    /// Of [`Command::Tracker`].
+    /// Of [`super::Command::Tracker`].
     Tracker {
         /// Its address as given.
         address: String,
@@ -93,19 +93,19 @@ pub enum Outcome {
         /// Who may join.
         access: Access,
     },
-    /// Of [`Command::SignUp`] and [`Command::LogIn`].
+    /// Of [`super::Command::SignUp`] and [`super::Command::LogIn`].
     LoggedIn {
         /// The account's name.
         name: String,
     },
-    /// Of [`Command::LogOut`].
+    /// Of [`super::Command::LogOut`].
     LoggedOut {
         /// The name of this peer from now on, where it may still be on the network.
         name: Option<String>,
     },
-    /// Of [`Command::ChangePassword`].
+    /// Of [`super::Command::ChangePassword`].
     PasswordChanged,
-    /// Of [`Command::WhoAmI`].
+    /// Of [`super::Command::WhoAmI`].
     WhoAmI {
         /// The user name; `None` where this tracker wants a login first.
         name: Option<String>,
@@ -116,19 +116,19 @@ pub enum Outcome {
         /// The tracker's address as given.
         tracker: String,
     },
-    /// Of [`Command::Devices`].
+    /// Of [`super::Command::Devices`].
     Devices {
         /// The one that was seen last first.
         devices: Vec<Device>,
         /// Which of them this is.
         this: PeerId,
     },
-    /// Of [`Command::Revoke`].
+    /// Of [`super::Command::Revoke`].
     Revoked {
         /// Which.
         device: PeerId,
     },
-    /// Of [`Command::Subscribe`].
+    /// Of [`super::Command::Subscribe`].
     Following {
         /// `owner/name`.
         entry: String,
@@ -137,23 +137,23 @@ pub enum Outcome {
         /// Where it lies, once it is here.
         path: Option<PathBuf>,
     },
-    /// Of [`Command::Unsubscribe`].
+    /// Of [`super::Command::Unsubscribe`].
     Unfollowed {
         /// `owner/name`.
         entry: String,
     },
-    /// Of [`Command::Synced`].
+    /// Of [`super::Command::Synced`].
     Synced(Vec<Synced>),
-    /// Of [`Command::Watch`] and [`Command::Unwatch`].
+    /// Of [`super::Command::Watch`] and [`super::Command::Unwatch`].
     Watched {
         /// What is watched now.
         paths: Vec<PathBuf>,
     },
-    /// Of [`Command::Chat`] and [`Command::Message`].
+    /// Of [`super::Command::Chat`] and [`super::Command::Message`].
     Said,
-    /// Of [`Command::History`].
+    /// Of [`super::Command::History`].
     History(Vec<HistoryLine>),
-    /// Of [`Command::Send`].
+    /// Of [`super::Command::Send`].
     Sent {
         /// The offer's number.
         offer: OfferId,
@@ -164,7 +164,7 @@ pub enum Outcome {
         /// To whom.
         to: Vec<String>,
     },
-    /// Of [`Command::Answer`].
+    /// Of [`super::Command::Answer`].
     Answered {
         /// Which offer.
         offer: OfferId,
@@ -175,37 +175,37 @@ pub enum Outcome {
         /// What was said.
         answer: Answer,
     },
-    /// Of [`Command::Offers`].
+    /// Of [`super::Command::Offers`].
     Offers {
         /// To this user.
         received: Vec<Offer>,
         /// By this user.
         sent: Vec<wire::Sent>,
     },
-    /// Of [`Command::Deregister`].
+    /// Of [`super::Command::Deregister`].
     Deregistered {
         /// As it was asked for.
         entry: String,
     },
-    /// Of [`Command::List`] and [`Command::Search`].
+    /// Of [`super::Command::List`] and [`super::Command::Search`].
     Entries(Vec<Entry>),
-    /// Of [`Command::Loc`].
+    /// Of [`super::Command::Loc`].
     Locations {
         /// The entry.
         entry: Entry,
         /// Its holders.
         holders: Vec<Holder>,
     },
-    /// Of [`Command::Download`].
+    /// Of [`super::Command::Download`].
     Downloaded(Downloaded),
-    /// Of [`Command::Cancel`].
+    /// Of [`super::Command::Cancel`].
     Cancelled {
         /// Which.
         names: Vec<String>,
     },
-    /// Of [`Command::Users`].
+    /// Of [`super::Command::Users`].
     Users(Vec<User>),
-    /// Of [`Command::Ping`].
+    /// Of [`super::Command::Ping`].
     Pong {
         /// Who answered.
         peer: PeerId,
@@ -214,9 +214,9 @@ pub enum Outcome {
         /// Round trip in microseconds.
         round_trip_us: u64,
     },
-    /// Of [`Command::Status`].
+    /// Of [`super::Command::Status`].
     Status(Box<Status>),
-    /// Of [`Command::Hash`].
+    /// Of [`super::Command::Hash`].
     Hashed {
         /// The file.
         path: PathBuf,
@@ -225,7 +225,7 @@ pub enum Outcome {
         /// What `sha256sum` prints.
         sha256: Hash,
     },
-    /// Of [`Command::Hash`] of a folder.
+    /// Of [`super::Command::Hash`] of a folder.
     HashedFolder {
         /// The folder.
         path: PathBuf,
@@ -234,7 +234,7 @@ pub enum Outcome {
         /// How much is in it.
         size: FolderSize,
     },
-    /// Of [`Command::Stop`].
+    /// Of [`super::Command::Stop`].
     Stopping,
 }
 

@@ -11,7 +11,7 @@ pub struct Query {
     /// Skip so many.
     #[serde(default)]
     pub offset: u32,
-    /// At most so many; 0, or more than [`super::MAX_PAGE`], means that.
+    /// At most so many; 0, or more than [`crate::wire::MAX_PAGE`], means that.
     #[serde(default)]
     pub limit: u32,
     /// Only entries of the caller.

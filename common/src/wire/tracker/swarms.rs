@@ -126,6 +126,6 @@ pub struct Plan {
     pub audience: Audience,
     /// Shown to seeders: the bytes of [`crate::ticket::Ticket`] in lower-case hex.
     pub ticket: String,
-    /// At most [`super::MAX_PLAN_SEEDERS`] who have or want the file, the caller left out.
+    /// At most [`crate::wire::MAX_PLAN_SEEDERS`] who have or want the file, the caller left out.
     pub holders: Vec<Holder>,
 }
