@@ -143,15 +143,22 @@ async fn holders(app: &App, entry: &str) -> Vec<Holder> {
 
 /// Users with all chunks of an entry, in order, as soon as there are so many.
 async fn seeders(app: &App, entry: &str, count: usize) -> Vec<String> {
-    let begin = Instant::now();
-    loop {
+    let mut users: Vec<String> = Vec::new();
+    eventually("as many seeders", async || {
         let complete = holders(app, entry).await.into_iter().filter(|holder| holder.have == Some(Have::All));
-        let mut users: Vec<String> = complete.map(|holder| holder.user).collect();
-        if users.len() == count {
-            users.sort();
-            return users;
-        }
-        assert!(begin.elapsed() < DEADLINE, "{users:?}");
+        users = complete.map(|holder| holder.user).collect();
+        users.len() == count
+    })
+    .await;
+    users.sort();
+    users
+}
+
+/// Waits until something holds that nobody tells of.
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds().await {
+        assert!(begin.elapsed() < DEADLINE, "waited for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

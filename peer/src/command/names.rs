@@ -85,22 +85,7 @@ impl SeenNames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::id::{FileId, Hash};
-
-    fn entry(owner: &str, name: &str) -> Entry {
-        Entry {
-            owners: vec![owner.to_owned()],
-            name: name.to_owned(),
-            version: 1,
-            content: FileId::new(0, Hash([0; 32])).unwrap().into(),
-            folder: None,
-            restricted: false,
-            users: Vec::new(),
-            seeders: 0,
-            downloaders: 0,
-            registered_ms: 0,
-        }
-    }
+    use crate::tracker_client::tests::entry;
 
     #[test]
     fn owners_are_named_where_there_are_several() {

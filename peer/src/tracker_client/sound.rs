@@ -111,27 +111,13 @@ fn is_user(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::entry;
     use super::*;
     use common::audience::Audience;
-    use common::id::{FileId, Hash, PeerId};
+    use common::id::PeerId;
     use common::wire::tracker::{Plan, User};
 
     const ESCAPE: &str = "\u{1b}[2J";
-
-    fn entry(owner: &str, name: &str) -> Entry {
-        Entry {
-            owners: vec![owner.to_owned()],
-            name: name.to_owned(),
-            version: 1,
-            content: FileId::new(0, Hash([0; 32])).unwrap().into(),
-            folder: None,
-            restricted: false,
-            users: Vec::new(),
-            seeders: 0,
-            downloaders: 0,
-            registered_ms: 0,
-        }
-    }
 
     fn holder(user: &str) -> Holder {
         Holder { peer: PeerId([0; 32]), user: user.to_owned(), addresses: Vec::new(), have: None }

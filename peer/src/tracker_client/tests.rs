@@ -16,6 +16,22 @@ use tokio_rustls::server::TlsStream;
 /// Longer than anything here takes, reconnecting included.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A public entry of an empty file.
+pub(crate) fn entry(owner: &str, name: &str) -> common::wire::tracker::Entry {
+    common::wire::tracker::Entry {
+        owners: vec![owner.to_owned()],
+        name: name.to_owned(),
+        version: 1,
+        content: FileId::new(0, Hash([0; 32])).unwrap().into(),
+        folder: None,
+        restricted: false,
+        users: Vec::new(),
+        seeders: 0,
+        downloaders: 0,
+        registered_ms: 0,
+    }
+}
+
 pub(crate) struct FakeTracker {
     listener: TcpListener,
     pub(crate) identity: Identity,

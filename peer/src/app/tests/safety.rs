@@ -106,11 +106,8 @@ async fn a_first_download_goes_on_with_the_newer_version_when_nobody_has_the_old
     assert_eq!((got.version, got.path.file_name().unwrap()), (2, "a.bin".as_ref()));
     assert_eq!(read(&got.path), bytes);
     assert!(got.fetched_bytes < bytes.len() as u64, "what had come is used again: {}", got.fetched_bytes);
-    let begin = Instant::now();
-    while std::fs::read_dir(bob.dir().downloading()).unwrap().count() > 0 {
-        assert!(begin.elapsed() < DEADLINE, "nothing is left of the older version");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_left = || std::fs::read_dir(bob.dir().downloading()).unwrap().count() > 0;
+    eventually("nothing to be left of the older version", async || !is_left()).await;
     for app in [ann, bob] {
         app.shutdown().await;
     }
