@@ -3,6 +3,7 @@
 //!
 //! Each module uses only those that stand after it in this list:
 //!
+//! - [`mrt`]: the transport over UDP, see `mrt/WIRE.md`
 //! - [`wire`]: the messages and their bytes, see `wire/WIRE.md`
 //! - [`tls`]: TLS 1.3 with raw public keys on both sides
 //! - [`ticket`]: the tracker's word that a peer may have a swarm
@@ -28,6 +29,7 @@ pub mod identity;
 pub mod index;
 pub mod manifest;
 pub mod merkle;
+pub mod mrt;
 pub mod name;
 pub mod reader;
 pub mod secret;

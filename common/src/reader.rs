@@ -2,7 +2,7 @@
 //! says when bytes are missing or left over.
 
 /// Reads big-endian values from the front of a slice.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reader<'a> {
     rest: &'a [u8],
 }

@@ -1,0 +1,1 @@
+//! Packets received and not yet acknowledged.
