@@ -145,9 +145,3 @@ impl Waiting {
         unimplemented!("{message:?}")
     }
 }
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secrets").finish_non_exhaustive()
-    }
-}
