@@ -9,8 +9,10 @@
 //! Each module uses only those that stand after it in this list:
 //!
 //! - `endpoint`: which datagram belongs to which connection; handshakes of strangers, within bounds
+//! - `unproven`: handshakes of strangers
 //! - `connection`: one connection: packets in, packets out, timers
 //! - `path`: the addresses a connection may use, and what is known of each: validation, packet size
+//! - `mtu`: the search for larger packets
 //! - `streams`: ordered bytes, many streams, flow control
 //! - `congestion`: how much may be under way, and how fast it is sent
 //! - `loss`: packets sent and not yet acknowledged
@@ -36,6 +38,7 @@ mod endpoint;
 mod frame;
 mod handshake;
 mod loss;
+mod mtu;
 mod packet;
 mod path;
 mod random;
@@ -43,6 +46,7 @@ mod ranges;
 mod rtt;
 mod streams;
 mod timers;
+mod unproven;
 
 pub use config::{Config, ControllerKind};
 pub use connection::{CloseReason, Connection, ConnectionEvent, Stats};

@@ -1,6 +1,12 @@
 //! The addresses a connection may use, and what is known of each.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::config::ControllerKind;
+use super::congestion::Congestion;
+use super::mtu::Mtu;
+use super::rtt::Rtt;
 
 /// A way to the other side: one of our sockets, and an address. The address is opaque to the machines: it may as well stand
 /// for a relay, if who moves the datagrams knows what to do with it.
@@ -48,4 +54,176 @@ pub struct Transmit {
     pub size: usize,
     /// Several datagrams of so many bytes, of which the last may be shorter; `None` for a single one.
     pub segment_size: Option<usize>,
+}
+
+/// One path: a route, and all that is known of it. What is under way elsewhere does not count here.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub(super) route: Route,
+    /// Which of our addresses packets on it came to.
+    pub(super) local_ip: Option<IpAddr>,
+    /// Its number in this connection; numbers are not used twice.
+    pub(super) number: u32,
+    pub(super) rtt: Rtt,
+    pub(super) congestion: Congestion,
+    pub(super) mtu: Mtu,
+    /// Bytes under way on it, under congestion control.
+    pub(super) in_flight: u64,
+    pub(super) validation: Validation,
+    /// What the other side challenged us with, and is still to be answered.
+    pub(super) response: Option<[u8; 8]>,
+    /// Bytes that came on it, and bytes sent, as long as it is unproven.
+    received: u64,
+    sent: u64,
+}
+
+/// Whether somebody is known to be there who takes part in this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Validation {
+    /// They answered.
+    Proven,
+    /// They are asked.
+    Challenged {
+        /// With this.
+        token: [u8; 8],
+        /// Since then.
+        since: Instant,
+        /// Last at this time; `None`: not yet.
+        last: Option<Instant>,
+        /// So many times.
+        tries: u32,
+    },
+    /// They did not answer.
+    Failed,
+}
+
+/// How a path begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PathConfig {
+    pub(super) controller: ControllerKind,
+    /// Largest datagram that both sides take.
+    pub(super) max_datagram: u16,
+    /// For what the controller does at random.
+    pub(super) seed: u64,
+}
+
+/// An unproven address is sent at most so many times the bytes that came from it (RFC 9000, section 8).
+const AMPLIFICATION: u64 = 3;
+
+/// An unproven address that nothing came from gets challenges of this size together, and no more: some eight of them.
+const UNASKED: u64 = 400;
+
+/// How often a path is challenged, and for how long at least, before it is given up.
+const MAX_CHALLENGES: u32 = 8;
+const CHALLENGE_TIME: Duration = Duration::from_secs(3);
+
+/// Between two challenges pass at least this.
+const MIN_CHALLENGE_PAUSE: Duration = Duration::from_millis(20);
+
+impl Path {
+    pub(super) fn new(now: Instant, route: Route, number: u32, validation: Validation, config: &PathConfig) -> Self {
+        let mtu = Mtu::new(config.max_datagram);
+        let congestion = Congestion::new(now, config.controller, u64::from(mtu.current()), config.seed);
+        Self {
+            route,
+            local_ip: None,
+            number,
+            rtt: Rtt::new(),
+            congestion,
+            mtu,
+            in_flight: 0,
+            validation,
+            response: None,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// Takes over what was learned on `old`, since only the port of the other side has changed: that is a router that lost
+    /// its memory, not another way (RFC 9000, section 9.4).
+    pub(super) fn inherit(&mut self, now: Instant, old: &mut Self, config: &PathConfig) {
+        let fresh = Congestion::new(now, config.controller, u64::from(old.mtu.current()), config.seed);
+        self.congestion = std::mem::replace(&mut old.congestion, fresh);
+        self.mtu = std::mem::replace(&mut old.mtu, Mtu::new(config.max_datagram));
+        self.rtt = old.rtt;
+    }
+
+    /// Somebody answered there.
+    pub(super) const fn is_proven(&self) -> bool {
+        matches!(self.validation, Validation::Proven)
+    }
+
+    /// A datagram of `bytes` came on it.
+    pub(super) const fn on_received(&mut self, bytes: u64) {
+        self.received = self.received.saturating_add(bytes);
+    }
+
+    /// A datagram of `bytes` was sent on it.
+    pub(super) const fn on_sent(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_add(bytes);
+    }
+
+    /// How many bytes may still be sent on it before its address is proven.
+    pub(super) const fn credit(&self) -> u64 {
+        match self.validation {
+            Validation::Proven => u64::MAX,
+            _ => (self.received * AMPLIFICATION + UNASKED * (self.received == 0) as u64).saturating_sub(self.sent),
+        }
+    }
+
+    /// The challenge to send now, if one is due; `pause` is how long an answer may take.
+    pub(super) fn due_challenge(&self, now: Instant, pause: Duration) -> Option<[u8; 8]> {
+        match self.validation {
+            Validation::Challenged { token, last, tries, .. } if tries < MAX_CHALLENGES => {
+                let due = last.is_none_or(|last| last + Self::pause(pause, tries) <= now);
+                due.then_some(token)
+            }
+            _ => None,
+        }
+    }
+
+    /// A challenge was sent.
+    pub(super) const fn on_challenge_sent(&mut self, now: Instant) {
+        if let Validation::Challenged { last, tries, .. } = &mut self.validation {
+            *last = Some(now);
+            *tries += 1;
+        }
+    }
+
+    /// When the next challenge is due, or the path is given up.
+    pub(super) fn challenge_deadline(&self, pause: Duration) -> Option<Instant> {
+        let Validation::Challenged { since, last, tries, .. } = self.validation else { return None };
+        let last = last?;
+        if tries < MAX_CHALLENGES {
+            return Some(last + Self::pause(pause, tries));
+        }
+        Some((since + CHALLENGE_TIME).max(last + Self::pause(pause, tries)))
+    }
+
+    /// Whether all challenges went unanswered.
+    pub(super) fn has_failed(&self, now: Instant, pause: Duration) -> bool {
+        match self.validation {
+            Validation::Challenged { tries, .. } => {
+                tries >= MAX_CHALLENGES && self.challenge_deadline(pause).is_some_and(|deadline| deadline <= now)
+            }
+            _ => false,
+        }
+    }
+
+    /// An answer came; gives the round trip if it is the one to our challenge.
+    pub(super) fn on_response(&mut self, now: Instant, response: [u8; 8]) -> Option<Duration> {
+        match self.validation {
+            // From the first challenge: which of them is answered cannot be told, and too long a guess does less harm.
+            Validation::Challenged { token, since, .. } if token == response => {
+                self.validation = Validation::Proven;
+                Some(now.saturating_duration_since(since))
+            }
+            _ => None,
+        }
+    }
+
+    /// Two at the first distance, then each twice as long as the one before.
+    fn pause(pause: Duration, tries: u32) -> Duration {
+        pause.max(MIN_CHALLENGE_PAUSE) * (1 << tries.saturating_sub(2).min(5))
+    }
 }

@@ -1,12 +1,45 @@
 //! One connection: packets in, packets out, timers.
+//!
+//! ```text
+//!   initiator                                   responder
+//!   Requesting --ACON--> Open                   (its endpoint keeps what is unproven) --first sealed packet--> Open
+//!       |                  |  close(), a violation            RCLS is sent, and again for what still comes
+//!       |                  +------------------> Closing ----+
+//!       |                  |  RCLS came                     |  three probe timeouts later
+//!       |                  +------------------> Draining ---+--> Closed
+//!       |                  |  nothing came for too long     |
+//!       +------------------+--------------------------------+
+//!          nobody answered
+//! ```
+//!
+//! - `request`: before the ACON
+//! - `session`: what an open connection consists of
+//! - `receive`: packets in
+//! - `transmit`: packets out
+//! - `timeout`: when time has passed
+//! - `moving`: changes of path
+
+mod moving;
+mod receive;
+mod request;
+mod session;
+mod timeout;
+mod transmit;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use self::request::{Answer, Request};
+use self::session::Session;
+use super::Side;
+use super::frame::CloseCode;
 use super::handshake::Remote;
-use super::path::Route;
+use super::packet::ConnectionId;
+use super::path::{Received, Route, Transmit};
 use super::streams::{Read, ReadError, StreamEvent, StreamId, WriteError};
-use super::{CloseCode, Side};
+
+pub(super) use self::request::RequestStart;
+pub(super) use self::session::SessionStart;
 
 /// What happened to a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +93,7 @@ pub enum CloseReason {
 /// Figures of a connection since its beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Datagrams sent, and their bytes.
+    /// Datagrams sent.
     pub datagrams_sent: u64,
     /// Bytes of all datagrams sent.
     pub bytes_sent: u64,
@@ -88,69 +121,226 @@ pub struct Stats {
     pub datagram: u16,
 }
 
-/// One connection (not yet built).
+/// One connection. Its endpoint tells it of datagrams and time; the program opens streams, writes and reads.
+///
+/// After any of the program's calls the endpoint is asked for datagrams again (see [`super::Endpoint`] for the order).
+/// Streams can be opened from [`ConnectionEvent::Connected`] on, until [`ConnectionEvent::Closed`].
 #[derive(Debug)]
-pub struct Connection {}
+pub struct Connection {
+    side: Side,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Requesting(Box<Request>),
+    Open(Box<Session>),
+    /// Over, with the event that says so while it was not taken.
+    Closed {
+        route: Route,
+        event: Option<ConnectionEvent>,
+    },
+}
 
 impl Connection {
     /// Who asked for it.
-    pub fn side(&self) -> Side {
-        unimplemented!()
+    pub const fn side(&self) -> Side {
+        self.side
     }
+
     /// Who is at the other end; `None` until it stands.
-    pub fn remote(&self) -> Option<Remote> {
-        unimplemented!()
+    pub const fn remote(&self) -> Option<Remote> {
+        match &self.state {
+            State::Open(session) => Some(session.remote()),
+            State::Requesting(_) | State::Closed { .. } => None,
+        }
     }
+
     /// The path in use.
-    pub fn route(&self) -> Route {
-        unimplemented!()
+    pub const fn route(&self) -> Route {
+        match &self.state {
+            State::Requesting(request) => request.route(),
+            State::Open(session) => session.route(),
+            State::Closed { route, .. } => *route,
+        }
     }
+
     /// Where we seemed to be when we asked, as the other side saw it.
-    pub fn observed(&self) -> Option<SocketAddr> {
-        unimplemented!()
+    pub const fn observed(&self) -> Option<SocketAddr> {
+        match &self.state {
+            State::Open(session) => session.observed(),
+            State::Requesting(_) | State::Closed { .. } => None,
+        }
     }
+
     /// Figures.
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        match &self.state {
+            State::Open(session) => session.stats(),
+            State::Requesting(_) | State::Closed { .. } => Stats::default(),
+        }
     }
-    /// Opens a stream; `None` when the other side allows no more now ([`StreamEvent::MayOpen`] follows).
+
+    /// Opens a stream; `None` when the other side allows no more now ([`StreamEvent::MayOpen`] follows), or the
+    /// connection does not stand.
     pub fn open(&mut self) -> Option<StreamId> {
-        unimplemented!()
+        self.session()?.streams.open()
     }
+
     /// The next stream that the other side opened.
     pub fn accept(&mut self) -> Option<StreamId> {
-        unimplemented!()
+        self.session()?.streams.accept()
     }
+
     /// Takes as much of `data` as there is room for; gives how much. 0: blocked, [`StreamEvent::Writable`] follows.
     pub fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
-        unimplemented!("{id:?} {data:?}")
+        self.session().ok_or(WriteError::Closed)?.streams.write(id, data)
     }
+
     /// The stream ends behind what was written.
     pub fn finish(&mut self, id: StreamId) -> Result<(), WriteError> {
-        unimplemented!("{id:?}")
+        self.session().ok_or(WriteError::Closed)?.streams.finish(id)
     }
+
     /// Gives up sending on a stream.
     pub fn reset(&mut self, id: StreamId, code: u64) {
-        unimplemented!("{id:?} {code}")
+        if let Some(session) = self.session() {
+            session.streams.reset(id, code);
+        }
     }
+
     /// Reads into `out`. After [`Read::Blocked`] a [`StreamEvent::Readable`] follows.
     pub fn read(&mut self, id: StreamId, out: &mut [u8]) -> Result<Read, ReadError> {
-        unimplemented!("{id:?} {out:?}")
+        self.session().ok_or(ReadError::Closed)?.streams.read(id, out)
     }
+
     /// Does not want the rest of a stream.
     pub fn stop(&mut self, id: StreamId, code: u64) {
-        unimplemented!("{id:?} {code}")
+        if let Some(session) = self.session() {
+            session.streams.stop(id, code);
+        }
     }
-    /// Closes it: everything not yet delivered is given up.
+
+    /// Closes it: everything not yet delivered is given up. Of the reason 256 bytes are sent.
     pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) {
-        unimplemented!("{now:?} {code:?} {reason}")
+        match &mut self.state {
+            State::Open(session) => session.close(now, code, reason, CloseReason::Here),
+            State::Requesting(request) => {
+                let route = request.route();
+                self.state = State::Closed { route, event: Some(ConnectionEvent::Closed(CloseReason::Here)) };
+            }
+            State::Closed { .. } => {}
+        }
     }
-    /// Tries a path: challenges it now, and answers come as [`ConnectionEvent::PathValidated`] or `PathFailed`.
+
+    /// Tries a path: challenges it now, and answers come as [`ConnectionEvent::PathValidated`] or
+    /// [`ConnectionEvent::PathFailed`]. Nothing else is sent there unless [`Self::switch`] says so.
     pub fn probe(&mut self, now: Instant, route: Route) {
-        unimplemented!("{now:?} {route:?}")
+        if let Some(session) = self.session() {
+            session.probe_path(now, route);
+        }
     }
-    /// Sends on this validated path from now on; says whether it is one.
+
+    /// Sends on this validated path from now on, and the other side follows; says whether it is one.
     pub fn switch(&mut self, now: Instant, route: Route) -> bool {
-        unimplemented!("{now:?} {route:?}")
+        self.session().is_some_and(|session| session.switch(now, route))
     }
+
+    /// Asks for a connection.
+    pub(super) fn request(now: Instant, start: RequestStart<'_>) -> Self {
+        Self { side: Side::Initiator, state: State::Requesting(Box::new(Request::new(now, start))) }
+    }
+
+    /// Takes over a connection that somebody asked for, and has proven to be there.
+    pub(super) fn accepted(now: Instant, start: SessionStart) -> Self {
+        Self { side: Side::Responder, state: State::Open(Box::new(Session::new(now, Side::Responder, start))) }
+    }
+
+    /// A datagram for this connection came. It is opened in place.
+    pub(super) fn handle_datagram(&mut self, now: Instant, received: &Received, datagram: &mut [u8]) {
+        match &mut self.state {
+            State::Requesting(request) => match request.handle_datagram(now, received, datagram) {
+                Answer::None => {}
+                Answer::Accepted(start) => {
+                    self.state = State::Open(Box::new(Session::new(now, Side::Initiator, *start)));
+                }
+            },
+            State::Open(session) => session.handle_datagram(now, received, datagram),
+            State::Closed { .. } => {}
+        }
+        self.settle();
+    }
+
+    /// The time that [`Self::poll_timeout`] gave has come.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Requesting(request) => {
+                if request.handle_timeout(now) {
+                    let route = request.route();
+                    self.state = State::Closed { route, event: Some(ConnectionEvent::Closed(CloseReason::NoAnswer)) };
+                }
+            }
+            State::Open(session) => session.handle_timeout(now),
+            State::Closed { .. } => {}
+        }
+        self.settle();
+    }
+
+    /// Appends the next datagrams to `out`: at most `segments` of one size.
+    pub(super) fn poll_transmit(&mut self, now: Instant, segments: usize, out: &mut Vec<u8>) -> Option<Transmit> {
+        match &mut self.state {
+            State::Requesting(request) => request.poll_transmit(now, out),
+            State::Open(session) => session.poll_transmit(now, segments, out),
+            State::Closed { .. } => None,
+        }
+    }
+
+    /// When it wants to be called, if at all; asked after [`Self::poll_transmit`] gave nothing.
+    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
+        match &mut self.state {
+            State::Requesting(request) => Some(request.deadline()),
+            State::Open(session) => session.poll_timeout(),
+            State::Closed { .. } => None,
+        }
+    }
+
+    /// What happened.
+    pub(super) fn poll_event(&mut self) -> Option<ConnectionEvent> {
+        match &mut self.state {
+            State::Requesting(_) => None,
+            State::Open(session) => session.poll_event(),
+            State::Closed { event, .. } => event.take(),
+        }
+    }
+
+    /// Whether nothing is left to do or to tell.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.state, State::Closed { event: None, .. })
+    }
+
+    /// The other side's key for [`ConnectionId`]s is not needed any more: the session is over, but its events may not be.
+    fn settle(&mut self) {
+        let State::Open(session) = &mut self.state else { return };
+        if session.is_over() {
+            let (route, event) = (session.route(), session.take_close_event());
+            self.state = State::Closed { route, event };
+        }
+    }
+
+    /// The session, while it can still be used.
+    fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.state {
+            State::Open(session) if session.is_usable() => Some(session),
+            State::Open(_) | State::Requesting(_) | State::Closed { .. } => None,
+        }
+    }
+}
+
+/// Our and the other side's name for a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ids {
+    /// What comes has this.
+    pub(super) ours: ConnectionId,
+    /// What is sent has this.
+    pub(super) theirs: ConnectionId,
 }

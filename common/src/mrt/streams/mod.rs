@@ -18,6 +18,12 @@ pub struct StreamId(pub u64);
 #[derive(Debug, Clone)]
 pub struct Budget {}
 
+/// Receive window of a connection at its beginning, in bytes.
+pub(super) const INITIAL_TOTAL: u64 = 1 << 20;
+
+/// Of that, what one stream may have.
+pub(super) const INITIAL_EACH: u64 = 1 << 20;
+
 /// What reading gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {

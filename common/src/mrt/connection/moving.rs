@@ -1,0 +1,182 @@
+//! Changes of path. The other side moves when its newest packet comes from elsewhere; we move when the program says so. A
+//! new address is challenged, and is sent little until it answers.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::ConnectionEvent;
+use super::session::{MAX_PATHS, Session};
+use crate::mrt::loss::SentFrame;
+use crate::mrt::path::{Path, Received, Route, Validation};
+use crate::mrt::timers::Timer;
+
+impl Session {
+    /// Tries a path.
+    pub(super) fn probe_path(&mut self, now: Instant, route: Route) {
+        if route == self.path.route {
+            return;
+        }
+        let challenge = self.challenge(now);
+        if let Some(path) = self.others.iter_mut().find(|path| path.route == route) {
+            path.validation = challenge;
+        } else {
+            let path = self.new_path(now, route, challenge);
+            self.keep_beside(path);
+        }
+    }
+
+    /// Sends on a validated path from now on.
+    pub(super) fn switch(&mut self, now: Instant, route: Route) -> bool {
+        if route == self.path.route {
+            return true;
+        }
+        let Some(at) = self.others.iter().position(|path| path.route == route && path.is_proven()) else {
+            return false;
+        };
+        let path = self.others.remove(at);
+        self.use_path(path);
+        // Tells the other side to follow.
+        self.due.ping = true;
+        self.set_loss_timer();
+        self.rearm_keep_alive(now);
+        true
+    }
+
+    /// A packet came on a path, known or not.
+    pub(super) fn on_received_on(&mut self, now: Instant, received: &Received, bytes: u64) {
+        if received.route != self.path.route && !self.others.iter().any(|path| path.route == received.route) {
+            let challenge = self.challenge(now);
+            let path = self.new_path(now, received.route, challenge);
+            self.keep_beside(path);
+        }
+        if let Some(path) = self.path_on(received.route) {
+            path.on_received(bytes);
+            path.local_ip = received.local_ip;
+        }
+    }
+
+    /// The newest packet came from elsewhere: the other side has moved, and so do we.
+    pub(super) fn follow(&mut self, now: Instant, route: Route) {
+        let Some(at) = self.others.iter().position(|path| path.route == route) else { return };
+        let mut path = self.others.remove(at);
+        let same_host = route.socket == self.path.route.socket && route.remote.ip() == self.path.route.remote.ip();
+        if !path.is_proven() {
+            if same_host {
+                let config = self.path_config();
+                path.inherit(now, &mut self.path, &config);
+            }
+            if !matches!(path.validation, Validation::Challenged { .. }) {
+                path.validation = self.challenge(now);
+            }
+        }
+        self.use_path(path);
+        self.set_loss_timer();
+    }
+
+    /// The other side wants to know whether we are there.
+    pub(super) fn on_challenge(&mut self, route: Route, token: [u8; 8]) {
+        if let Some(path) = self.path_on(route) {
+            path.response = Some(token);
+        }
+    }
+
+    /// An answer to a challenge came. It counts for the path that was challenged, whichever way it came.
+    pub(super) fn on_response(&mut self, now: Instant, token: [u8; 8], observed: SocketAddr) {
+        let in_use = self.path.number;
+        let answered = std::iter::once(&mut self.path)
+            .chain(&mut self.others)
+            .find_map(|path| path.on_response(now, token).map(|round_trip| (path, round_trip)));
+        let Some((path, round_trip)) = answered else { return };
+        if !path.rtt.is_measured() {
+            path.rtt.on_sample(round_trip, Duration::ZERO);
+            path.congestion.on_first_round_trip(now, round_trip);
+        }
+        let (route, number) = (path.route, path.number);
+        self.events.push_back(ConnectionEvent::PathValidated { route, round_trip, observed });
+        if number == in_use {
+            self.abandon_others();
+            self.set_loss_timer();
+        }
+    }
+
+    /// Gives up paths that did not answer.
+    pub(super) fn give_up_paths(&mut self, now: Instant) {
+        let pause = self.challenge_pause();
+        let events = &mut self.events;
+        self.others.retain(|path| {
+            let failed = path.has_failed(now, pause);
+            if failed {
+                events.push_back(ConnectionEvent::PathFailed(path.route));
+            }
+            !failed
+        });
+        if !self.path.has_failed(now, pause) {
+            return;
+        }
+        // Back to where somebody answered before, if there is such a path; else it is tried until the connection ends.
+        self.events.push_back(ConnectionEvent::PathFailed(self.path.route));
+        self.path.validation = Validation::Failed;
+        if let Some(at) = self.others.iter().rposition(Path::is_proven) {
+            let path = self.others.remove(at);
+            self.use_path(path);
+            self.others.retain(|path| path.validation != Validation::Failed);
+            self.set_loss_timer();
+        } else {
+            self.path.validation = self.challenge(now);
+        }
+    }
+
+    /// How long an answer to a challenge may take before the next one is sent.
+    pub(super) fn challenge_pause(&self) -> Duration {
+        self.path.rtt.smoothed() * 3 / 2
+    }
+
+    /// The path on this route.
+    pub(super) fn path_on(&mut self, route: Route) -> Option<&mut Path> {
+        if self.path.route == route {
+            return Some(&mut self.path);
+        }
+        self.others.iter_mut().find(|path| path.route == route)
+    }
+
+    fn use_path(&mut self, path: Path) {
+        self.events.push_back(ConnectionEvent::PathInUse(path.route));
+        let old = std::mem::replace(&mut self.path, path);
+        self.keep_beside(old);
+        self.timers.stop(Timer::Pacing);
+        self.probe_timeouts = 0;
+        self.follow_window();
+    }
+
+    /// What was sent elsewhere and not acknowledged went where nobody was.
+    fn abandon_others(&mut self) {
+        let Self { sent, streams, path, due, .. } = self;
+        sent.abandon_other_paths(path.number, |_, frames| {
+            for frame in frames {
+                match frame {
+                    SentFrame::Stream(frame) => streams.on_lost(&frame),
+                    SentFrame::AckFrequency => due.frequency = true,
+                    SentFrame::Acks(_) => {}
+                }
+            }
+        });
+    }
+
+    fn keep_beside(&mut self, path: Path) {
+        self.others.push(path);
+        if self.others.len() > MAX_PATHS {
+            let oldest_unproven = self.others.iter().position(|path| !path.is_proven()).unwrap_or(0);
+            self.others.remove(oldest_unproven);
+        }
+    }
+
+    fn new_path(&mut self, now: Instant, route: Route, validation: Validation) -> Path {
+        let (number, config) = (self.next_path, self.path_config());
+        self.next_path = self.next_path.wrapping_add(1);
+        Path::new(now, route, number, validation, &config)
+    }
+
+    fn challenge(&mut self, now: Instant) -> Validation {
+        Validation::Challenged { token: self.random.u64().to_be_bytes(), since: now, last: None, tries: 0 }
+    }
+}
