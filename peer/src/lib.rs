@@ -24,6 +24,7 @@
 //! - [`storage`]: files on disk, complete and in the making
 //! - [`outline`]: what is known of a file or folder beside its bytes
 //! - [`dir`]: the folder of one peer, and who may run on it
+//! - [`mrt`]: connections over UDP
 //! - [`notice`]: what the peer tells by itself
 //! - [`command`], its types
 //! - [`tasks`]: every task has a name and an owner
@@ -47,6 +48,7 @@ mod limit;
 mod link;
 mod links;
 mod logging;
+pub mod mrt;
 pub mod notice;
 mod oneshot;
 pub mod outline;

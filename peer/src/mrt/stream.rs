@@ -1,0 +1,268 @@
+//! Reading and writing.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use common::mrt::{Read, StreamId, WriteError};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
+
+use super::connection::Inner;
+use super::error::StreamError;
+use super::shared::{Attention, Direction};
+
+/// Most bytes copied in or out while all other connections of the node wait: some 10 us.
+const QUANTUM: usize = 128 << 10;
+/// The number that a stream is given up with that was dropped.
+const DROPPED: u64 = 0;
+
+/// Ordered bytes in both directions.
+///
+/// Writing takes what there is room for and waits while there is none, which is so while the other side does not read.
+/// [`AsyncWrite::poll_shutdown`] ends what is written; that and all before it is delivered also when the stream is
+/// dropped afterwards, as long as the connection lives. [`AsyncWrite::poll_flush`] has nothing to do.
+///
+/// Dropping it without `shutdown` gives up what was written (the other side meets
+/// [`ReadError::Reset`](common::mrt::ReadError::Reset)); dropping it
+/// before its end was read tells the other side that the rest is not wanted ([`WriteError::Stopped`]).
+#[derive(Debug)]
+pub struct Stream {
+    read: ReadHalf,
+    write: WriteHalf,
+}
+
+/// What the other side writes. See [`Stream`] for what dropping it does.
+#[derive(Debug)]
+pub struct ReadHalf {
+    connection: Arc<Inner>,
+    id: StreamId,
+    /// Its end was read, or it ended otherwise.
+    done: bool,
+}
+
+/// What this side writes. See [`Stream`] for what dropping it does.
+#[derive(Debug)]
+pub struct WriteHalf {
+    connection: Arc<Inner>,
+    id: StreamId,
+    /// Its end was declared, or it was given up.
+    done: bool,
+}
+
+impl Stream {
+    pub(super) fn new(connection: Arc<Inner>, id: StreamId) -> Self {
+        let read = ReadHalf { connection: Arc::clone(&connection), id, done: false };
+        Self { read, write: WriteHalf { connection, id, done: false } }
+    }
+
+    /// Its number: the same on both sides.
+    pub const fn id(&self) -> StreamId {
+        self.read.id
+    }
+
+    /// Both directions on their own.
+    pub fn into_split(self) -> (ReadHalf, WriteHalf) {
+        (self.read, self.write)
+    }
+
+    /// See [`WriteHalf::finished`].
+    pub async fn finished(&mut self) -> Result<(), StreamError> {
+        self.write.finished().await
+    }
+
+    /// See [`WriteHalf::reset`].
+    pub fn reset(&mut self, code: u64) {
+        self.write.reset(code);
+    }
+
+    /// See [`ReadHalf::stop`].
+    pub fn stop(&mut self, code: u64) {
+        self.read.stop(code);
+    }
+}
+
+impl ReadHalf {
+    /// The number of the stream.
+    pub const fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Does not want the rest: the other side is told, and nothing can be read any more.
+    pub fn stop(&mut self, code: u64) {
+        self.done = true;
+        let _closed_already = self.connection.shared.act(self.connection.handle, |machine, _| {
+            machine.stop(self.id, code);
+            (Attention::Needed, ())
+        });
+    }
+
+    /// Reads into `out`, which is not empty; 0 bytes are the end.
+    fn poll_read_slice(&mut self, context: &Context<'_>, out: &mut [u8]) -> Poll<Result<usize, StreamError>> {
+        let Self { connection, id, .. } = self;
+        let read = connection.shared.act(connection.handle, |machine, entry| match machine.read(*id, out) {
+            Ok(Read::Bytes(count)) => (Attention::Needed, Poll::Ready(Ok(count))),
+            Ok(Read::End) => (Attention::Needed, Poll::Ready(Ok(0))),
+            Ok(Read::Blocked) => {
+                entry.wait(*id, Direction::Reading, context);
+                (Attention::NotNeeded, Poll::Pending)
+            }
+            Err(error) => (Attention::NotNeeded, Poll::Ready(Err(error))),
+        })?;
+        let read = ready!(read);
+        self.done |= !matches!(read, Ok(1..));
+        Poll::Ready(Ok(read?))
+    }
+}
+
+impl WriteHalf {
+    /// The number of the stream.
+    pub const fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Declares the end, if that was not done, and waits until the other side has acknowledged everything up to it. That
+    /// means it has arrived there, not that it was read.
+    pub async fn finished(&mut self) -> Result<(), StreamError> {
+        if !self.done {
+            self.finish()?;
+        }
+        std::future::poll_fn(|context| self.poll_finished(context)).await
+    }
+
+    /// Gives up what was written and not yet delivered, and writes no more.
+    pub fn reset(&mut self, code: u64) {
+        self.done = true;
+        let _closed_already = self.connection.shared.act(self.connection.handle, |machine, _| {
+            machine.reset(self.id, code);
+            (Attention::Needed, ())
+        });
+    }
+
+    fn finish(&mut self) -> Result<(), StreamError> {
+        let finished = self.connection.shared.act(self.connection.handle, |machine, _| {
+            let finished = machine.finish(self.id);
+            (Attention::Needed, finished)
+        })?;
+        self.done = true;
+        Ok(finished?)
+    }
+
+    fn poll_finished(&self, context: &Context<'_>) -> Poll<Result<(), StreamError>> {
+        let finished = self.connection.shared.act(self.connection.handle, |machine, entry| {
+            let done = entry.half(self.id, Direction::Writing).is_some_and(|half| half.finished);
+            let finished = match machine.write(self.id, &[]) {
+                _ if done => Poll::Ready(Ok(())),
+                Err(error @ WriteError::Stopped(_)) => Poll::Ready(Err(error)),
+                Ok(_) | Err(WriteError::Closed) => {
+                    entry.wait(self.id, Direction::Writing, context);
+                    Poll::Pending
+                }
+            };
+            (Attention::NotNeeded, finished)
+        })?;
+        Poll::Ready(Ok(ready!(finished)?))
+    }
+
+    fn poll_write_slice(&self, context: &Context<'_>, data: &[u8]) -> Poll<Result<usize, StreamError>> {
+        let written = self.connection.shared.act(self.connection.handle, |machine, entry| {
+            match machine.write(self.id, data) {
+                Ok(0) => {
+                    entry.wait(self.id, Direction::Writing, context);
+                    (Attention::NotNeeded, Poll::Pending)
+                }
+                Ok(count) => (Attention::Needed, Poll::Ready(Ok(count))),
+                Err(error) => (Attention::NotNeeded, Poll::Ready(Err(error))),
+            }
+        })?;
+        Poll::Ready(Ok(ready!(written)?))
+    }
+}
+
+impl AsyncRead for ReadHalf {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        // Those who read from memory never wait, and would keep others from their turn.
+        let turn = ready!(coop::poll_proceed(context));
+        let length = out.remaining().min(QUANTUM);
+        let count = ready!(this.poll_read_slice(context, out.initialize_unfilled_to(length)))?;
+        turn.made_progress();
+        out.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for WriteHalf {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let turn = ready!(coop::poll_proceed(context));
+        let data = data.get(..QUANTUM).unwrap_or(data);
+        let count = ready!(self.poll_write_slice(context, data))?;
+        turn.made_progress();
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.done {
+            this.finish()?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().read).poll_read(context, out)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().write).poll_write(context, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().write).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().write).poll_shutdown(context)
+    }
+}
+
+impl Drop for ReadHalf {
+    fn drop(&mut self) {
+        let Self { connection, id, done } = self;
+        connection.shared.drop_half(connection.handle, *id, Direction::Reading, |machine| {
+            if *done {
+                return Attention::NotNeeded;
+            }
+            machine.stop(*id, DROPPED);
+            Attention::Needed
+        });
+    }
+}
+
+impl Drop for WriteHalf {
+    fn drop(&mut self) {
+        let Self { connection, id, done } = self;
+        connection.shared.drop_half(connection.handle, *id, Direction::Writing, |machine| {
+            if *done {
+                return Attention::NotNeeded;
+            }
+            machine.reset(*id, DROPPED);
+            Attention::Needed
+        });
+    }
+}
