@@ -337,24 +337,25 @@ impl<'a> FrameWriter<'a> {
     pub(super) fn put_acks(&mut self, ranges: &Ranges, delay_us: u64, congested: u64) -> bool {
         let mut from_largest = ranges.iter().rev();
         let Some(first) = from_largest.next() else { return false };
-        let mut head = Vec::with_capacity(MAX_DATA_HEAD * 2);
-        head.push(if congested > 0 { ADAT_CE } else { ADAT });
-        put_varint(&mut head, first.end - 1);
-        put_varint(&mut head, delay_us);
-        if congested > 0 {
-            put_varint(&mut head, congested);
-        }
-        put_varint(&mut head, first.end - first.start - 1);
-        /// The number of ranges takes at most this.
-        const COUNT: usize = 2;
-        /// A gap and a length take at most this.
-        const RANGE: usize = 16;
-        if self.room() < head.len() + COUNT {
+        let (largest, length) = (first.end - 1, first.end - first.start - 1);
+        let congested_length = if congested > 0 { varint_length(congested) } else { 0 };
+        /// The kind, and the number of ranges, take at most this.
+        const FIXED: usize = 1 + 2;
+        let head = FIXED + varint_length(largest) + varint_length(delay_us) + congested_length + varint_length(length);
+        if self.room() < head {
             return false;
         }
-        let room = (self.room() - head.len() - COUNT) / RANGE;
+        /// A gap and a length take at most this.
+        const RANGE: usize = 16;
+        let room = (self.room() - head) / RANGE;
         let count = (ranges.count() - 1).min(room).min(MAX_ACK_RANGES - 1);
-        self.out.extend(head);
+        self.out.push(if congested > 0 { ADAT_CE } else { ADAT });
+        put_varint(self.out, largest);
+        put_varint(self.out, delay_us);
+        if congested > 0 {
+            put_varint(self.out, congested);
+        }
+        put_varint(self.out, length);
         put_varint(self.out, count as u64);
         let mut above = first.start;
         for range in from_largest.take(count) {

@@ -294,3 +294,111 @@ fn frames_of<'a>(
     let end = begin.saturating_add(usize::from(packet.frame_count)).min(frames.len());
     frames.range(begin..end).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many packets, a millisecond apart, each with its number as its only frame.
+    fn sent(count: u64, start: Instant) -> Sent {
+        let mut sent = Sent::new();
+        for number in 0..count {
+            sent.add_frame(SentFrame::Acks(number));
+            sent.on_sent(start + Duration::from_millis(number), 1200, 0, Kind::Eliciting, None);
+        }
+        sent
+    }
+
+    fn acked(sent: &mut Sent, range: Range<u64>) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        sent.on_acked(range.clone(), |number, _, frames| {
+            assert_eq!(frames.collect::<Vec<_>>(), [SentFrame::Acks(number)]);
+            numbers.push(number);
+        });
+        sent.on_acked_up_to(range.end - 1);
+        numbers
+    }
+
+    fn lost(sent: &mut Sent, now: Instant, rtt: &Rtt) -> (Vec<u64>, Option<Instant>) {
+        let mut numbers = Vec::new();
+        let next = sent.detect(now, rtt, |number, _, frames| {
+            assert_eq!(frames.collect::<Vec<_>>(), [SentFrame::Acks(number)]);
+            numbers.push(number);
+        });
+        (numbers, next)
+    }
+
+    fn rtt(millis: u64) -> Rtt {
+        let mut rtt = Rtt::new();
+        rtt.on_sample(Duration::from_millis(millis), Duration::ZERO);
+        rtt
+    }
+
+    #[test]
+    fn each_packet_is_acknowledged_once_whatever_the_order() {
+        let start = Instant::now();
+        let mut sent = sent(100, start);
+        assert_eq!(acked(&mut sent, 10..12), [10, 11]);
+        assert_eq!(acked(&mut sent, 5..20), [5, 6, 7, 8, 9].into_iter().chain(12..20).collect::<Vec<_>>());
+        assert_eq!(acked(&mut sent, 0..200), (0..5).chain(20..100).collect::<Vec<_>>());
+        assert!(!sent.has_outstanding());
+        assert_eq!((sent.packets.len(), sent.frames.len(), sent.next_number()), (0, 0, 100));
+    }
+
+    #[test]
+    fn three_later_packets_or_an_eighth_of_a_round_trip_make_a_loss() {
+        let start = Instant::now();
+        let mut sent = sent(10, start);
+        acked(&mut sent, 5..6);
+        let rtt = rtt(80);
+        let (numbers, next) = lost(&mut sent, start + Duration::from_millis(80), &rtt);
+        assert_eq!(numbers, [0, 1, 2]);
+        let due = start + Duration::from_millis(3 + 90);
+        assert_eq!(next, Some(due));
+        assert_eq!(lost(&mut sent, due, &rtt).0, [3]);
+        assert_eq!(
+            lost(&mut sent, due + Duration::from_secs(1), &rtt),
+            (vec![4], None),
+            "what nothing overtook is not lost"
+        );
+        assert!(sent.has_outstanding());
+    }
+
+    #[test]
+    fn who_was_only_late_widens_the_limits() {
+        let start = Instant::now();
+        let mut sent = sent(100, start);
+        let rtt = rtt(80);
+        acked(&mut sent, 10..11);
+        assert_eq!(lost(&mut sent, start + Duration::from_millis(80), &rtt).0, (0..=7).collect::<Vec<_>>());
+        let mut late = 0;
+        sent.on_late(start, &(0..8), |_| late += 1);
+        sent.on_late(start, &(0..8), |_| late += 1);
+        assert_eq!(late, 8, "each is late once");
+        acked(&mut sent, 20..21);
+        let (numbers, _) = lost(&mut sent, start + Duration::from_millis(81), &rtt);
+        assert_eq!(numbers, [8, 9], "ten and more behind");
+    }
+
+    #[test]
+    fn what_was_sent_elsewhere_can_be_given_up() {
+        let start = Instant::now();
+        let mut sent = sent(3, start);
+        sent.on_sent(start, 1200, 7, Kind::Eliciting, None);
+        let mut gone = 0;
+        sent.abandon_other_paths(7, |_, frames| gone += frames.count());
+        assert_eq!((gone, sent.outstanding), (3, 1));
+    }
+
+    #[test]
+    fn silent_packets_leave_nothing_behind() {
+        let start = Instant::now();
+        let mut sent = Sent::new();
+        for _ in 0..1000 {
+            sent.add_frame(SentFrame::Acks(1));
+            sent.on_sent(start, 60, 0, Kind::Silent, None);
+        }
+        assert_eq!((sent.packets.len(), sent.frames.len(), sent.next_number()), (0, 0, 1000));
+        assert!(!sent.has_outstanding());
+    }
+}

@@ -66,3 +66,6 @@ pub enum Side {
     /// Answered with the ACON.
     Responder,
 }
+
+#[cfg(test)]
+mod tests;

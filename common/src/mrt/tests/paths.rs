@@ -1,0 +1,100 @@
+//! Changes of address.
+
+use super::transfers::send;
+use super::*;
+
+/// Moves 0 or 1 to another address, as a router does that has lost its memory.
+fn rebind(pair: &mut Pair, end: usize, address: SocketAddr) {
+    pair.ends[end].address = address;
+}
+
+#[test]
+fn a_transfer_survives_a_new_address_on_either_side() {
+    for end in 0..2 {
+        for address in [SocketAddr::from(([10, 0, 0, end as u8 + 1], 4444)), SocketAddr::from(([10, 9, 9, 9], 4000))] {
+            let mut pair = Pair::new();
+            let both = pair.connected(Target::default());
+            send(&mut pair, both, &content(2_000_000, 1), Duration::from_secs(60));
+            rebind(&mut pair, end, address);
+            // Only who moved can tell: it says something.
+            let id = pair.connection(end, both[end]).open().unwrap();
+            pair.connection(end, both[end]).write(id, b"here I am").unwrap();
+            pair.run(Duration::from_millis(100), |_| false);
+            assert_eq!(pair.connection(1 - end, both[1 - end]).route().remote, address);
+            send(&mut pair, both, &content(2_000_000, 2), Duration::from_secs(60));
+        }
+    }
+}
+
+#[test]
+fn an_address_that_does_not_answer_gets_little() {
+    let mut pair = Pair::new();
+    let [here, there] = pair.connected(Target::default());
+    pair.run(Duration::from_secs(1), |_| false);
+    // A true packet, caught and sent on from elsewhere before it arrives.
+    let id = pair.connection(0, here).open().unwrap();
+    pair.connection(0, here).write(id, b"caught").unwrap();
+    pair.drain(0);
+    let victim = SocketAddr::from(([10, 66, 66, 66], 666));
+    let mut came = 0;
+    for datagram in &mut pair.flying {
+        datagram.from = victim;
+        came += datagram.bytes.len() as u64;
+    }
+    let spent = std::rc::Rc::new(std::cell::Cell::new(0));
+    let count = std::rc::Rc::clone(&spent);
+    // All that 1 sends now goes to the victim or back to 0; what goes to 0 passes here.
+    pair.fate = Box::new(move |datagram| {
+        count.set(count.get() + datagram.bytes.len() as u64 * u64::from(datagram.to == 0));
+        Fate::Arrives
+    });
+    let before = pair.connection(1, there).stats().bytes_sent;
+    let more = pair.connection(1, there).open().unwrap();
+    pair.connection(1, there).write(more, &content(500_000, 1)).unwrap();
+    pair.run(Duration::from_millis(500), |_| false);
+    let to_victim = pair.connection(1, there).stats().bytes_sent - before - spent.get();
+    assert!(to_victim <= 3 * came, "{to_victim} bytes for {came}");
+    // And back it goes to where somebody answers.
+    pair.run(Duration::from_secs(20), |_| false);
+    assert_eq!(pair.ends[0].read.values().map(Vec::len).sum::<usize>(), 500_000);
+}
+
+#[test]
+fn a_second_path_is_tried_and_taken() {
+    let mut pair = Pair::new();
+    let [here, there] = pair.connected(Target::default());
+    let other = Route { socket: 1, ..pair.route(0) };
+    let now = pair.now;
+    assert!(!pair.connection(0, here).switch(now, other), "nobody answered there yet");
+    pair.connection(0, here).probe(now, other);
+    pair.run(Duration::from_millis(100), |_| false);
+    let validated = |event: &Event| matches!(event, Event::Connection(_, ConnectionEvent::PathValidated { route, .. }) if *route == other);
+    assert!(pair.ends[0].events.iter().any(validated));
+    let now = pair.now;
+    assert!(pair.connection(0, here).switch(now, other));
+    send(&mut pair, [here, there], &content(1_000_000, 1), Duration::from_secs(60));
+    assert_eq!(pair.connection(0, here).route(), other);
+}
+
+#[test]
+fn a_path_where_nobody_answers_is_given_up() {
+    let mut pair = Pair::new();
+    let [here, there] = pair.connected(Target::default());
+    let nowhere = Route { socket: 0, remote: SocketAddr::from(([10, 1, 1, 1], 1)) };
+    let now = pair.now;
+    pair.connection(0, here).probe(now, nowhere);
+    pair.run(Duration::from_secs(20), |_| false);
+    assert!(pair.saw(0, here, &ConnectionEvent::PathFailed(nowhere)));
+    send(&mut pair, [here, there], &content(100_000, 1), Duration::from_secs(60));
+}
+
+#[test]
+fn large_packets_that_vanish_are_given_up() {
+    let mut pair = Pair::new();
+    let both = pair.connected(Target::default());
+    send(&mut pair, both, &content(3_000_000, 1), Duration::from_secs(60));
+    assert_eq!(pair.connection(0, both[0]).stats().datagram, 16_384);
+    pair.fate = Box::new(|datagram| if datagram.bytes.len() > 1300 { Fate::Vanishes } else { Fate::Arrives });
+    send(&mut pair, both, &content(1_000_000, 2), Duration::from_secs(60));
+    assert!(pair.connection(0, both[0]).stats().datagram <= 1300);
+}
