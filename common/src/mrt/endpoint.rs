@@ -34,6 +34,9 @@ pub enum ConnectError {
     /// Too many connections.
     #[error("too many connections at once ({MAX_CONNECTIONS})")]
     Full,
+    /// The target's static key is one that nobody can hold: a point of low order.
+    #[error("the static key of the target is no key")]
+    Key,
 }
 
 /// What happened.
@@ -125,7 +128,7 @@ impl Endpoint {
             ours,
             random: self.random.fork(),
         };
-        let connection = Connection::request(now, start);
+        let connection = Connection::request(now, start).or(Err(ConnectError::Key))?;
         Ok(self.add(ours, connection))
     }
 

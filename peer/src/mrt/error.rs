@@ -45,6 +45,7 @@ impl ConnectionError {
             Self::Closed(CloseReason::TimedOut | CloseReason::NoAnswer) => io::ErrorKind::TimedOut,
             Self::Closed(CloseReason::Violation(_)) => io::ErrorKind::InvalidData,
             Self::Refused(ConnectError::Full) => io::ErrorKind::QuotaExceeded,
+            Self::Refused(ConnectError::Key) => io::ErrorKind::InvalidInput,
             Self::Address(_) => io::ErrorKind::AddrNotAvailable,
             Self::Socket(_) => io::ErrorKind::ConnectionAborted,
         }

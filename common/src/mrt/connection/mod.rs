@@ -33,7 +33,7 @@ use self::request::{Answer, Request};
 use self::session::Session;
 use super::Side;
 use super::frame::CloseCode;
-use super::handshake::Remote;
+use super::handshake::{HandshakeError, Remote};
 use super::packet::ConnectionId;
 use super::path::{Received, Route, Transmit};
 use super::streams::{Read, ReadError, StreamEvent, StreamId, WriteError};
@@ -246,9 +246,10 @@ impl Connection {
         self.session().is_some_and(|session| session.switch(now, route))
     }
 
-    /// Asks for a connection.
-    pub(super) fn request(now: Instant, start: RequestStart<'_>) -> Self {
-        Self { side: Side::Initiator, state: State::Requesting(Box::new(Request::new(now, start))) }
+    /// Asks for a connection; an error if the target's key is none.
+    pub(super) fn request(now: Instant, start: RequestStart<'_>) -> Result<Self, HandshakeError> {
+        let request = Request::new(now, start)?;
+        Ok(Self { side: Side::Initiator, state: State::Requesting(Box::new(request)) })
     }
 
     /// Takes over a connection that somebody asked for, and has proven to be there.

@@ -10,7 +10,7 @@ use super::session::SessionStart;
 use crate::mrt::config::Config;
 use crate::mrt::crypto::Suite;
 use crate::mrt::endpoint::Target;
-use crate::mrt::handshake::{Initiating, LocalKeys, Params};
+use crate::mrt::handshake::{HandshakeError, Initiating, LocalKeys, Params};
 use crate::mrt::packet::{ConnectionId, MAX_COOKIE, Packet, Pattern};
 use crate::mrt::path::{Ecn, Received, Route, Transmit};
 use crate::mrt::random::Random;
@@ -70,11 +70,18 @@ const LONGEST_REPEAT: Duration = Duration::from_secs(2);
 const MAX_COOKIES: u32 = 4;
 
 impl Request {
-    pub(super) fn new(now: Instant, mut start: RequestStart<'_>) -> Self {
+    /// An error if the target's key is none.
+    pub(super) fn new(now: Instant, mut start: RequestStart<'_>) -> Result<Self, HandshakeError> {
         let suite = start.config.suite;
-        let (initiating, pattern, noise) =
-            Initiating::start(start.keys, suite, start.target.static_key, start.ours, &start.params, &mut start.random);
-        Self {
+        let (initiating, pattern, noise) = Initiating::start(
+            start.keys,
+            suite,
+            start.target.static_key,
+            start.ours,
+            &start.params,
+            &mut start.random,
+        )?;
+        Ok(Self {
             give_up: now + start.config.handshake_timeout,
             config: start.config,
             params: start.params,
@@ -93,7 +100,7 @@ impl Request {
             first_sent: None,
             sent: 0,
             next: now,
-        }
+        })
     }
 
     pub(super) const fn route(&self) -> Route {
