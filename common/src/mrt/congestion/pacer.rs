@@ -1,0 +1,111 @@
+//! When bytes may leave: a bucket that fills at the pacing rate.
+
+use std::time::{Duration, Instant};
+
+use super::rate::Rate;
+
+/// Lets bytes go at a rate, in bursts that are large enough for one system call and small enough for short queues.
+///
+/// The bucket holds a burst, and beyond it what a timer that fires late has missed.
+#[derive(Debug)]
+pub(super) struct Pacer {
+    /// `None`: not paced.
+    rate: Option<Rate>,
+    packet: u64,
+    /// Bytes that may leave; below 0 when overdrawn.
+    tokens: i64,
+    filled_at: Instant,
+    burst: i64,
+    capacity: i64,
+}
+
+/// How much of the rate one burst carries: the finest timer that is to be had.
+const BURST_TIME: Duration = Duration::from_millis(1);
+/// Largest burst: what one system call with segmentation offload carries.
+const MAX_BURST: u64 = 64 * 1024;
+/// Smallest burst.
+const MIN_BURST_PACKETS: u64 = 2;
+/// How late a timer may fire without costing rate: a tick of the driver's timer, and a slice of the scheduler.
+const LATENESS: Duration = Duration::from_millis(3);
+
+impl Pacer {
+    pub(super) fn new(now: Instant, packet: u64) -> Self {
+        let mut pacer = Self { rate: None, packet, tokens: 0, filled_at: now, burst: 0, capacity: 0 };
+        pacer.shape();
+        pacer.tokens = pacer.burst;
+        pacer
+    }
+
+    pub(super) fn set_packet(&mut self, packet: u64) {
+        self.packet = packet;
+        self.shape();
+    }
+
+    /// From now on so fast; `None`: as fast as can be.
+    pub(super) fn set_rate(&mut self, now: Instant, rate: Option<Rate>) {
+        if self.rate == rate {
+            return;
+        }
+        self.fill(now);
+        self.rate = rate;
+        self.shape();
+    }
+
+    pub(super) const fn rate(&self) -> Option<Rate> {
+        self.rate
+    }
+
+    /// Bytes of a burst.
+    pub(super) fn burst(&self) -> u64 {
+        self.burst.unsigned_abs()
+    }
+
+    pub(super) fn on_sent(&mut self, bytes: u64) {
+        if self.rate.is_some() {
+            self.tokens = self.tokens.saturating_sub_unsigned(bytes);
+        }
+    }
+
+    /// How many bytes may leave now.
+    pub(super) fn allowance(&mut self, now: Instant) -> u64 {
+        if self.rate.is_none() {
+            return u64::MAX;
+        }
+        self.fill(now);
+        u64::try_from(self.tokens).unwrap_or(0)
+    }
+
+    /// When half a burst will be there, if there is less than that now.
+    pub(super) fn next_burst(&self, now: Instant) -> Option<Instant> {
+        let rate = self.rate?;
+        let wanted = (self.burst / 2).max(1);
+        let missing = u64::try_from(wanted.saturating_sub(self.tokens)).unwrap_or(0);
+        let at = self.filled_at.checked_add(rate.time_for(missing))?;
+        (missing > 0 && at > now).then_some(at)
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let Some(rate) = self.rate else {
+            self.filled_at = now;
+            return;
+        };
+        let elapsed = now.saturating_duration_since(self.filled_at);
+        let bytes = rate.bytes_in(elapsed);
+        if bytes == 0 {
+            // Too little time for a whole byte: it is not forgotten.
+            return;
+        }
+        self.filled_at = now;
+        self.tokens = self.tokens.saturating_add_unsigned(bytes).min(self.capacity);
+    }
+
+    fn shape(&mut self) {
+        let rate = self.rate.unwrap_or_default();
+        let least = MIN_BURST_PACKETS * self.packet;
+        let burst = rate.bytes_in(BURST_TIME).clamp(least, MAX_BURST.max(least));
+        let credit = rate.bytes_in(LATENESS).max(burst);
+        self.burst = i64::try_from(burst).unwrap_or(i64::MAX);
+        self.capacity = self.burst.saturating_add_unsigned(credit);
+        self.tokens = self.tokens.min(self.capacity);
+    }
+}

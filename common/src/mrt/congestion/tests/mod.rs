@@ -1,0 +1,4 @@
+//! The controllers against a bottleneck in virtual time.
+
+mod goals;
+mod link;
