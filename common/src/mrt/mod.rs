@@ -67,5 +67,15 @@ pub enum Side {
     Responder,
 }
 
+impl Side {
+    /// The one at the other end.
+    const fn other(self) -> Self {
+        match self {
+            Self::Initiator => Self::Responder,
+            Self::Responder => Self::Initiator,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

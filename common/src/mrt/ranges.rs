@@ -81,6 +81,12 @@ impl Ranges {
         self.ranges.get(at).is_some_and(|range| range.contains(&number))
     }
 
+    /// Those that have a number in common with `range`, the smallest numbers first.
+    pub(super) fn overlapping(&self, range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<'_> {
+        let (first, end) = (self.ranges.partition_point(|old| old.end <= range.start), range.end);
+        self.ranges.range(first..).take_while(move |old| old.start < end).cloned()
+    }
+
     /// The range with the smallest numbers.
     pub(super) fn first(&self) -> Option<Range<u64>> {
         self.ranges.front().cloned()
@@ -136,6 +142,8 @@ mod tests {
                 prop_assert!(ranges.iter().flatten().eq(model.iter().copied()));
                 prop_assert!(ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| a.end < b.start), "apart: {:?}", ranges);
                 prop_assert!((0..80).all(|number| ranges.contains(number) == model.contains(&number)));
+                let near = |old: &Range<u64>| old.start < 40 && old.end > 20;
+                prop_assert!(ranges.overlapping(&(20..40)).eq(ranges.iter().filter(near)));
             }
         }
     }
