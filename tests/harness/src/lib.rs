@@ -7,6 +7,7 @@
 //! - [`cluster`]: a tracker, its peers and files, in processes of their own
 //! - [`peer`]: `peer serve`, and one-shot commands beside it
 //! - [`local_api`]: the peer's local API
+//! - [`emulator`]: two hosts and a link between them with rate, delay and loss
 //! - [`netns`]: hosts of their own, joined by a switch
 //! - [`small_disk`]: a disk that can be filled up
 //! - [`terminal`]: a program with a person before it
@@ -21,6 +22,7 @@
 
 pub mod cluster;
 pub mod content;
+pub mod emulator;
 pub mod hostile;
 pub mod local_api;
 pub mod netns;

@@ -1,11 +1,16 @@
 //! Network namespaces: hosts of their own on this machine, joined by a switch. Needs root and `ip`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd as _;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::privilege;
 use crate::process::run;
@@ -28,8 +33,9 @@ pub struct Host {
     number: u8,
 }
 
+/// A network namespace; gone when dropped.
 #[derive(Debug)]
-struct Namespace {
+pub(crate) struct Namespace {
     name: String,
 }
 
@@ -45,8 +51,6 @@ impl Net {
     /// # Panics
     /// When the system refuses; ask [`possible`] first.
     pub fn new(hosts: u8) -> Self {
-        static SWEEP: Once = Once::new();
-        SWEEP.call_once(sweep);
         let switch = Namespace::new();
         ip(&["-n", &switch.name, "link", "add", "br0", "type", "bridge"]);
         ip(&["-n", &switch.name, "link", "set", "br0", "up"]);
@@ -125,11 +129,36 @@ impl Host {
 }
 
 impl Namespace {
-    fn new() -> Self {
+    /// A new one with nothing in it but a loopback that is down.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    pub(crate) fn new() -> Self {
+        static SWEEP: Once = Once::new();
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        SWEEP.call_once(sweep);
         let name = format!("{PREFIX}{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         ip(&["netns", "add", &name]);
         Self { name }
+    }
+
+    /// What `ip netns` calls it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `work` on a thread of its own in this namespace.
+    ///
+    /// # Panics
+    /// When the system refuses, or `work` panics.
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let inside = || {
+            let namespace = File::open(Path::new(NETNS_DIR).join(&self.name)).expect("the namespace is there");
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may enter");
+            work()
+        };
+        let ended = thread::scope(|scope| scope.spawn(inside).join());
+        ended.unwrap_or_else(|reason| resume_unwind(reason))
     }
 }
 
@@ -140,7 +169,11 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(args: &[&str]) {
+/// Runs `ip`.
+///
+/// # Panics
+/// When it fails.
+pub(crate) fn ip(args: &[&str]) {
     run("ip", args).unwrap_or_else(|error| panic!("{error}"));
 }
 

@@ -13,7 +13,10 @@
 //! - `story`: a day of three users
 //! - `rights`: every operation against every role
 //! - `hosts`: on hosts of their own, over IPv4 and IPv6
+//! - `emulator`: links with rate, delay and loss
 
+#[cfg(test)]
+mod emulator;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
