@@ -2,6 +2,7 @@
 
 mod crowd;
 mod hash;
+mod mrt;
 mod multi;
 mod report;
 mod resume;
@@ -62,6 +63,11 @@ enum Bench {
         /// Which; without it: list them
         name: Option<String>,
     },
+    /// MRT beside TCP and quinn
+    Mrt(mrt::MrtArgs),
+    /// One end of a flow of `mrt`
+    #[command(hide = true)]
+    MrtEnd(mrt::EndArgs),
 }
 
 impl Options {
@@ -84,6 +90,11 @@ fn main() -> ExitCode {
         Bench::Crowd { downloaders } => Ok(crowd::run(&options, downloaders)),
         Bench::Resume => Ok(resume::run(&options)),
         Bench::Soak { name } => soak::run(&options, name.as_deref()),
+        Bench::Mrt(args) => mrt::run(&options, &args),
+        Bench::MrtEnd(args) => match mrt::run_end(&args) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => Err(error),
+        },
     };
     match report {
         Ok(report) if options.json => println!("{}", report.to_json()),

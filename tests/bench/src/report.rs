@@ -53,6 +53,10 @@ impl Spread {
         let (left, right) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
         Some(Self { median: f64::midpoint(left, right), low, high, rounds: sorted.len() })
     }
+
+    pub(crate) const fn median(self) -> f64 {
+        self.median
+    }
 }
 
 impl Row {
