@@ -113,6 +113,9 @@ const AMPLIFICATION: u64 = 3;
 /// An unproven address that nothing came from gets challenges of this size together, and no more: some eight of them.
 const UNASKED: u64 = 400;
 
+/// With less credit on an unproven path nothing is sent: an acknowledgement or a challenge would not fit.
+const LEAST_CREDIT: u64 = 64;
+
 /// How often a path is challenged, and for how long at least, before it is given up.
 const MAX_CHALLENGES: u32 = 8;
 const CHALLENGE_TIME: Duration = Duration::from_secs(3);
@@ -171,6 +174,11 @@ impl Path {
         }
     }
 
+    /// Whether there is credit for anything worth sending.
+    pub(super) const fn may_send(&self) -> bool {
+        self.credit() >= LEAST_CREDIT
+    }
+
     /// The challenge to send now, if one is due; `pause` is how long an answer may take.
     pub(super) fn due_challenge(&self, now: Instant, pause: Duration) -> Option<[u8; 8]> {
         match self.validation {
@@ -193,18 +201,17 @@ impl Path {
     /// When the next challenge is due, or the path is given up.
     pub(super) fn challenge_deadline(&self, pause: Duration) -> Option<Instant> {
         let Validation::Challenged { since, last, tries, .. } = self.validation else { return None };
-        let last = last?;
-        if tries < MAX_CHALLENGES {
-            return Some(last + Self::pause(pause, tries));
-        }
-        Some((since + CHALLENGE_TIME).max(last + Self::pause(pause, tries)))
+        let next = last? + Self::pause(pause, tries);
+        let is_last = tries >= MAX_CHALLENGES || !self.may_send();
+        Some(if is_last { next.max(since + CHALLENGE_TIME) } else { next })
     }
 
     /// Whether all challenges went unanswered.
     pub(super) fn has_failed(&self, now: Instant, pause: Duration) -> bool {
         match self.validation {
             Validation::Challenged { tries, .. } => {
-                tries >= MAX_CHALLENGES && self.challenge_deadline(pause).is_some_and(|deadline| deadline <= now)
+                let is_last = tries >= MAX_CHALLENGES || !self.may_send();
+                is_last && self.challenge_deadline(pause).is_some_and(|deadline| deadline <= now)
             }
             _ => false,
         }

@@ -65,6 +65,8 @@ pub(super) struct Session {
     pub(super) overtaken: Option<Instant>,
     /// Probe timeouts since something was acknowledged.
     pub(super) probe_timeouts: u32,
+    /// When the last one was.
+    pub(super) last_probe_timeout: Option<Instant>,
     /// How we asked to be acknowledged, as far as it was sent.
     pub(super) frequency: Frequency,
     /// Marks of congestion that the other side has told of.
@@ -148,6 +150,7 @@ impl Session {
             due: Due { ping: side == Side::Initiator, ..Due::default() },
             overtaken: None,
             probe_timeouts: 0,
+            last_probe_timeout: None,
             frequency: Frequency::INITIAL,
             congested: 0,
             data_in_row: 0,

@@ -46,9 +46,9 @@ impl Session {
     /// When it wants to be called.
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
         if self.is_usable() {
-            let may_send = self.path.credit() >= super::transmit::LEAST_CREDIT;
+            let may_send = self.path.may_send();
             self.timers.set_to(Timer::Ack, self.acks.deadline().filter(|_| may_send));
-            self.timers.set_to(Timer::Mtu, self.path.mtu.next_search());
+            self.timers.set_to(Timer::Mtu, self.path.mtu.next_search().filter(|_| self.may_probe_mtu()));
             let pause = self.challenge_pause();
             let paths = std::iter::once(&self.path).chain(&self.others);
             self.timers.set_to(Timer::Path, paths.filter_map(|path| path.challenge_deadline(pause)).min());
@@ -72,6 +72,7 @@ impl Session {
         }
         self.counts.probe_timeouts += 1;
         self.probe_timeouts = self.probe_timeouts.saturating_add(1);
+        self.last_probe_timeout = Some(now);
         self.path.congestion.on_probe_timeout(now);
         if self.probe_timeouts == BLACK_HOLE && self.path.mtu.on_black_hole(now, BLACK_HOLE_PAUSE) {
             self.path.congestion.set_packet(u64::from(self.path.mtu.current()));
@@ -89,7 +90,8 @@ impl Session {
             let last = self.sent.last_eliciting().filter(|_| self.sent.has_outstanding())?;
             let timeout = self.path.rtt.probe_timeout(self.frequency.delay);
             let pause = timeout.saturating_mul(1 << self.probe_timeouts.min(10)).min(MAX_PROBE_PAUSE.max(timeout));
-            Some(last + pause)
+            // Where nothing may be sent, as to an address without credit, the last packet is older than the last timeout.
+            Some(self.last_probe_timeout.map_or(last, |timeout| timeout.max(last)) + pause)
         };
         let at = self.overtaken.or_else(probe);
         self.timers.set_to(Timer::Loss, at);

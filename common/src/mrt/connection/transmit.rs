@@ -10,9 +10,6 @@ use crate::mrt::packet::{MIN_MTU, Packet, TAG_LENGTH};
 use crate::mrt::path::{Ecn, Path, Transmit, Validation};
 use crate::mrt::timers::Timer;
 
-/// With less credit on an unproven path nothing is sent: an acknowledgement or a challenge would not fit.
-pub(super) const LEAST_CREDIT: u64 = 64;
-
 /// Most bytes of one system call with several datagrams: what fits a UDP datagram of IPv4.
 const MAX_BATCH: usize = 65_507;
 
@@ -57,10 +54,10 @@ impl Session {
     /// Writes one packet of at most `size` bytes; gives how many it has. `None`: there is nothing to send, or it must not be
     /// sent now.
     fn write_packet(&mut self, now: Instant, size: usize, out: &mut Vec<u8>) -> Option<usize> {
-        let credit = self.path.credit();
-        if credit < LEAST_CREDIT {
+        if !self.path.may_send() {
             return None;
         }
+        let credit = self.path.credit();
         let size = size.min(usize::try_from(credit).unwrap_or(usize::MAX));
         let held = self.hold(now, size as u64);
         let pause = self.challenge_pause();
@@ -183,8 +180,7 @@ impl Session {
 
     /// A packet that is larger than what is known to pass.
     fn transmit_mtu_probe(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
-        // After the handshake is confirmed, and not while nothing is acknowledged.
-        if !self.path.is_proven() || self.sent.largest_acked().is_none() || self.probe_timeouts > 0 {
+        if !self.may_probe_mtu() {
             return None;
         }
         let size = self.path.mtu.probe(now)?;
@@ -199,6 +195,11 @@ impl Session {
         Some(Self::transmit(&self.path, usize::from(size), None))
     }
 
+    /// Larger packets are tried after the handshake is confirmed, and not while nothing is acknowledged.
+    pub(super) fn may_probe_mtu(&self) -> bool {
+        self.path.is_proven() && self.sent.largest_acked().is_some() && self.probe_timeouts == 0
+    }
+
     /// A challenge or an answer on a path that is not in use.
     fn transmit_beside(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
         if self.others.is_empty() {
@@ -211,10 +212,10 @@ impl Session {
         if challenge.is_some() {
             path.on_challenge_sent(now);
         }
-        let credit = path.credit();
-        if credit < LEAST_CREDIT {
+        if !path.may_send() {
             return None;
         }
+        let credit = path.credit();
         let (start, number) = (out.len(), self.sent.next_number());
         self.crypto.update_if_due(number, self.sent.largest_acked());
         Packet::encode_data(out, self.ids.theirs, self.crypto.phase(), number);

@@ -159,7 +159,7 @@ impl Model {
     }
 
     pub(super) fn on_probe_timeout(&mut self) {
-        self.probes += 1;
+        self.probes = self.probes.saturating_add(1);
         self.silent = self.probes >= 2;
     }
 
