@@ -135,6 +135,25 @@ pub enum Frame<'a> {
     },
 }
 
+impl Frame<'_> {
+    /// Appends the frame as an endpoint would write it; of an ADAT as many ranges as are allowed.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut writer = FrameWriter::new(out, usize::MAX);
+        match self {
+            Frame::Acks(acks) => {
+                let mut ranges = Ranges::new();
+                for range in acks.ranges() {
+                    ranges.insert(range);
+                }
+                writer.put_acks(&ranges, acks.delay_us, acks.congested);
+            }
+            frame => {
+                writer.put(frame);
+            }
+        }
+    }
+}
+
 /// The ranges of an ADAT, not yet unfolded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acks<'a> {

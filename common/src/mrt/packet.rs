@@ -14,10 +14,10 @@ pub const MIN_INITIAL: usize = MIN_MTU;
 pub const TAG_LENGTH: usize = 16;
 
 /// Most bytes of a Noise message in an RCON, ACON or CCON.
-pub(super) const MAX_NOISE: usize = 1024;
+pub const MAX_NOISE: usize = 1024;
 
 /// Most bytes of a cookie.
-pub(super) const MAX_COOKIE: usize = 64;
+pub const MAX_COOKIE: usize = 64;
 
 /// Bytes before the sealed part of a DATA packet: kind, connection id and the low half of the packet number.
 pub(super) const DATA_HEADER: usize = 1 + 8 + 4;
@@ -146,6 +146,21 @@ impl<'a> Packet<'a> {
                 Ok(Self::Data { destination, phase: kind == DATA_PHASE, number })
             }
             _ => Err(PacketError::Kind),
+        }
+    }
+
+    /// Appends the packet as an endpoint would write it, up to what is sealed.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Request { suite, pattern, source, cookie, noise } => {
+                Self::encode_request(out, (suite, pattern), source, cookie, noise);
+            }
+            Self::Accept { destination, noise } => Self::encode_accept(out, destination, noise),
+            Self::Cookie { destination, cookie } => Self::encode_cookie(out, destination, cookie),
+            Self::Confirm { destination, noise, .. } => Self::encode_confirm(out, destination, noise),
+            Self::Data { destination, phase, number } => {
+                Self::encode_data(out, destination, phase, u64::from(number));
+            }
         }
     }
 
