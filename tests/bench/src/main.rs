@@ -62,6 +62,9 @@ enum Bench {
     Soak {
         /// Which; without it: list them
         name: Option<String>,
+        /// What is random in it follows from this number
+        #[arg(long, value_name = "NUMBER")]
+        seed: Option<u64>,
     },
     /// MRT beside TCP and quinn
     Mrt(mrt::MrtArgs),
@@ -89,7 +92,7 @@ fn main() -> ExitCode {
         Bench::Hash => Ok(hash::run(&options)),
         Bench::Crowd { downloaders } => Ok(crowd::run(&options, downloaders)),
         Bench::Resume => Ok(resume::run(&options)),
-        Bench::Soak { name } => soak::run(&options, name.as_deref()),
+        Bench::Soak { name, seed } => soak::run(&options, name.as_deref(), seed),
         Bench::Mrt(args) => mrt::run(&options, &args),
         Bench::MrtEnd(args) => match mrt::run_end(&args) {
             Ok(()) => return ExitCode::SUCCESS,

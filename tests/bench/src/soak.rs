@@ -9,12 +9,24 @@ use crate::Options;
 use crate::report::{Report, Row};
 
 /// Runs the scenario of this name, or says which there are.
-pub(crate) fn run(options: &Options, name: Option<&str>) -> anyhow::Result<Report> {
+pub(crate) fn run(options: &Options, name: Option<&str>, seed: Option<u64>) -> anyhow::Result<Report> {
     let Some(scenario) = name.and_then(scenario::find) else { anyhow::bail!(unknown(name)) };
-    let scale = Scale { rounds: options.rounds_or(scenario.large.rounds), size: options.size_or(scenario.large.size) };
+    let large = scenario.large;
+    let scale = Scale {
+        rounds: options.rounds_or(large.rounds),
+        size: options.size_or(large.size),
+        seed: seed.unwrap_or(large.seed),
+    };
     let start = Instant::now();
     let findings = (scenario.run)(scale);
-    let method = format!("{}: {}; {} rounds, {} MiB.", scenario.name, scenario.about, scale.rounds, scale.size / MIB);
+    let method = format!(
+        "{}: {}; {} rounds, {} MiB, seed {}.",
+        scenario.name,
+        scenario.about,
+        scale.rounds,
+        scale.size / MIB,
+        scale.seed
+    );
     let mut report = Report::new("soak", method);
     for figure in findings.figures {
         let name =

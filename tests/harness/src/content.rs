@@ -140,6 +140,25 @@ impl Dice {
         word_of(self.seed, self.thrown).checked_rem(bound).unwrap_or(0)
     }
 
+    /// A number from `low` to `high`, each order of magnitude as likely as any other. `low` is not 0.
+    pub fn scaled(&mut self, low: u64, high: u64) -> u64 {
+        let (first, last) = (low.ilog2(), high.ilog2());
+        let order = 1_u64 << (u64::from(first) + self.below(u64::from(last - first) + 1));
+        (order + self.below(order)).clamp(low, high)
+    }
+
+    /// A fraction from 0 to below 1.
+    pub fn fraction(&mut self) -> f64 {
+        /// What an `f64` has room for exactly.
+        const BITS: u32 = 53;
+        self.below(1 << BITS) as f64 / (1_u64 << BITS) as f64
+    }
+
+    /// True in `fraction` of all throws.
+    pub fn chance(&mut self, fraction: f64) -> bool {
+        fraction > 0.0 && self.fraction() < fraction
+    }
+
     /// `length` bytes.
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
         (0..length).map(|_| self.below(256).to_le_bytes()[0]).collect()

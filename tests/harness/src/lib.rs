@@ -3,6 +3,7 @@
 //! Each module uses only those that stand after it in this list:
 //!
 //! - [`scenario`]: what must always work, small for tests, large for soaks
+//! - [`sim`]: networks in virtual time, and MRT's machines on them
 //! - [`hostile`]: clients and seeders that break the rules
 //! - [`cluster`]: a tracker, its peers and files, in processes of their own
 //! - [`peer`]: `peer serve`, and one-shot commands beside it
@@ -31,6 +32,7 @@ pub mod privilege;
 pub mod process;
 pub mod programs;
 pub mod scenario;
+pub mod sim;
 pub mod slots;
 pub mod small_disk;
 pub mod terminal;

@@ -30,7 +30,7 @@ const CHANGES: [Change; 4] = [Change::Overwrite, Change::Truncate, Change::Repla
 /// Changes the seeder's file in the middle of each of `rounds` downloads, each time in another way.
 pub(super) fn changes(scale: Scale) -> Findings {
     let cluster = ClusterConfig::default().start();
-    let mut dice = Dice::new(scale.size);
+    let mut dice = Dice::new(scale.seed);
     let noticed = (0..scale.rounds)
         .zip(CHANGES.iter().cycle())
         .map(|(round, change)| one(&cluster, scale.size, round, *change, &mut dice))

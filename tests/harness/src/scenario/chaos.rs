@@ -29,7 +29,7 @@ pub(super) fn chaos(scale: Scale) -> Findings {
     // It goes on without us, and after each restart by itself.
     downloader.start_download_alone(ENTRY, Some(&output));
     wait_until(STEP_LIMIT, "the download to begin", || downloader.status().downloaded_bytes > 0);
-    let mut dice = Dice::new(scale.size);
+    let mut dice = Dice::new(scale.seed);
     let mut kills = [0_f64; 3];
     for _ in 0..scale.rounds {
         let apart = Duration::from_millis(dice.below(500));

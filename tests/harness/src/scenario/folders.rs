@@ -42,7 +42,7 @@ pub(super) fn folders(scale: Scale) -> Findings {
     assert_eq!(tree(&copy), tree(&folder));
 
     let mut updating = Vec::new();
-    let mut dice = Dice::new(scale.size);
+    let mut dice = Dice::new(scale.seed);
     for round in 0..scale.rounds {
         change(&folder, round, scale.size, &mut dice);
         let before = follower.status().downloaded_bytes;

@@ -24,7 +24,7 @@ pub(super) fn downloader_kills(scale: Scale) -> Findings {
     let seeders = seeders(&cluster, content, 2, None);
     let downloader = cluster.peer("downloader");
     let output = cluster.out(ENTRY);
-    let mut dice = Dice::new(scale.size);
+    let mut dice = Dice::new(scale.seed);
     let mut kills = 0;
     for round in 0..scale.rounds {
         let sent = uploaded(&seeders);
@@ -69,7 +69,7 @@ pub(super) fn seeder_kills(scale: Scale) -> Findings {
     let content = Content::random(6, scale.size);
     // Some seconds a download, so that there is a middle.
     let mut seeders = seeders(&cluster, content, 3, Some((scale.size / 6).max(MIB)));
-    let mut dice = Dice::new(scale.size + 1);
+    let mut dice = Dice::new(scale.seed + 1);
     let mut beyond = Vec::new();
     for round in 0..scale.rounds {
         let victim = usize::try_from(dice.below(seeders.len() as u64)).expect("three");

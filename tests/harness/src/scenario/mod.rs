@@ -8,6 +8,7 @@ mod crowd;
 mod folders;
 mod freezes;
 mod kills;
+mod mrt;
 mod multi;
 mod resume;
 mod sizes;
@@ -37,6 +38,14 @@ pub struct Scale {
     pub rounds: u32,
     /// Bytes of the file; of a folder, its files.
     pub size: u64,
+    /// What is random in it follows from this.
+    pub seed: u64,
+}
+
+impl Scale {
+    const fn new(rounds: u32, size: u64) -> Self {
+        Self { rounds, size, seed: 1 }
+    }
 }
 
 /// Something that must always work.
@@ -84,72 +93,79 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "downloader-kills",
         about: "the downloader is killed at random moments, and goes on each time",
-        small: Scale { rounds: 4, size: 48 * MIB },
-        large: Scale { rounds: 20, size: 1024 * MIB },
+        small: Scale::new(4, 48 * MIB),
+        large: Scale::new(20, 1024 * MIB),
         run: kills::downloader_kills,
     },
     Scenario {
         name: "seeder-kills",
         about: "one of three seeders is killed at a random moment of each download",
-        small: Scale { rounds: 2, size: 24 * MIB },
-        large: Scale { rounds: 20, size: 256 * MIB },
+        small: Scale::new(2, 24 * MIB),
+        large: Scale::new(20, 256 * MIB),
         run: kills::seeder_kills,
     },
     Scenario {
         name: "seeder-freezes",
         about: "one of three seeders is stopped (SIGSTOP) in the middle of each download",
-        small: Scale { rounds: 1, size: 24 * MIB },
-        large: Scale { rounds: 20, size: 64 * MIB },
+        small: Scale::new(1, 24 * MIB),
+        large: Scale::new(20, 64 * MIB),
         run: freezes::seeder_freezes,
     },
     Scenario {
         name: "tracker-kills",
         about: "the tracker is killed and started again in the middle of each download",
-        small: Scale { rounds: 2, size: 16 * MIB },
-        large: Scale { rounds: 20, size: 64 * MIB },
+        small: Scale::new(2, 16 * MIB),
+        large: Scale::new(20, 64 * MIB),
         run: tracker_kills::tracker_kills,
     },
     Scenario {
         name: "changes",
         about: "the seeder's file is changed, truncated, replaced or deleted in the middle of each download",
-        small: Scale { rounds: 4, size: 8 * MIB },
-        large: Scale { rounds: 40, size: 64 * MIB },
+        small: Scale::new(4, 8 * MIB),
+        large: Scale::new(40, 64 * MIB),
         run: changes::changes,
     },
     Scenario {
         name: "sparse",
         about: "a large file without content goes through, in little memory",
-        small: Scale { rounds: 1, size: 512 * MIB },
-        large: Scale { rounds: 1, size: 20 * 1024 * MIB },
+        small: Scale::new(1, 512 * MIB),
+        large: Scale::new(1, 20 * 1024 * MIB),
         run: sizes::sparse,
     },
     Scenario {
         name: "updates",
         about: "new versions are on the follower's disk by themselves, and move little more than what is new",
-        small: Scale { rounds: 3, size: 64 * MIB },
-        large: Scale { rounds: 20, size: 1024 * MIB },
+        small: Scale::new(3, 64 * MIB),
+        large: Scale::new(20, 1024 * MIB),
         run: updates::updates,
     },
     Scenario {
         name: "folders",
         about: "a folder of small files registers, arrives, and its changes follow",
-        small: Scale { rounds: 2, size: 300 },
-        large: Scale { rounds: 5, size: 10_000 },
+        small: Scale::new(2, 300),
+        large: Scale::new(5, 10_000),
         run: folders::folders,
     },
     Scenario {
         name: "acknowledged",
         about: "the tracker is killed while users sign up, register and update: what it said yes to is there",
-        small: Scale { rounds: 3, size: 0 },
-        large: Scale { rounds: 50, size: 0 },
+        small: Scale::new(3, 0),
+        large: Scale::new(50, 0),
         run: acknowledged::acknowledged,
     },
     Scenario {
         name: "chaos",
         about: "seeders, downloaders and the tracker are killed and started again in random order",
-        small: Scale { rounds: 6, size: 24 * MIB },
-        large: Scale { rounds: 100, size: 512 * MIB },
+        small: Scale::new(6, 24 * MIB),
+        large: Scale::new(100, 512 * MIB),
         run: chaos::chaos,
+    },
+    Scenario {
+        name: "mrt",
+        about: "connections on random networks in virtual time: every byte arrives, or they end with a reason",
+        small: Scale::new(300, 0),
+        large: Scale::new(10_000, 0),
+        run: mrt::mrt,
     },
 ];
 
