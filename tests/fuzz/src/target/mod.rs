@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 
 mod binary;
 mod json;
+mod mrt;
+mod pair;
 mod text;
 
 /// A decoder under test.
@@ -37,6 +39,9 @@ pub const TARGETS: &[Target] = &[
     binary::TICKET,
     json::FROM_PEER,
     json::FROM_TRACKER,
+    mrt::PACKET,
+    mrt::FRAMES,
+    pair::PAIR,
 ];
 
 /// The target of this name.
