@@ -12,6 +12,8 @@
 //! - `hostile`: those who break the rules
 //! - `story`: a day of three users
 //! - `rights`: every operation against every role
+//! - `mrt`: the transport on simulated networks
+//! - `mrt_hostile`: the transport under attack
 //! - `hosts`: on hosts of their own, over IPv4 and IPv6
 //! - `emulator`: links with rate, delay and loss
 
@@ -27,6 +29,10 @@ mod following;
 mod hostile;
 #[cfg(test)]
 mod hosts;
+#[cfg(test)]
+mod mrt;
+#[cfg(test)]
+mod mrt_hostile;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
