@@ -486,6 +486,7 @@ impl Streams {
             return;
         }
         let Some(mut stream) = self.table.remove(id) else { return };
+        self.schedule.remove(&stream);
         stream.send.clear(&mut self.blocks);
         stream.receive.clear(&mut self.blocks);
         if id.opener() != self.side {

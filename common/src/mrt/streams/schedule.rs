@@ -77,6 +77,14 @@ impl Schedule {
         }
     }
 
+    /// Takes a stream that is forgotten out of all queues.
+    pub(super) fn remove(&mut self, stream: &Stream) {
+        let before = stream.queued;
+        requeue(&mut self.control, stream.id, before.control, false);
+        requeue(&mut self.resend, stream.id, before.resend, false);
+        requeue(&mut self.fresh, stream.id, before.fresh, false);
+    }
+
     /// Whether there is something to send again.
     pub(super) fn has_resend(&self) -> bool {
         !self.resend.is_empty()

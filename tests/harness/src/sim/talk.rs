@@ -302,8 +302,8 @@ impl Talk {
     fn end(&mut self, now: Instant, side: Side, id: StreamId, connection: &mut Connection) {
         let Some(direction) = self.direction(id, side) else { return };
         if direction.writer == Writer::Ended {
-            // The reader may have stopped it since.
-            if let Err(error @ WriteError::Stopped(_)) = connection.write(id, &[]) {
+            // The reader may have stopped it since; then it may be forgotten already.
+            if let (Err(error), End::Stop(_)) = (connection.write(id, &[]), direction.half.end) {
                 self.on_write_error(side, id, error);
             }
             return;
@@ -326,7 +326,9 @@ impl Talk {
 
     fn on_write_error(&mut self, side: Side, id: StreamId, error: WriteError) {
         let Some(direction) = self.direction(id, side) else { return };
-        let is_planned = error == WriteError::Stopped(STOP_CODE) && matches!(direction.half.end, End::Stop(_));
+        // A stream that was stopped while nobody wrote may be forgotten already.
+        let is_stop = matches!(error, WriteError::Stopped(STOP_CODE) | WriteError::Closed);
+        let is_planned = is_stop && matches!(direction.half.end, End::Stop(_));
         direction.writer = Writer::Done;
         self.left -= 1;
         if !is_planned {
