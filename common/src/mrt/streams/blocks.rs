@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn pattern(range: Range<u64>) -> Vec<u8> {
-        range.map(|offset| (offset % 251) as u8).collect()
+        range.map(|offset| u8::try_from(offset % 251).unwrap()).collect()
     }
 
     #[test]

@@ -265,7 +265,8 @@ impl Streams {
         let arrival = stream.receive.stop(&mut self.blocks, code.min(MAX_VARINT));
         self.pieces += stream.receive.pieces();
         self.schedule.update(stream, &self.credit);
-        self.on_arrival(id, arrival);
+        self.count_arrival(arrival);
+        self.close_if_over(id);
     }
 
     /// What happened.
@@ -298,7 +299,11 @@ impl Streams {
         if stream.receive.is_readable() {
             self.events.readable(stream);
         }
-        self.on_arrival(id, arrival);
+        let is_over = stream.is_over();
+        self.count_arrival(arrival);
+        if is_over {
+            self.close_if_over(id);
+        }
         if self.pieces > MAX_PIECES {
             return Err(Violation { code: CloseCode::FLOW, reason: "more gaps than any honest sender makes" });
         }
@@ -317,7 +322,8 @@ impl Streams {
             self.events.readable(stream);
         }
         self.schedule.update(stream, &self.credit);
-        self.on_arrival(id, arrival);
+        self.count_arrival(arrival);
+        self.close_if_over(id);
         Ok(())
     }
 
@@ -471,13 +477,12 @@ impl Streams {
     }
 
     /// Counts what came.
-    fn on_arrival(&mut self, id: StreamId, arrival: Arrival) {
+    fn count_arrival(&mut self, arrival: Arrival) {
         self.window.on_received(arrival.highest);
         self.window.on_ready(arrival.ready);
         if arrival.consumed > 0 {
             self.window.on_consumed(arrival.consumed);
         }
-        self.close_if_over(id);
     }
 
     /// Forgets a stream of which nothing matters any more.

@@ -141,7 +141,7 @@ impl Half {
         let from_back = from_back.and_then(|distance| (self.entries.len() - 1).checked_sub(distance));
         from_front
             .filter(is_at)
-            .or(from_back.filter(is_at))
+            .or_else(|| from_back.filter(is_at))
             .or_else(|| self.entries.binary_search_by_key(&sequence, |(number, _)| *number).ok())
     }
 }

@@ -18,6 +18,10 @@ const START_WINDOW: u64 = 1 << 20;
 /// The window grows when more than this part of it comes within a round trip.
 const GROW_AT: u64 = 3;
 
+/// It does not grow while more than this part of it waits to be read: less than what makes it grow, so that what fills it
+/// for want of a reader is not taken for a fast sender.
+const UNREAD_AT: u64 = GROW_AT + 1;
+
 /// Nothing faster than this is measured: how long a program may take to come to read.
 const MIN_ROUND_TRIP: Duration = Duration::from_millis(1);
 
@@ -149,7 +153,7 @@ impl ReceiveWindow {
         if let Some(ceiling) = self.share.ceiling() {
             self.size = self.size.min(MIN_WINDOW + ceiling);
             self.settle();
-        } else if left_over > self.size / 2 {
+        } else if left_over > self.size / UNREAD_AT {
             self.share.content();
         } else {
             self.grow(measured);
