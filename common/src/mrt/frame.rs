@@ -1,6 +1,9 @@
 //! What is inside a sealed packet: frames, one after the other to its end. Numbers are variable-length integers of 1, 2, 4
 //! or 8 bytes (RFC 9000, section 16).
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 
@@ -354,8 +357,8 @@ impl<'a> FrameWriter<'a> {
     /// Appends an ADAT with as many of `ranges` as there is room for, the largest numbers first; says whether there was
     /// room for any.
     pub(super) fn put_acks(&mut self, ranges: &Ranges, delay_us: u64, congested: u64) -> bool {
-        let mut from_largest = ranges.iter().rev();
-        let Some(first) = from_largest.next() else { return false };
+        let Some(first) = ranges.last() else { return false };
+        let others = || ranges.iter().rev().skip(1).take(MAX_ACK_RANGES - 1);
         let (largest, length) = (first.end - 1, first.end - first.start - 1);
         let congested_length = if congested > 0 { varint_length(congested) } else { 0 };
         /// The kind, and the number of ranges, take at most this.
@@ -364,10 +367,15 @@ impl<'a> FrameWriter<'a> {
         if self.room() < head {
             return false;
         }
-        /// A gap and a length take at most this.
-        const RANGE: usize = 16;
-        let room = (self.room() - head) / RANGE;
-        let count = (ranges.count() - 1).min(room).min(MAX_ACK_RANGES - 1);
+        let mut room = self.room() - head;
+        let mut above = first.start;
+        let count = others().take_while(|range| {
+            let length = varint_length(above - range.end - 1) + varint_length(range.end - range.start - 1);
+            let fits = length <= room;
+            (room, above) = (room.saturating_sub(length), range.start);
+            fits
+        });
+        let count = count.count();
         self.out.push(if congested > 0 { ADAT_CE } else { ADAT });
         put_varint(self.out, largest);
         put_varint(self.out, delay_us);
@@ -377,7 +385,7 @@ impl<'a> FrameWriter<'a> {
         put_varint(self.out, length);
         put_varint(self.out, count as u64);
         let mut above = first.start;
-        for range in from_largest.take(count) {
+        for range in others().take(count) {
             put_varint(self.out, above - range.end - 1);
             put_varint(self.out, range.end - range.start - 1);
             above = range.start;

@@ -1,5 +1,8 @@
 //! What is outside: the heads of packets, before anything is opened. `WIRE.md` has the layout of each.
 
+#[cfg(test)]
+mod tests;
+
 use super::crypto::Suite;
 use crate::reader::{ReadError, Reader};
 
