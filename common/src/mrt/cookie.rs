@@ -114,6 +114,7 @@ mod tests {
     }
 
     fn cookies() -> (Cookies, Instant) {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
         let start = Instant::now();
         (Cookies::new(start, &mut Random::new([1; 32])), start)
     }

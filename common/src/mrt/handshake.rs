@@ -191,7 +191,7 @@ pub(super) enum Responding {
     /// again. The first packet that opens proves it.
     Ready(Box<Established>),
     /// XX: the third message is missing.
-    Waiting(Waiting),
+    Waiting(Box<Waiting>),
 }
 
 impl Responding {
@@ -219,7 +219,7 @@ impl Responding {
             }
             Pattern::Unknown => {
                 let request = noise.try_into().or(Err(HandshakeError::Noise))?;
-                let waiting = Waiting { recipe, request, answer };
+                let waiting = Box::new(Waiting { recipe, request, answer });
                 let (_, message) = waiting.answer()?;
                 Ok((Self::Waiting(waiting), message))
             }

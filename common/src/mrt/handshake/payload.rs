@@ -121,3 +121,120 @@ impl From<ReadError> for HandshakeError {
         Self::Payload
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use data_encoding::HEXLOWER;
+    use proptest::prelude::*;
+
+    use super::super::LocalKeys;
+    use super::*;
+    use crate::identity::{Identity, SIGNATURE_LENGTH};
+
+    fn keys() -> LocalKeys {
+        LocalKeys::new(Arc::new(Identity::from_seed(&[1; 32])), [9; 32])
+    }
+
+    fn params() -> Params {
+        Params {
+            max_datagram: 1452,
+            idle_timeout: Duration::from_millis(30_000),
+            window_total: MAX_VARINT,
+            window_each: 1 << 18,
+            max_streams: 256,
+        }
+    }
+
+    fn answer() -> Answer {
+        Answer { ours: ConnectionId(0x0102_0304_0506_0708), observed: "203.0.113.9:4001".parse().unwrap() }
+    }
+
+    const HEAD: usize = 32 + SIGNATURE_LENGTH;
+
+    #[test]
+    fn the_bytes_behind_the_signature_stay_as_they_are() {
+        let payload = encode(&keys().keys, &params(), Some(&answer()));
+        assert_eq!(
+            HEXLOWER.encode(&payload[HEAD..]),
+            "001e05ac000075303fffffffffffffff00000000000400000000000000000100010203040506070804cb0071090fa1"
+        );
+    }
+
+    #[test]
+    fn a_payload_says_what_its_side_has_to_say() {
+        let keys = keys();
+        let ipv6 = Answer { observed: "[2001:db8::1]:65535".parse().unwrap(), ..answer() };
+        for (from, answer) in
+            [(Side::Initiator, None), (Side::Responder, Some(answer())), (Side::Responder, Some(ipv6))]
+        {
+            let payload = encode(&keys.keys, &params(), answer.as_ref());
+            let claim = Claim { identity: keys.keys.identity, params: params(), answer };
+            assert_eq!(decode(&payload, &keys.static_key(), from), Ok(claim));
+            let other = if from == Side::Initiator { Side::Responder } else { Side::Initiator };
+            assert_eq!(decode(&payload, &keys.static_key(), other), Err(HandshakeError::Payload));
+            for length in 0..payload.len() {
+                assert!(decode(&payload[..length], &keys.static_key(), from).is_err());
+            }
+            let longer = [payload.as_slice(), &[0]].concat();
+            assert_eq!(decode(&longer, &keys.static_key(), from), Err(HandshakeError::Payload));
+        }
+    }
+
+    #[test]
+    fn nothing_is_looked_at_before_the_signature() {
+        let keys = keys();
+        let mut payload = encode(&keys.keys, &params(), None);
+        payload.truncate(HEAD);
+        payload[0] ^= 1;
+        assert_eq!(decode(&payload, &keys.static_key(), Side::Initiator), Err(HandshakeError::Signature));
+        payload[0] ^= 1;
+        assert_eq!(decode(&payload, &keys.static_key(), Side::Initiator), Err(HandshakeError::Payload));
+        assert_eq!(decode(&payload, &StaticKey([1; 32]), Side::Initiator), Err(HandshakeError::Signature));
+    }
+
+    /// A payload with these bytes for parameters.
+    fn with_params(bytes: &[u8]) -> Vec<u8> {
+        let payload = encode(&keys().keys, &params(), None);
+        let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+        [&payload[..HEAD], &length, bytes].concat()
+    }
+
+    #[test]
+    fn parameters_of_later_versions_are_passed_over() {
+        let payload = encode(&keys().keys, &params(), None);
+        let known = &payload[HEAD + 2..];
+        let longer = with_params(&[known, b"something new"].concat());
+        assert_eq!(decode(&longer, &keys().static_key(), Side::Initiator).unwrap().params, params());
+        let shorter = with_params(&known[..known.len() - 1]);
+        assert_eq!(decode(&shorter, &keys().static_key(), Side::Initiator), Err(HandshakeError::Payload));
+    }
+
+    #[test]
+    fn parameters_that_cannot_be_are_refused() {
+        let known = encode(&keys().keys, &params(), None).split_off(HEAD + 2);
+        for (at, bytes) in [
+            (0, 1199_u16.to_be_bytes().to_vec()),
+            (2, vec![0; 4]),
+            (6, (MAX_VARINT + 1).to_be_bytes().to_vec()),
+            (14, (MAX_VARINT + 1).to_be_bytes().to_vec()),
+            (22, (MAX_STREAMS + 1).to_be_bytes().to_vec()),
+        ] {
+            let mut wrong = known.clone();
+            wrong[at..at + bytes.len()].copy_from_slice(&bytes);
+            let decoded = decode(&with_params(&wrong), &keys().static_key(), Side::Initiator);
+            assert_eq!(decoded, Err(HandshakeError::Payload), "{at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_behind_the_signature_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let payload = encode(&keys().keys, &params(), None);
+            for from in [Side::Initiator, Side::Responder] {
+                let _ = decode(&[&payload[..HEAD], &bytes].concat(), &keys().static_key(), from);
+            }
+        }
+    }
+}
