@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use harness::emulator::{Emulator, Link, Loss, MTU};
+use harness::emulator::{Emulator, Link, Loss};
 
 /// A link, the same in both directions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,8 +19,6 @@ pub(crate) struct Cell {
 pub(crate) struct NoCell;
 
 const BITS_PER_MBIT: f64 = 1e6;
-/// A queue below it drops what a sender emits at once, however slowly it sends on average.
-const LEAST_QUEUE_PACKETS: u64 = 30;
 
 impl Cell {
     pub(super) const fn new(rtt_ms: f64, loss_percent: f64, rate_mbit: f64) -> Self {
@@ -30,26 +28,27 @@ impl Cell {
     /// Starts an emulator with this link, whose queues hold `queue` bandwidth-delay products. Its losses follow from
     /// `round`: the same for all who compete in one.
     pub(super) fn start(self, queue: f64, round: u32) -> Emulator {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "far below the limits, not negative"
-        )]
-        let whole = |number: f64| number.round() as u64;
-        let rate = whole(self.rate_mbit * BITS_PER_MBIT);
-        let link = Link::new(rate, Duration::from_secs_f64(self.rtt_ms / 2e3));
-        let queue_bytes = whole(self.bdp_bytes() * queue).max(LEAST_QUEUE_PACKETS * u64::from(MTU));
         let loss = Loss::Independent(self.loss_percent / 100.0);
-        Emulator::start(link.queue_bytes(queue_bytes).loss(loss).seed(u64::from(round) + 1))
+        Emulator::start(self.link().queue_bdp(queue).loss(loss).seed(u64::from(round) + 1))
     }
 
     /// What the link carries in a round trip.
     pub(super) fn bdp_bytes(self) -> f64 {
-        self.rate_mbit * BITS_PER_MBIT / 8.0 * self.rtt_ms / 1e3
+        self.link().bdp_bytes() as f64
+    }
+
+    fn link(self) -> Link {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, and far below the limit"
+        )]
+        let bits_per_sec = (self.rate_mbit * BITS_PER_MBIT) as u64;
+        Link::new(bits_per_sec, Duration::from_secs_f64(self.rtt_ms / 2e3))
     }
 
     /// Whether nothing is lost at random.
-    pub(super) fn is_clean(self) -> bool {
+    pub(super) const fn is_clean(self) -> bool {
         self.loss_percent == 0.0
     }
 

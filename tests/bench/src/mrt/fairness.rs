@@ -30,7 +30,7 @@ pub(super) struct Pair {
 
 /// What two flows got.
 #[derive(Debug, Clone, Copy)]
-struct Result {
+struct Shares {
     first_mbit: f64,
     second_mbit: f64,
     own_loss: f64,
@@ -56,14 +56,14 @@ pub(super) fn run(options: &Options, args: &MrtArgs, pairs: &[Pair]) -> anyhow::
     );
     for cell in cells {
         for pair in &pairs {
-            let results: Vec<Result> =
+            let results: Vec<Shares> =
                 (0..rounds).filter_map(|round| measure(cell, args.queue, *pair, time, round)).collect();
-            let of = |figure: fn(&Result) -> f64| results.iter().map(figure).collect::<Vec<f64>>();
+            let of = |figure: fn(&Shares) -> f64| results.iter().map(figure).collect::<Vec<f64>>();
             report.row(
                 Row::new(format!("{cell}: {pair}"))
                     .figure("first", "Mbit/s", 1, of(|result| result.first_mbit))
                     .figure("second", "Mbit/s", 1, of(|result| result.second_mbit))
-                    .figure("first's share", "%", 0, of(Result::first_percent))
+                    .figure("first's share", "%", 0, of(Shares::first_percent))
                     .figure("own loss", "%", 2, of(|result| result.own_loss * 100.0))
                     .figure("mean queue", "BDP", 2, of(|result| result.queue)),
             );
@@ -78,7 +78,7 @@ fn default_pairs() -> Vec<Pair> {
     pairs.map(|(first, second)| Pair { first, second }).to_vec()
 }
 
-fn measure(cell: Cell, queue: f64, pair: Pair, time: Duration, round: u32) -> Option<Result> {
+fn measure(cell: Cell, queue: f64, pair: Pair, time: Duration, round: u32) -> Option<Shares> {
     let emulator = cell.start(queue, round);
     let place = Place::Emulator(&emulator);
     let start = |transport, time| Flow::start(Contestant::on_internet(transport), Amount::Time(time), place);
@@ -94,7 +94,7 @@ fn measure(cell: Cell, queue: f64, pair: Pair, time: Duration, round: u32) -> Op
     reach(at(1.0) - 200_000_000);
     let (to, after) = (moment(), emulator.to_right());
     let (first, second) = (first.finish(time)?, second.finish(time)?);
-    let result = Result {
+    let result = Shares {
         first_mbit: first.rate_between(from, to) / 1e6,
         second_mbit: second.rate_between(from, to) / 1e6,
         own_loss: after.share_lost_at_queue(&before),
@@ -111,7 +111,7 @@ fn measure(cell: Cell, queue: f64, pair: Pair, time: Duration, round: u32) -> Op
     Some(result)
 }
 
-impl Result {
+impl Shares {
     fn first_percent(&self) -> f64 {
         self.first_mbit / (self.first_mbit + self.second_mbit) * 100.0
     }
@@ -120,7 +120,7 @@ impl Result {
 impl FromStr for Pair {
     type Err = String;
 
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         let (first, second) = text.split_once('+').ok_or("a pair is FIRST+SECOND, as in mrt+tcp-cubic")?;
         let transport = |code| Transport::from_str(code, false);
         Ok(Self { first: transport(first)?, second: transport(second)? })

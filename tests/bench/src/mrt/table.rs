@@ -22,7 +22,7 @@ const ENOUGH: f64 = 0.98;
 
 /// One flow on one cell.
 #[derive(Debug, Clone, Copy)]
-struct Result {
+struct Outcome {
     transport: Transport,
     mbit: f64,
     /// Share of the packets from source to sink that found the queue full.
@@ -72,7 +72,7 @@ fn all_cells() -> impl Iterator<Item = Cell> {
 }
 
 /// `None` where the flow failed, which has been said.
-fn measure(cell: Cell, queue: f64, transport: Transport, time: Duration, round: u32) -> Option<Result> {
+fn measure(cell: Cell, queue: f64, transport: Transport, time: Duration, round: u32) -> Option<Outcome> {
     let emulator = cell.start(queue, round);
     let flow = Flow::start(Contestant::on_internet(transport), Amount::Time(time), Place::Emulator(&emulator));
     let (from, before) = counters_at(flow.started(), START, || emulator.to_right());
@@ -80,14 +80,14 @@ fn measure(cell: Cell, queue: f64, transport: Transport, time: Duration, round: 
     let overruns = emulator.overruns();
     let seen = flow.finish(time)?;
     let bdp = cell.bdp_bytes();
-    let result = Result {
+    let result = Outcome {
         transport,
         mbit: seen.rate_between(from, to) / 1e6,
         own_loss: after.share_lost_at_queue(&before),
         queue: after.mean_queue_bytes(&before, Duration::from_nanos(to - from)) / bdp,
         queue_most: after.queue_most_bytes as f64 / bdp,
     };
-    let Result { mbit, own_loss, queue, queue_most, .. } = result;
+    let Outcome { mbit, own_loss, queue, queue_most, .. } = result;
     say(&format!(
         "{cell}: {}: {mbit:.2} Mbit/s, own loss {:.2} %, queue {queue:.2} BDP (peak {queue_most:.2}), latest {:.1} ms",
         transport.name(),
@@ -107,7 +107,7 @@ fn counters_at(started: Moment, after: Duration, counters: impl Fn() -> Counters
     (moment(), counters())
 }
 
-fn row(cell: Cell, transports: &[Transport], results: &[Result]) -> Row {
+fn row(cell: Cell, transports: &[Transport], results: &[Outcome]) -> Row {
     let of = |transport: Transport| results.iter().filter(move |result| result.transport == transport);
     let mut row = Row::new(cell.to_string());
     for transport in transports {
@@ -121,7 +121,7 @@ fn row(cell: Cell, transports: &[Transport], results: &[Result]) -> Row {
 }
 
 /// MRT's goodput to that of the best rival, both as medians over all rounds.
-fn to_best(results: &[Result]) -> Option<f64> {
+fn to_best(results: &[Outcome]) -> Option<f64> {
     let median = |transport| Spread::of(results.iter().filter(|one| one.transport == transport).map(|one| one.mbit));
     let rivals = Transport::value_variants().iter().filter(|transport| transport.is_rival());
     let best = rivals.filter_map(|rival| median(*rival)).map(Spread::median).max_by(f64::total_cmp)?;

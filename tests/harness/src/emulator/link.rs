@@ -37,10 +37,8 @@ pub enum Loss {
 
 impl Link {
     /// A way of `delay` behind a bottleneck of `bits_per_sec` (IP packets with their headers count, nothing below them),
-    /// without loss and jitter. Its queue holds [`Self::bdp_bytes`], but at least 30 packets.
+    /// without loss and jitter, and with a queue of one bandwidth-delay product as in [`Self::queue_bdp`].
     pub fn new(bits_per_sec: u64, delay: Duration) -> Self {
-        /// A queue below it drops what a sender emits at once, however slowly it sends on average.
-        const LEAST_QUEUE_PACKETS: u64 = 30;
         let link = Self {
             bits_per_sec: bits_per_sec.max(1),
             delay,
@@ -49,7 +47,17 @@ impl Link {
             loss: Loss::Independent(0.0),
             seed: 1,
         };
-        Self { queue_bytes: link.bdp_bytes().max(LEAST_QUEUE_PACKETS * u64::from(MTU)), ..link }
+        link.queue_bdp(1.0)
+    }
+
+    /// With a queue of so many times [`Self::bdp_bytes`], but at least 30 packets.
+    #[must_use]
+    pub fn queue_bdp(self, times: f64) -> Self {
+        /// A queue below it drops what a sender emits at once, however slowly it sends on average.
+        const LEAST_PACKETS: u64 = 30;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "such a cast stops at the limits")]
+        let bytes = (self.bdp_bytes() as f64 * times) as u64;
+        self.queue_bytes(bytes.max(LEAST_PACKETS * u64::from(MTU)))
     }
 
     /// With a queue of so many bytes, those in transmission included.
