@@ -15,7 +15,20 @@ pub(super) struct Mtu {
     candidates: [Candidate; SIZES.len() + 1],
     /// When sizes that failed are tried again; `None` while a search is under way.
     next_search: Option<Instant>,
+    batch: Batch,
+    /// Batches in a row in which large packets were lost and none arrived.
+    black_batches: u32,
 }
+
+/// What happened to packets larger than the least size since the last look.
+#[derive(Debug, Clone, Copy, Default)]
+struct Batch {
+    acked: bool,
+    lost: bool,
+}
+
+/// In so many batches in a row large packets were lost, while small ones arrived: large ones do not pass any more.
+const BLACK_BATCHES: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Candidate {
@@ -44,7 +57,14 @@ impl Mtu {
             candidate.size = size.min(limit);
         }
         let current = u16::try_from(MIN_MTU).expect("1,200 is a u16");
-        Self { current, limit: limit.max(current), candidates, next_search: None }
+        Self {
+            current,
+            limit: limit.max(current),
+            candidates,
+            next_search: None,
+            batch: Batch::default(),
+            black_batches: 0,
+        }
     }
 
     /// Bytes of a full datagram.
@@ -83,6 +103,31 @@ impl Mtu {
     /// A probe was lost, or could not be sent.
     pub(super) fn on_probe_lost(&mut self, now: Instant, size: u16) {
         self.settle(now, size);
+    }
+
+    /// A packet of `size` bytes, not a probe, arrived.
+    pub(super) fn on_acked(&mut self, size: u16) {
+        self.batch.acked |= usize::from(size) > MIN_MTU;
+    }
+
+    /// A packet of `size` bytes, not a probe, was held for lost.
+    pub(super) fn on_lost(&mut self, size: u16) {
+        self.batch.lost |= usize::from(size) > MIN_MTU;
+    }
+
+    /// All was told that one acknowledgement or timeout brought; says whether large packets seem not to pass any more.
+    pub(super) fn is_black_hole(&mut self) -> bool {
+        let batch = std::mem::take(&mut self.batch);
+        if batch.acked {
+            self.black_batches = 0;
+        } else if batch.lost {
+            self.black_batches += 1;
+        }
+        let black = self.black_batches >= BLACK_BATCHES;
+        if black {
+            self.black_batches = 0;
+        }
+        black
     }
 
     /// Nothing larger than the least size seems to pass any more: back to that, and search again after `pause`. Says whether

@@ -203,7 +203,9 @@ impl Session {
                         path.in_flight = path.in_flight.saturating_sub(u64::from(packet.size));
                         path.congestion.on_acked(now, &state, u64::from(packet.size));
                     }
-                    if packet.kind == Kind::MtuProbe && path.mtu.on_probe_acked(now, packet.size) {
+                    if packet.kind != Kind::MtuProbe {
+                        path.mtu.on_acked(packet.size);
+                    } else if path.mtu.on_probe_acked(now, packet.size) {
                         path.congestion.set_packet(u64::from(path.mtu.current()));
                     }
                 }
@@ -222,7 +224,7 @@ impl Session {
 
     /// Holds for lost what must be by now, and sets when to look again.
     pub(super) fn detect_losses(&mut self, now: Instant) -> Found {
-        let Self { sent, streams, path, counts, due, overtaken, .. } = self;
+        let Self { sent, streams, path, counts, due, overtaken, .. } = &mut *self;
         let mut found = Found::Nothing;
         let rtt = path.rtt;
         *overtaken = sent.detect(now, &rtt, |_, packet, frames| {
@@ -231,6 +233,7 @@ impl Session {
                 path.mtu.on_probe_lost(now, packet.size);
             } else {
                 counts.packets_lost += 1;
+                path.mtu.on_lost(packet.size);
             }
             if let Some(state) = packet.state.filter(|_| packet.path == path.number) {
                 path.in_flight = path.in_flight.saturating_sub(u64::from(packet.size));
@@ -244,6 +247,9 @@ impl Session {
                 }
             }
         });
+        if self.path.mtu.is_black_hole() {
+            self.on_black_hole(now);
+        }
         self.set_loss_timer();
         found
     }

@@ -235,7 +235,10 @@ impl Session {
     /// Ends it without a word: nobody is there any more.
     pub(super) fn vanish(&mut self) {
         if self.is_usable() {
-            self.events.push_back(ConnectionEvent::Closed(CloseReason::TimedOut));
+            // Whoever has another network key shows it first in what it does not answer.
+            let answered = self.third.is_none();
+            let reason = if answered { CloseReason::TimedOut } else { CloseReason::NoAnswer };
+            self.events.push_back(ConnectionEvent::Closed(reason));
         }
         self.ending = Ending::Over;
     }

@@ -74,13 +74,20 @@ impl Session {
         self.probe_timeouts = self.probe_timeouts.saturating_add(1);
         self.last_probe_timeout = Some(now);
         self.path.congestion.on_probe_timeout(now);
-        if self.probe_timeouts == BLACK_HOLE && self.path.mtu.on_black_hole(now, BLACK_HOLE_PAUSE) {
-            self.path.congestion.set_packet(u64::from(self.path.mtu.current()));
+        if self.probe_timeouts == BLACK_HOLE {
+            self.on_black_hole(now);
         }
         self.streams.probe();
         self.due.probes = PROBES;
         self.due.ping = true;
         self.set_loss_timer();
+    }
+
+    /// Large packets seem not to pass any more.
+    pub(super) fn on_black_hole(&mut self, now: Instant) {
+        if self.path.mtu.on_black_hole(now, BLACK_HOLE_PAUSE) {
+            self.path.congestion.set_packet(u64::from(self.path.mtu.current()));
+        }
     }
 
     /// Sets when to look for losses again: when a packet that was overtaken must be held for lost; else when it is time

@@ -32,7 +32,9 @@ impl Session {
     /// Full packets on the path in use, and a last one that is not full.
     fn transmit_in_use(&mut self, now: Instant, segments: usize, out: &mut Vec<u8>) -> Option<Transmit> {
         let start = out.len();
-        let size = usize::from(self.path.mtu.current());
+        // A second probe is small: large packets may be what does not pass.
+        let careful = self.due.probes > 0 && self.probe_timeouts > 1;
+        let size = if careful { MIN_MTU } else { usize::from(self.path.mtu.current()) };
         let mut count = 0;
         self.timers.stop(Timer::Pacing);
         while count < segments.max(1) && out.len() - start + size <= MAX_BATCH {
@@ -153,7 +155,8 @@ impl Session {
             sent.add_frame(SentFrame::Stream(frame));
             eliciting = Eliciting::Yes;
         });
-        if self.due.ping && (eliciting == Eliciting::Yes || out.put(&Frame::Ping)) {
+        let ping = self.due.ping || self.due.probes > 0;
+        if ping && (eliciting == Eliciting::Yes || out.put(&Frame::Ping)) {
             (self.due.ping, eliciting) = (false, Eliciting::Yes);
         }
         eliciting

@@ -25,7 +25,10 @@ pub(super) struct InFlight {
     pub(super) at: Instant,
     /// 0 or 1.
     pub(super) to: usize,
+    /// The sender's address: the port tells its socket.
     pub(super) from: SocketAddr,
+    /// Which socket of the receiver.
+    pub(super) socket: u16,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -131,7 +134,11 @@ impl Pair {
     /// Lets time pass until `done`, or for `limit`; says whether it was done.
     pub(super) fn run(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
         let end = self.now + limit;
+        let (mut last, mut rounds) = (self.now, 0);
         loop {
+            rounds = if self.now > last { 0 } else { rounds + 1 };
+            last = self.now;
+            assert!(rounds < 1000, "time stands still");
             for side in 0..2 {
                 self.drain(side);
             }
@@ -152,7 +159,7 @@ impl Pair {
             while self.flying.front().is_some_and(|first| first.at <= self.now) {
                 let mut datagram = self.flying.pop_front().unwrap();
                 let received = Received {
-                    route: Route { socket: 0, remote: datagram.from },
+                    route: Route { socket: datagram.socket, remote: datagram.from },
                     local_ip: None,
                     ecn: Ecn::NotCapable,
                 };
@@ -173,7 +180,7 @@ impl Pair {
             while let Some(transmit) = self.ends[side].endpoint.poll_transmit(self.now, 8, &mut out) {
                 assert_eq!(transmit.size, out.len());
                 for datagram in out.chunks(transmit.segment_size.unwrap_or(transmit.size)) {
-                    self.carry(side, transmit.route.remote, datagram);
+                    self.carry(side, transmit.route, datagram);
                 }
                 out.clear();
             }
@@ -194,13 +201,16 @@ impl Pair {
         }
     }
 
-    fn carry(&mut self, from: usize, remote: SocketAddr, bytes: &[u8]) {
+    fn carry(&mut self, side: usize, route: Route, bytes: &[u8]) {
         self.sent += 1;
-        let to = 1 - from;
-        if remote != self.ends[to].address {
+        let to = 1 - side;
+        let (mut from, receiver) = (self.ends[side].address, self.ends[to].address);
+        from.set_port(from.port() + route.socket);
+        let socket = route.remote.port().wrapping_sub(receiver.port());
+        if route.remote.ip() != receiver.ip() || socket > 1 {
             return;
         }
-        let datagram = InFlight { at: self.now + self.delay, to, from: self.ends[from].address, bytes: bytes.to_vec() };
+        let datagram = InFlight { at: self.now + self.delay, to, from, socket, bytes: bytes.to_vec() };
         if (self.fate)(&datagram) == Fate::Arrives {
             self.flying.push_back(datagram);
         }

@@ -149,6 +149,7 @@ fn replayed_datagrams_change_nothing() {
         Fate::Arrives
     });
     send(&mut pair, both, &content(300_000, 1), Duration::from_secs(60));
+    pair.run(Duration::from_secs(1), |_| false);
     let before = [0, 1].map(|end| pair.connection(end, both[end]).stats().datagrams_received);
     pair.fate = Box::new(|_| Fate::Arrives);
     let tape = std::mem::take(&mut *recorded.borrow_mut());
