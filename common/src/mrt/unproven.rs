@@ -23,6 +23,9 @@ pub(super) struct Unproven {
     handshakes: VecDeque<Handshake>,
     cookies: Cookies,
     replies: VecDeque<Reply>,
+    /// Requests that were no good, since then: they cost as much to look at as good ones.
+    refused: usize,
+    refused_since: Instant,
 }
 
 /// An RCON.
@@ -80,7 +83,13 @@ const MAX_REPLIES: usize = 512;
 
 impl Unproven {
     pub(super) fn new(now: Instant, random: &mut Random) -> Self {
-        Self { handshakes: VecDeque::new(), cookies: Cookies::new(now, random), replies: VecDeque::new() }
+        Self {
+            handshakes: VecDeque::new(),
+            cookies: Cookies::new(now, random),
+            replies: VecDeque::new(),
+            refused: 0,
+            refused_since: now,
+        }
     }
 
     /// Somebody asks for a connection, which is to have our id `ours`.
@@ -98,7 +107,7 @@ impl Unproven {
             return;
         }
         let route = received.route;
-        if self.handshakes.len() >= COOKIES_FROM {
+        if self.handshakes.len() + self.refused >= COOKIES_FROM {
             let from = route.remote;
             if !self.cookies.check(now, from, asked.source, asked.cookie) {
                 let cookie = self.cookies.make(now, from, asked.source);
@@ -120,7 +129,10 @@ impl Unproven {
             params,
             &mut random.fork(),
         );
-        let Ok((responding, answer)) = started else { return };
+        let Ok((responding, answer)) = started else {
+            self.refused += 1;
+            return;
+        };
         self.reply(received, |datagram| Packet::encode_accept(datagram, asked.source, &answer));
         self.handshakes.push_back(Handshake {
             route,
@@ -162,6 +174,9 @@ impl Unproven {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         while self.handshakes.front().is_some_and(|oldest| oldest.at + LIFETIME <= now) {
             self.handshakes.pop_front();
+        }
+        if self.refused_since + LIFETIME <= now {
+            (self.refused, self.refused_since) = (0, now);
         }
     }
 

@@ -44,7 +44,9 @@ pub(super) use self::session::SessionStart;
 /// What happened to a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnectionEvent {
-    /// It stands: streams can be opened. The first event of every connection that comes to stand.
+    /// It stands: streams can be opened. The first event of every connection that comes to stand. Where the responder's
+    /// static key was not known, it has proven its identity, but not yet that it has the network key: what is sent it
+    /// can read only with that, and if it has not, [`CloseReason::NoAnswer`] follows.
     Connected,
     /// Something with a stream.
     Stream(StreamEvent),
@@ -289,11 +291,13 @@ impl Connection {
 
     /// Appends the next datagrams to `out`: at most `segments` of one size.
     pub(super) fn poll_transmit(&mut self, now: Instant, segments: usize, out: &mut Vec<u8>) -> Option<Transmit> {
-        match &mut self.state {
+        let transmit = match &mut self.state {
             State::Requesting(request) => request.poll_transmit(now, out),
             State::Open(session) => session.poll_transmit(now, segments, out),
             State::Closed { .. } => None,
-        }
+        };
+        self.settle();
+        transmit
     }
 
     /// When it wants to be called, if at all; asked after [`Self::poll_transmit`] gave nothing.

@@ -158,7 +158,9 @@ impl Session {
             ending: Ending::Not,
             events: VecDeque::from([ConnectionEvent::Connected]),
         };
-        session.timers.set(Timer::Idle, now + idle_timeout);
+        // With XX the responder has not shown yet that it has the network key.
+        let unconfirmed = session.third.is_some().then_some(session.config.handshake_timeout);
+        session.timers.set(Timer::Idle, now + unconfirmed.unwrap_or(idle_timeout));
         session.rearm_keep_alive(now);
         session.follow_window();
         session
@@ -240,6 +242,13 @@ impl Session {
             let reason = if answered { CloseReason::TimedOut } else { CloseReason::NoAnswer };
             self.events.push_back(ConnectionEvent::Closed(reason));
         }
+        self.ending = Ending::Over;
+    }
+
+    /// Ends it without a word: the key has sealed as many packets as it may.
+    pub(super) fn exhausted(&mut self) {
+        let reason = "the other side never acknowledged anything, and the key is used up";
+        self.events.push_back(ConnectionEvent::Closed(CloseReason::Violation(reason)));
         self.ending = Ending::Over;
     }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::session::{Ending, Session};
 use crate::mrt::acks::Eliciting;
+use crate::mrt::crypto::KeyUse;
 use crate::mrt::frame::{Frame, FrameWriter};
 use crate::mrt::loss::{Kind, SentFrame};
 use crate::mrt::packet::{MIN_MTU, Packet, TAG_LENGTH};
@@ -70,7 +71,7 @@ impl Session {
             return None;
         }
         let (start, number) = (out.len(), self.sent.next_number());
-        self.crypto.update_if_due(number, self.sent.largest_acked());
+        self.turn_key(number)?;
         if let Some(third) = &self.third {
             Packet::encode_confirm(out, self.ids.theirs, third);
         }
@@ -186,9 +187,9 @@ impl Session {
         if !self.may_probe_mtu() {
             return None;
         }
-        let size = self.path.mtu.probe(now)?;
         let (start, number) = (out.len(), self.sent.next_number());
-        self.crypto.update_if_due(number, self.sent.largest_acked());
+        self.turn_key(number)?;
+        let size = self.path.mtu.probe(now)?;
         Packet::encode_data(out, self.ids.theirs, self.crypto.phase(), number);
         FrameWriter::new(out, start + usize::from(size)).put(&Frame::Ping);
         out.resize(start + usize::from(size) - TAG_LENGTH, 0);
@@ -208,7 +209,8 @@ impl Session {
         if self.others.is_empty() {
             return None;
         }
-        let pause = self.challenge_pause();
+        let (number, pause) = (self.sent.next_number(), self.challenge_pause());
+        self.turn_key(number)?;
         let path =
             self.others.iter_mut().find(|path| path.response.is_some() || path.due_challenge(now, pause).is_some())?;
         let (response, challenge) = (path.response.take(), path.due_challenge(now, pause));
@@ -218,9 +220,7 @@ impl Session {
         if !path.may_send() {
             return None;
         }
-        let credit = path.credit();
-        let (start, number) = (out.len(), self.sent.next_number());
-        self.crypto.update_if_due(number, self.sent.largest_acked());
+        let (credit, start) = (path.credit(), out.len());
         Packet::encode_data(out, self.ids.theirs, self.crypto.phase(), number);
         let room = usize::try_from(credit).unwrap_or(usize::MAX).min(MIN_MTU);
         let mut frames = FrameWriter::new(out, start + room - TAG_LENGTH);
@@ -240,6 +240,21 @@ impl Session {
         self.counts.datagrams_sent += 1;
         self.counts.bytes_sent += written as u64;
         Some(transmit)
+    }
+
+    /// Changes the key for packet `number`, if it is time. `None`: nothing can be sealed any more.
+    fn turn_key(&mut self, number: u64) -> Option<()> {
+        match self.crypto.update_if_due(number, self.sent.largest_acked()) {
+            KeyUse::Fresh => Some(()),
+            KeyUse::WantsAck => {
+                self.due.ping = true;
+                Some(())
+            }
+            KeyUse::Spent => {
+                self.exhausted();
+                None
+            }
+        }
     }
 
     /// The word that it is over.
