@@ -215,7 +215,10 @@ impl Streams {
     /// Takes as much of `data` as there is room for; says how much.
     pub(super) fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
         let stream = self.table.get_mut(id).ok_or(WriteError::Closed)?;
-        stream.send.check_writable()?;
+        if let Err(error) = stream.send.check_writable() {
+            self.close_if_over(id);
+            return Err(error);
+        }
         let room = usize::try_from(self.buffer.room(stream.send.held())).unwrap_or(usize::MAX);
         let (taken, rest) = data.split_at(data.len().min(room));
         stream.send.write(&mut self.blocks, taken);
@@ -228,7 +231,10 @@ impl Streams {
     /// The stream ends behind what was written.
     pub(super) fn finish(&mut self, id: StreamId) -> Result<(), WriteError> {
         let stream = self.table.get_mut(id).ok_or(WriteError::Closed)?;
-        stream.send.check_writable()?;
+        if let Err(error) = stream.send.check_writable() {
+            self.close_if_over(id);
+            return Err(error);
+        }
         stream.send.finish();
         self.schedule.update(stream, &self.credit);
         Ok(())
@@ -237,8 +243,9 @@ impl Streams {
     /// Gives up sending on a stream.
     pub(super) fn reset(&mut self, id: StreamId, code: u64) {
         if let Some(stream) = self.table.get_mut(id) {
-            self.buffer.held -= stream.send.reset(&mut self.blocks, code.min(MAX_VARINT));
+            self.buffer.held -= stream.send.give_up(&mut self.blocks, code.min(MAX_VARINT));
             self.schedule.update(stream, &self.credit);
+            self.close_if_over(id);
         }
     }
 
@@ -298,6 +305,10 @@ impl Streams {
         self.pieces += stream.receive.pieces();
         if stream.receive.is_readable() {
             self.events.readable(stream);
+        }
+        if fin {
+            // Now that its size is known, neither a WINS nor a STOP is of use.
+            self.schedule.update(stream, &self.credit);
         }
         let is_over = stream.is_over();
         self.count_arrival(arrival);

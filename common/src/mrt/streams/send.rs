@@ -33,8 +33,7 @@ pub(super) struct SendHalf {
     /// Highest offset that the other side allowed this stream by WINS.
     limit: u64,
     phase: Phase,
-    /// The other side does not want it, with this code.
-    stopped: Option<u64>,
+    stopped: Option<Stopped>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +43,14 @@ enum Phase {
     Ended,
     Resetting { code: u64, delivery: Delivery },
     Gone,
+}
+
+/// The other side does not want it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stopped {
+    code: u64,
+    /// The program knows, or would not ask any more.
+    told: bool,
 }
 
 /// How far something that must arrive has come.
@@ -78,10 +85,13 @@ impl SendHalf {
         }
     }
 
-    /// Whether something may be written.
-    pub(super) fn check_writable(&self) -> Result<(), WriteError> {
-        match (self.stopped, self.phase) {
-            (Some(code), _) => Err(WriteError::Stopped(code)),
+    /// Whether something may be written, to tell the program.
+    pub(super) fn check_writable(&mut self) -> Result<(), WriteError> {
+        match (&mut self.stopped, self.phase) {
+            (Some(stopped), _) => {
+                stopped.told = true;
+                Err(WriteError::Stopped(stopped.code))
+            }
             (None, Phase::Open) => Ok(()),
             (None, _) => Err(WriteError::Closed),
         }
@@ -97,9 +107,9 @@ impl SendHalf {
         matches!(self.phase, Phase::Ending(_))
     }
 
-    /// Whether the end was declared, one way or the other, and delivered.
+    /// Whether the end was declared, one way or the other, and delivered, and the program knows if it was not its own.
     pub(super) const fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Ended | Phase::Gone)
+        matches!(self.phase, Phase::Ended | Phase::Gone) && !matches!(self.stopped, Some(Stopped { told: false, .. }))
     }
 
     /// Takes `data` behind what was written.
@@ -113,7 +123,15 @@ impl SendHalf {
         self.phase = Phase::Ending(Delivery::Due);
     }
 
-    /// Gives up; says how many bytes need not be kept any more.
+    /// The program gives up, and wants to know nothing more; says how many bytes need not be kept any more.
+    pub(super) fn give_up(&mut self, blocks: &mut Blocks, code: u64) -> u64 {
+        if let Some(stopped) = &mut self.stopped {
+            stopped.told = true;
+        }
+        self.reset(blocks, code)
+    }
+
+    /// Ends early; says how many bytes need not be kept any more.
     pub(super) fn reset(&mut self, blocks: &mut Blocks, code: u64) -> u64 {
         if !self.is_delivering() {
             return 0;
@@ -130,7 +148,8 @@ impl SendHalf {
     pub(super) fn on_stop(&mut self, code: u64) -> bool {
         let news = self.is_delivering();
         if news {
-            self.stopped = Some(code);
+            // Who has declared the end asks nothing more.
+            self.stopped = Some(Stopped { code, told: self.is_ending() });
         }
         news
     }

@@ -475,7 +475,45 @@ fn stopping_ends_the_sender_and_wakes_who_waits_for_the_end() {
     assert_eq!(events(&mut pair[0]), [StreamEvent::Writable(id)]);
     assert_eq!(pair[0].write(id, b"x"), Err(WriteError::Stopped(9)));
     assert_eq!(pair[0].read(id, &mut [0; 8]), Ok(Read::End));
+    // Who is still writing is told, however late.
+    let id = pair[0].open().unwrap();
+    pair[0].write(id, b"x").unwrap();
+    carry_one(&mut pair);
+    pair[1].stop(id, 9);
+    pair[1].finish(id).unwrap();
+    settle(&mut pair);
+    assert_eq!(pair[0].read(id, &mut [0; 8]), Ok(Read::End));
+    assert_eq!(pair[0].write(id, b"x"), Err(WriteError::Stopped(9)));
+    assert_eq!(pair[0].write(id, b"x"), Err(WriteError::Closed));
     assert!(pair.iter_mut().all(|end| end.table.iter_mut().next().is_none() && end.buffer.held == 0));
+}
+
+#[test]
+fn what_is_of_no_use_behind_the_end_is_not_sent() {
+    let (config, budget) = (Config::default(), Budget::new(64 << 20));
+    let fresh = || {
+        let mut streams = streams(Side::Responder, &config, &budget);
+        while packet(&mut streams, 1200).is_some() {}
+        streams
+    };
+    let (id, half) = (StreamId(0), INITIAL_EACH as usize / 2);
+    // A STOP that is due.
+    let mut streams = fresh();
+    streams.on_data(id, 0, &bytes(id, 0, half), false).unwrap();
+    streams.stop(id, 9);
+    assert!(streams.has_frames());
+    while streams.window.is_due() {
+        streams.window.on_sent();
+    }
+    streams.on_data(id, half as u64, b"", true).unwrap();
+    assert!(!streams.has_frames());
+    // A WINS that was lost.
+    let mut streams = fresh();
+    streams.on_data(id, 0, &bytes(id, 0, half), false).unwrap();
+    streams.on_lost(&SentStreamFrame::StreamWindow { stream: id });
+    assert!(streams.has_frames());
+    streams.on_data(id, half as u64, b"", true).unwrap();
+    assert!(!streams.has_frames());
 }
 
 fn carry_one([a, b]: &mut [Streams; 2]) {
