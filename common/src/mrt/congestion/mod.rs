@@ -51,6 +51,10 @@ pub(super) struct Congestion {
     /// Bytes acknowledged and lost since the last batch.
     acked: u64,
     lost: u64,
+    /// Full size of packets.
+    packet: u64,
+    /// Bytes that may be under way.
+    window: u64,
 }
 
 #[derive(Debug)]
@@ -84,16 +88,21 @@ impl Congestion {
             ControllerKind::Model => Controller::Model(Model::new(now, packet, seed)),
             ControllerKind::Fair => Controller::Fair(Cubic::new(packet)),
         };
-        Self { sampler: Sampler::new(now), controller, pacer: Pacer::new(now, packet), acked: 0, lost: 0 }
+        let (sampler, pacer) = (Sampler::new(now), Pacer::new(now, packet));
+        let mut congestion = Self { sampler, controller, pacer, acked: 0, lost: 0, packet, window: 0 };
+        congestion.apply(now);
+        congestion
     }
 
     /// The full size of packets has changed.
     pub(super) fn set_packet(&mut self, packet: u64) {
+        self.packet = packet;
         self.pacer.set_packet(packet);
         match &mut self.controller {
             Controller::Model(model) => model.set_packet(packet),
             Controller::Fair(cubic) => cubic.set_packet(packet),
         }
+        self.update_window();
     }
 
     /// The first round trip, from the handshake or from a path's validation.
@@ -102,7 +111,7 @@ impl Congestion {
             Controller::Model(model) => model.on_first_round_trip(now, rtt),
             Controller::Fair(cubic) => cubic.on_first_round_trip(rtt),
         }
-        self.set_rate(now);
+        self.apply(now);
     }
 
     /// A packet of `bytes` leaves, with `in_flight_before` bytes under way already.
@@ -148,12 +157,16 @@ impl Congestion {
         let rate = self.sampler.take_sample(now);
         let (acked, lost) = (std::mem::take(&mut self.acked), std::mem::take(&mut self.lost));
         let delivered = self.sampler.delivered();
+        // Whoever waits for acknowledgements and not for the pacer must not send all that he missed at once.
+        if in_flight + acked + lost + self.packet > self.window {
+            self.pacer.forget_lateness(now);
+        }
         let batch = Batch { now, rate, acked, lost, delivered, rtt, sample, in_flight, congested };
         match &mut self.controller {
             Controller::Model(model) => model.on_batch(&batch),
             Controller::Fair(cubic) => cubic.on_batch(&batch),
         }
-        self.set_rate(now);
+        self.apply(now);
     }
 
     /// Nothing was acknowledged for so long that a probe is sent.
@@ -162,7 +175,7 @@ impl Congestion {
             Controller::Model(model) => model.on_probe_timeout(),
             Controller::Fair(cubic) => cubic.on_probe_timeout(),
         }
-        self.set_rate(now);
+        self.apply(now);
     }
 
     /// There was nothing to send although more was allowed.
@@ -174,14 +187,11 @@ impl Congestion {
     }
 
     /// How many bytes may be under way.
-    pub(super) fn window(&self) -> u64 {
-        match &self.controller {
-            Controller::Model(model) => model.window(self.pacer.burst()),
-            Controller::Fair(cubic) => cubic.window(),
-        }
+    pub(super) const fn window(&self) -> u64 {
+        self.window
     }
 
-    /// How many bytes the pacer lets go now. It may be overdrawn by less than one packet.
+    /// How many bytes the pacer lets go now: nothing, or half a burst at least. It may be overdrawn by less than one packet.
     pub(super) fn allowance(&mut self, now: Instant) -> u64 {
         self.pacer.allowance(now)
     }
@@ -196,11 +206,20 @@ impl Congestion {
         self.pacer.rate().map(rate::Rate::bytes_per_sec)
     }
 
-    fn set_rate(&mut self, now: Instant) {
+    /// Takes over what the controller wants.
+    fn apply(&mut self, now: Instant) {
         let rate = match &self.controller {
             Controller::Model(model) => model.pacing_rate(),
             Controller::Fair(cubic) => cubic.pacing_rate(),
         };
         self.pacer.set_rate(now, rate);
+        self.update_window();
+    }
+
+    fn update_window(&mut self) {
+        self.window = match &self.controller {
+            Controller::Model(model) => model.window(self.pacer.burst()),
+            Controller::Fair(cubic) => cubic.window(),
+        };
     }
 }

@@ -60,28 +60,38 @@ impl Pacer {
         self.burst.unsigned_abs()
     }
 
+    /// It was not the pacer that held packets back: no credit for being late.
+    pub(super) fn forget_lateness(&mut self, now: Instant) {
+        self.fill(now);
+        self.tokens = self.tokens.min(self.burst);
+    }
+
     pub(super) fn on_sent(&mut self, bytes: u64) {
         if self.rate.is_some() {
             self.tokens = self.tokens.saturating_sub_unsigned(bytes);
         }
     }
 
-    /// How many bytes may leave now.
+    /// How many bytes may leave now: nothing, or enough for it to be worth a system call.
     pub(super) fn allowance(&mut self, now: Instant) -> u64 {
         if self.rate.is_none() {
             return u64::MAX;
         }
         self.fill(now);
-        u64::try_from(self.tokens).unwrap_or(0)
+        if self.tokens < self.worthwhile() { 0 } else { self.tokens.unsigned_abs() }
     }
 
-    /// When half a burst will be there, if there is less than that now.
+    /// When something may leave again, if nothing may now.
     pub(super) fn next_burst(&self, now: Instant) -> Option<Instant> {
         let rate = self.rate?;
-        let wanted = (self.burst / 2).max(1);
-        let missing = u64::try_from(wanted.saturating_sub(self.tokens)).unwrap_or(0);
-        let at = self.filled_at.checked_add(rate.time_for(missing))?;
+        let missing = u64::try_from(self.worthwhile().saturating_sub(self.tokens)).unwrap_or(0);
+        // A byte more, since the time is rounded down.
+        let at = self.filled_at.checked_add(rate.time_for(missing + 1))?;
         (missing > 0 && at > now).then_some(at)
+    }
+
+    const fn worthwhile(&self) -> i64 {
+        self.burst / 2
     }
 
     fn fill(&mut self, now: Instant) {
@@ -107,5 +117,50 @@ impl Pacer {
         self.burst = i64::try_from(burst).unwrap_or(i64::MAX);
         self.capacity = self.burst.saturating_add_unsigned(credit);
         self.tokens = self.tokens.min(self.capacity);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate::per_sec(1_000_000);
+
+    fn pacer(now: Instant) -> Pacer {
+        let mut pacer = Pacer::new(now, 1000);
+        pacer.set_rate(now, Some(RATE));
+        pacer
+    }
+
+    #[test]
+    fn what_it_lets_go_is_the_rate() {
+        let start = Instant::now();
+        let mut pacer = pacer(start);
+        let (mut now, mut sent) = (start, 0);
+        while now < start + Duration::from_secs(1) {
+            let allowed = pacer.allowance(now);
+            if allowed == 0 {
+                now = pacer.next_burst(now).unwrap();
+                assert!(pacer.allowance(now) > 0, "it was called for nothing");
+            } else {
+                // A packet may be larger than what is left.
+                pacer.on_sent(1000);
+                sent += 1000;
+            }
+        }
+        assert!((990_000..=1_005_000).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_late_timer_costs_nothing_and_a_long_pause_gives_little() {
+        let start = Instant::now();
+        let mut pacer = pacer(start);
+        pacer.on_sent(pacer.burst());
+        assert_eq!(pacer.allowance(start), 0);
+        assert_eq!(pacer.allowance(start + LATENESS), RATE.bytes_in(LATENESS));
+        let after_pause = pacer.allowance(start + Duration::from_secs(10));
+        assert_eq!(after_pause, pacer.burst() + RATE.bytes_in(LATENESS));
+        pacer.forget_lateness(start + Duration::from_secs(10));
+        assert_eq!(pacer.allowance(start + Duration::from_secs(10)), pacer.burst());
     }
 }

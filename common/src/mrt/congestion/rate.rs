@@ -20,6 +20,11 @@ impl Rate {
         Self(u64::try_from(rate).unwrap_or(u64::MAX))
     }
 
+    #[cfg(test)]
+    pub(super) const fn per_sec(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
     /// Bytes a second.
     pub(super) const fn bytes_per_sec(self) -> u64 {
         self.0
@@ -60,8 +65,10 @@ const NANOS_PER_SEC: u128 = NANOS_PER_SEC_64 as u128;
 pub(super) enum Pressure {
     /// Slower than the path delivers: what is lost then is not lost to our queue.
     Calm,
-    /// As fast as the path delivers, or faster.
+    /// As fast as the path delivers.
     Full,
+    /// Faster, to see whether there is more.
+    Pushing,
 }
 
 /// What is remembered of a sent packet for measuring the delivery rate; given back when its fate is known.

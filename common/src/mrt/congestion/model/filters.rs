@@ -1,8 +1,8 @@
-//! What the model believes, from noisy samples.
+//! What the model believes of the path, from noisy samples: rate, shortest round trip, heaps of acknowledgements.
 
 use std::time::{Duration, Instant};
 
-use super::super::rate::{Pressure, Rate};
+use super::super::rate::Rate;
 
 /// The highest delivery rate of this probing cycle and of the one before.
 #[derive(Debug, Default)]
@@ -24,6 +24,12 @@ impl Bandwidth {
         }
     }
 
+    /// The path has become another one, of which only `rate` is known.
+    pub(super) const fn reset(&mut self, rate: Rate) {
+        self.current = rate;
+        self.previous = rate;
+    }
+
     pub(super) fn get(&self) -> Rate {
         self.current.max(self.previous)
     }
@@ -40,6 +46,8 @@ pub(super) struct MinRtt {
 
 /// How long the shortest round trip holds without being seen again (BBR, `MinRTTFilterLen`).
 const WINDOW: Duration = Duration::from_secs(10);
+/// The part of the window after which it costs little to look for it, and saves [`WINDOW`] from running out.
+const AGING_PART: u32 = 4;
 /// A sample longer by less than this part confirms the shortest. Timers of real hosts never repeat to the microsecond;
 /// with less, most paths would be drained each ten seconds for nothing.
 const CONFIRMING_PART: u32 = 32;
@@ -73,55 +81,14 @@ impl MinRtt {
         self.value
     }
 
+    /// Whether it should be seen again soon.
+    pub(super) fn is_aging(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.seen) > WINDOW / AGING_PART
+    }
+
     /// Whether it was not seen for so long that the path may have changed.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.seen) > WINDOW
-    }
-}
-
-/// The share of packets that the path loses for no reason of ours: of the packets that left more slowly than the path
-/// delivers. The counts fade, so that the last [`MEMORY`] packets count.
-#[derive(Debug, Default)]
-pub(super) struct AmbientLoss {
-    acked: u64,
-    lost: u64,
-}
-
-/// Packets after which the counts are halved.
-const MEMORY: u64 = 1024;
-/// Packets before which nothing is said.
-const LEAST: u64 = 64;
-
-impl AmbientLoss {
-    pub(super) fn on_acked(&mut self, pressure: Pressure) {
-        if pressure == Pressure::Calm {
-            self.acked += 1;
-            self.fade();
-        }
-    }
-
-    pub(super) fn on_lost(&mut self, pressure: Pressure) {
-        if pressure == Pressure::Calm {
-            self.lost += 1;
-            self.fade();
-        }
-    }
-
-    /// Of so many acknowledged packets, how many were lost beside them: `value * lost / acked`, at most `limit_percent`
-    /// hundredths of all.
-    pub(super) fn beside(&self, value: u64, limit_percent: u64) -> u64 {
-        if self.acked + self.lost < LEAST {
-            return 0;
-        }
-        let lost = self.lost.min(self.acked * limit_percent / (100 - limit_percent));
-        value.saturating_mul(lost) / self.acked.max(1)
-    }
-
-    fn fade(&mut self) {
-        if self.acked + self.lost >= MEMORY {
-            self.acked /= 2;
-            self.lost /= 2;
-        }
     }
 }
 

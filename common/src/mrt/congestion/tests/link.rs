@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::super::{AckSummary, Congestion, SentState};
@@ -20,28 +21,34 @@ pub(super) struct Link {
     pub(super) rtt: Duration,
     /// Bytes that the queue holds.
     pub(super) queue: u64,
-    /// Packets of a million that are lost before the queue.
+    /// Packets of a million that are lost after the queue, and acknowledgements on their way back.
     pub(super) loss: u64,
     /// Added to each packet, uniformly from 0, without reordering.
     pub(super) jitter: Duration,
 }
 
+/// So many Mbit/s in bytes a second.
+pub(super) const fn mbit(mbit: u64) -> u64 {
+    mbit * 125_000
+}
+
 impl Link {
-    pub(super) fn new(mbit: u64, rtt_ms: u64) -> Self {
+    /// A clean link whose queue holds one bandwidth-delay product, or 30 packets.
+    pub(super) fn new(mbit_per_sec: u64, rtt_ms: u64) -> Self {
         let mut link = Self {
-            rate: mbit * 125_000,
+            rate: mbit(mbit_per_sec),
             rtt: Duration::from_millis(rtt_ms),
             queue: 0,
             loss: 0,
             jitter: Duration::ZERO,
         };
-        link.queue = link.product();
+        link.queue = link.product().max(30 * PACKET);
         link
     }
 
     /// Bandwidth-delay product.
     pub(super) fn product(&self) -> u64 {
-        self.rate * self.rtt.as_millis() as u64 / 1000
+        self.rate * self.rtt.as_micros() as u64 / 1_000_000
     }
 
     pub(super) fn loss_percent(mut self, percent: u64) -> Self {
@@ -51,12 +58,6 @@ impl Link {
 
     pub(super) fn queue_packets(mut self, packets: u64) -> Self {
         self.queue = packets * PACKET;
-        self
-    }
-
-    /// Part of the bandwidth-delay product, in hundredths, but at least ten packets.
-    pub(super) fn queue_percent(mut self, percent: u64) -> Self {
-        self.queue = (self.product() * percent / 100).max(10 * PACKET);
         self
     }
 
@@ -74,19 +75,26 @@ pub(super) struct Flow {
     pub(super) bytes: Option<u64>,
     /// Acknowledgements every two packets, as TCP does, instead of every eighth of the window.
     pub(super) often: bool,
+    /// After so many bytes it sends nothing for a while.
+    pub(super) pauses: Option<(u64, Duration)>,
 }
 
 impl Flow {
     pub(super) fn model() -> Self {
-        Self { kind: ControllerKind::Model, start: Duration::ZERO, bytes: None, often: false }
+        Self { kind: ControllerKind::Model, start: Duration::ZERO, bytes: None, often: false, pauses: None }
     }
 
     pub(super) fn tcp_cubic() -> Self {
-        Self { kind: ControllerKind::Fair, start: Duration::ZERO, bytes: None, often: true }
+        Self { kind: ControllerKind::Fair, start: Duration::ZERO, bytes: None, often: true, pauses: None }
     }
 
     pub(super) fn at(mut self, start: Duration) -> Self {
         self.start = start;
+        self
+    }
+
+    pub(super) fn pauses(mut self, bytes: u64, time: Duration) -> Self {
+        self.pauses = Some((bytes, time));
         self
     }
 
@@ -106,8 +114,6 @@ pub(super) struct Outcome {
     pub(super) lost_queue: u64,
     /// When all bytes were acknowledged.
     pub(super) finished: Option<Duration>,
-    /// When it first had half the link's rate under way... the first second in which it got 90 % of the link.
-    pub(super) per_100ms: Vec<u64>,
 }
 
 pub(super) struct Run {
@@ -140,6 +146,16 @@ impl Run {
     }
 }
 
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, flow) in self.flows.iter().enumerate() {
+            let (share, lost) = (self.share(index), self.lost_to_queue(index));
+            write!(f, "{share:.2} % of the link, {lost:.2} % of {} packets lost to the queue; ", flow.sent)?;
+        }
+        write!(f, "standing queue {:.1} % of the product", self.standing())
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Arrive { flow: usize, number: u64 },
@@ -149,6 +165,7 @@ enum Event {
     Loss { flow: usize },
     Probe { flow: usize },
     Change { rate: u64, rtt: u64 },
+    More { flow: usize },
 }
 
 struct InFlight {
@@ -170,9 +187,11 @@ struct Sender {
     timer: Option<u64>,
     last_ack: u64,
     probe_armed: bool,
+    loss_armed: bool,
     // Receiver.
     pending: Vec<u64>,
     pending_since: u64,
+    pending_lost: usize,
     expected: u64,
     generation: u64,
 }
@@ -191,7 +210,7 @@ pub(super) struct Simulation {
     warm_up: u64,
     queue_area: f64,
     queue_samples: u64,
-    pub(super) trace: bool,
+    outage: Option<(u64, u64)>,
 }
 
 const NANOS: u64 = 1_000_000_000;
@@ -217,7 +236,7 @@ impl Simulation {
             warm_up: 0,
             queue_area: 0.0,
             queue_samples: 0,
-            trace: false,
+            outage: None,
         };
         for (index, flow) in flows.iter().enumerate() {
             let start = flow.start.as_nanos() as u64;
@@ -236,12 +255,14 @@ impl Simulation {
                 next: 0,
                 largest_acked: None,
                 in_flight: 0,
-                left: flow.bytes,
+                left: flow.bytes.or(flow.pauses.map(|(bytes, _)| bytes)),
                 timer: None,
                 last_ack: start,
                 probe_armed: false,
+                loss_armed: false,
                 pending: Vec::new(),
                 pending_since: 0,
+                pending_lost: 0,
                 expected: 0,
                 generation: 0,
             });
@@ -255,36 +276,24 @@ impl Simulation {
         self.schedule(at.as_nanos() as u64, Event::Change { rate, rtt: rtt.as_nanos() as u64 });
     }
 
+    /// From `from` until `to` nothing arrives.
+    pub(super) fn outage(&mut self, from: Duration, to: Duration) {
+        self.outage = Some((from.as_nanos() as u64, to.as_nanos() as u64));
+    }
+
     /// Runs until `end`; what is before `warm_up` does not count.
     pub(super) fn run(mut self, warm_up: Duration, end: Duration) -> Run {
         self.warm_up = warm_up.as_nanos() as u64;
         let end_nanos = end.as_nanos() as u64;
-        let mut next_trace = 0;
         while let Some(Reverse((at, _, event))) = self.events.pop() {
             if at > end_nanos {
                 break;
             }
             self.now = at;
-            if self.trace && at >= next_trace {
-                next_trace = at + 100_000_000;
-                let queue = self.busy_until.saturating_sub(at) as f64 / 1e6;
-                for (index, sender) in self.senders.iter().enumerate() {
-                    if let super::super::Controller::Model(model) = &sender.congestion.controller {
-                        println!(
-                            "{:.2} {index} queue {queue:.1}ms fl {} win {} lost {} {}",
-                            at as f64 / 1e9,
-                            sender.in_flight / PACKET,
-                            sender.congestion.window() / PACKET,
-                            self.outcomes[index].lost_queue,
-                            model.describe()
-                        );
-                    } else {
-                        println!("{:.2} {index} cubic win {}", at as f64 / 1e9, sender.congestion.window() / PACKET);
-                    }
-                }
-            }
             self.handle(event);
-            if self.senders.iter().all(|sender| sender.left == Some(0) && sender.in_flight == 0) {
+            let done =
+                |sender: &Sender| sender.left == Some(0) && sender.in_flight == 0 && sender.flow.pauses.is_none();
+            if self.senders.iter().all(done) {
                 break;
             }
         }
@@ -309,6 +318,10 @@ impl Simulation {
         (z ^ (z >> 31)) >> 16
     }
 
+    fn dice_says_lost(&mut self) -> bool {
+        self.random() % 1_000_000 < self.link.loss
+    }
+
     fn instant(&self, nanos: u64) -> Instant {
         self.base + Duration::from_nanos(nanos)
     }
@@ -327,11 +340,18 @@ impl Simulation {
                 self.send(flow);
             }
             Event::Loss { flow } => {
+                self.senders[flow].loss_armed = false;
                 self.detect(flow);
                 self.batch(flow, None);
                 self.send(flow);
             }
             Event::Probe { flow } => self.probe(flow),
+            Event::More { flow } => {
+                let sender = &mut self.senders[flow];
+                sender.left = sender.flow.pauses.map(|(bytes, _)| bytes);
+                sender.last_ack = self.now;
+                self.send(flow);
+            }
             Event::Change { rate, rtt } => {
                 let backlog = self.busy_until.saturating_sub(self.now) as u128 * self.link.rate as u128 / rate as u128;
                 self.busy_until = self.now + backlog as u64;
@@ -391,10 +411,6 @@ impl Simulation {
             self.queue_area += backlog as f64;
             self.queue_samples += 1;
         }
-        if self.random() % 1_000_000 < self.link.loss {
-            self.outcomes[flow].lost_random += 1;
-            return;
-        }
         if backlog + PACKET > self.link.queue.max(2 * PACKET) {
             self.outcomes[flow].lost_queue += 1;
             return;
@@ -403,6 +419,11 @@ impl Simulation {
         let jitter = if self.link.jitter.is_zero() { 0 } else { self.random() % self.link.jitter.as_nanos() as u64 };
         let arrival = (self.busy_until + self.link.rtt.as_nanos() as u64 / 2 + jitter).max(self.last_arrival);
         self.last_arrival = arrival;
+        let silent = self.outage.is_some_and(|(from, to)| (from..to).contains(&self.now));
+        if silent || self.dice_says_lost() {
+            self.outcomes[flow].lost_random += 1;
+            return;
+        }
         self.schedule(arrival, Event::Arrive { flow, number });
     }
 
@@ -411,15 +432,10 @@ impl Simulation {
         if self.now >= self.warm_up {
             outcome.arrived += 1;
         }
-        let slot = (self.now / 100_000_000) as usize;
-        if outcome.per_100ms.len() <= slot {
-            outcome.per_100ms.resize(slot + 1, 0);
-        }
-        outcome.per_100ms[slot] += 1;
         let sender = &mut self.senders[flow];
         let gap = number > sender.expected;
         sender.expected = sender.expected.max(number + 1);
-        if sender.pending.is_empty() {
+        if sender.pending.len() == sender.pending_lost {
             sender.pending_since = self.now;
             let delay = if sender.rtt.is_measured() {
                 (sender.rtt.smoothed() / 8).min(Duration::from_millis(10))
@@ -433,7 +449,7 @@ impl Simulation {
         let sender = &mut self.senders[flow];
         sender.pending.push(number);
         let every = if sender.flow.often { 2 } else { (sender.in_flight / PACKET / 8).clamp(2, 64) as usize };
-        if gap || sender.pending.len() >= every {
+        if gap || sender.pending.len() - sender.pending_lost >= every {
             self.acknowledge(flow);
         }
     }
@@ -445,6 +461,17 @@ impl Simulation {
         if numbers.is_empty() {
             return;
         }
+        if self.dice_says_lost() {
+            // The next one repeats what it said.
+            let sender = &mut self.senders[flow];
+            sender.pending = numbers;
+            sender.pending_lost = sender.pending.len();
+            let generation = sender.generation;
+            self.schedule(self.now + 10_000_000, Event::AckDue { flow, generation });
+            return;
+        }
+        let sender = &mut self.senders[flow];
+        sender.pending_lost = 0;
         let delay = self.now - sender.pending_since;
         // The delay counts for the largest packet, which has just come unless a timer fired.
         let delay = if numbers.len() == 1 { delay } else { 0 };
@@ -485,6 +512,9 @@ impl Simulation {
         if sender.left == Some(0) && sender.in_flight == 0 && self.outcomes[flow].finished.is_none() {
             self.outcomes[flow].finished = Some(Duration::from_nanos(self.now));
         }
+        if let (Some(0), 0, Some((_, time))) = (sender.left, sender.in_flight, sender.flow.pauses) {
+            self.schedule(self.now + time.as_nanos() as u64, Event::More { flow });
+        }
     }
 
     fn detect(&mut self, flow: usize) {
@@ -515,7 +545,10 @@ impl Simulation {
         while sender.packets.front().is_some_and(|packet| packet.done) {
             sender.packets.pop_front();
         }
-        if let Some(at) = due {
+        if let Some(at) = due
+            && !sender.loss_armed
+        {
+            sender.loss_armed = true;
             self.schedule(at, Event::Loss { flow });
         }
     }
