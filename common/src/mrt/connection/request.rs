@@ -125,6 +125,10 @@ impl Request {
     }
 
     fn on_accept(&mut self, now: Instant, received: &Received, noise: &[u8]) -> Answer {
+        // An answer from elsewhere may be a true one that somebody forwards, to have us send a flood there.
+        if received.route != self.route {
+            return Answer::None;
+        }
         // Whoever answers falsely is not believed, and the true answer may still come.
         let Ok((established, third)) = self.initiating.accept(noise) else { return Answer::None };
         let wanted = self.target.peer.is_none_or(|peer| peer == established.remote.identity.peer_id());
