@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::config::ControllerKind;
 use super::congestion::Congestion;
+use super::loss::{Kind, SentPacket};
 use super::mtu::Mtu;
 use super::rtt::Rtt;
 
@@ -171,6 +172,16 @@ impl Path {
         match self.validation {
             Validation::Proven => u64::MAX,
             _ => (self.received * AMPLIFICATION + UNASKED * (self.received == 0) as u64).saturating_sub(self.sent),
+        }
+    }
+
+    /// The fate of a packet became known that was sent on this path, which is not in use now.
+    pub(super) fn on_settled_beside(&mut self, now: Instant, packet: &SentPacket) {
+        if packet.state.is_some() {
+            self.in_flight = self.in_flight.saturating_sub(u64::from(packet.size));
+        }
+        if packet.kind == Kind::MtuProbe {
+            self.mtu.on_probe_lost(now, packet.size);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ConnectionEvent;
 use super::session::{MAX_PATHS, Session};
-use crate::mrt::loss::SentFrame;
+use crate::mrt::loss::{Kind, SentFrame};
 use crate::mrt::path::{Path, Received, Route, Validation};
 use crate::mrt::timers::Timer;
 
@@ -94,7 +94,7 @@ impl Session {
         let (route, number) = (path.route, path.number);
         self.events.push_back(ConnectionEvent::PathValidated { route, round_trip, observed });
         if number == in_use {
-            self.abandon_others();
+            self.abandon_others(now);
             self.set_loss_timer();
         }
     }
@@ -149,9 +149,16 @@ impl Session {
     }
 
     /// What was sent elsewhere and not acknowledged went where nobody was.
-    fn abandon_others(&mut self) {
-        let Self { sent, streams, path, due, .. } = self;
-        sent.abandon_other_paths(path.number, |_, frames| {
+    fn abandon_others(&mut self, now: Instant) {
+        let Self { sent, streams, path, others, due, .. } = self;
+        sent.abandon_other_paths(path.number, |packet, frames| {
+            // What was learned on it may have been inherited by the path in use.
+            if packet.kind == Kind::MtuProbe {
+                path.mtu.on_probe_lost(now, packet.size);
+            }
+            if let Some(other) = others.iter_mut().find(|other| other.number == packet.path) {
+                other.on_settled_beside(now, packet);
+            }
             for frame in frames {
                 match frame {
                     SentFrame::Stream(frame) => streams.on_lost(&frame),

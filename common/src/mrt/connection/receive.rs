@@ -184,7 +184,7 @@ impl Session {
 
     /// Settles what `acks` names.
     fn settle_acked(&mut self, now: Instant, acks: &Acks<'_>) -> Newest {
-        let Self { sent, streams, acks: ours, path, counts, .. } = self;
+        let Self { sent, streams, acks: ours, path, others, counts, .. } = self;
         let mut newest = Newest { any: false, sent: None };
         for range in acks.ranges() {
             sent.on_late(now, &range, |packet| {
@@ -208,6 +208,8 @@ impl Session {
                     } else if path.mtu.on_probe_acked(now, packet.size) {
                         path.congestion.set_packet(u64::from(path.mtu.current()));
                     }
+                } else if let Some(other) = others.iter_mut().find(|other| other.number == packet.path) {
+                    other.on_settled_beside(now, packet);
                 }
                 for frame in frames {
                     match frame {
@@ -224,7 +226,7 @@ impl Session {
 
     /// Holds for lost what must be by now, and sets when to look again.
     pub(super) fn detect_losses(&mut self, now: Instant) -> Found {
-        let Self { sent, streams, path, counts, due, overtaken, .. } = &mut *self;
+        let Self { sent, streams, path, others, counts, due, overtaken, .. } = &mut *self;
         let mut found = Found::Nothing;
         let rtt = path.rtt;
         *overtaken = sent.detect(now, &rtt, |_, packet, frames| {
@@ -235,7 +237,11 @@ impl Session {
                 counts.packets_lost += 1;
                 path.mtu.on_lost(packet.size);
             }
-            if let Some(state) = packet.state.filter(|_| packet.path == path.number) {
+            if packet.path != path.number {
+                if let Some(other) = others.iter_mut().find(|other| other.number == packet.path) {
+                    other.on_settled_beside(now, packet);
+                }
+            } else if let Some(state) = packet.state {
                 path.in_flight = path.in_flight.saturating_sub(u64::from(packet.size));
                 path.congestion.on_lost(now, &state, u64::from(packet.size));
             }
