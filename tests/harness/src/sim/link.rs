@@ -97,6 +97,14 @@ impl Link {
         Self { max_datagram, ..self }
     }
 
+    /// What part is lost behind the queue, bursts included.
+    pub fn mean_loss(&self) -> f64 {
+        let in_bursts = self
+            .bursts
+            .map_or(0.0, |bursts| bursts.loss * bursts.bad.as_secs_f64() / (bursts.good + bursts.bad).as_secs_f64());
+        1.0 - (1.0 - self.loss) * (1.0 - in_bursts)
+    }
+
     /// How long a datagram may be under way at most, if it is not lost.
     pub fn longest_delay(&self) -> Duration {
         let full = self.rate.map_or(Duration::ZERO, |rate| time_of(self.queue, rate));

@@ -112,7 +112,7 @@ impl Scenario {
         /// A smoothed round trip, four times its variation, which is at most half of it, and a delayed acknowledgement.
         const ROUND_TRIPS: u32 = 3;
         let round_trip = self.round_trip();
-        let answered: f64 = self.links.iter().map(|link| 1.0 - link.loss).product();
+        let answered: f64 = self.links.iter().map(|link| 1.0 - link.mean_loss()).product();
         let unanswered = (1.0 - answered).powi(PROBES_AT_ONCE);
         let first = (round_trip * ROUND_TRIPS).max(FIRST_PROBE);
         let (mut wait, mut pause, mut chance) = (round_trip * ROUND_TRIPS, first, 1.0);
@@ -124,7 +124,21 @@ impl Scenario {
             (wait, pause) = (wait + pause, (pause * 2).min(LONGEST_PAUSE.max(first)));
             chance *= unanswered;
         }
-        wait + self.outages() + self.longest_pause()
+        wait + self.outages() + self.silence() + self.longest_pause()
+    }
+
+    /// How long a side may be lost that has another address: one that is quiet is found when it says something again. Where
+    /// the responder moves before it was heard, or both do at once, nobody is found until the connection times out.
+    fn silence(&self) -> Duration {
+        let moves = self.trouble.iter().filter_map(|(_, trouble)| match trouble {
+            Trouble::Rebind(side, _) => Some(*side),
+            _ => None,
+        });
+        let silences = moves.map(|side| {
+            let Config { keep_alive, idle_timeout, .. } = self.hosts[super::talk::index(side)].config;
+            keep_alive.filter(|_| side == Side::Initiator).unwrap_or(idle_timeout)
+        });
+        silences.sum()
     }
 
     /// The longest round trip there may be.
@@ -301,6 +315,8 @@ fn random_link(dice: &mut Dice) -> Link {
     const RATE: [u64; 2] = [8_000, 1_250_000_000];
     /// Links that carry larger datagrams than Ethernet are fast.
     const FAST: u64 = 10_000_000;
+    /// Between bursts of losses it works for so long at least.
+    const GOOD: Duration = Duration::from_millis(300);
     let delay = Duration::from_nanos(dice.scaled(ROUND_TRIP_NANOS[0], ROUND_TRIP_NANOS[1])) / 2;
     let rate = dice.scaled(RATE[0], RATE[1]);
     let sizes: &[usize] = if rate >= FAST { &[1200, 1252, 1472, 8972, 65_507] } else { &[1200, 1252, 1472] };
@@ -314,7 +330,7 @@ fn random_link(dice: &mut Dice) -> Link {
         delay,
         jitter: if dice.chance(0.3) { delay.mul_f64(dice.fraction()) } else { Duration::ZERO },
         loss: worst_loss * dice.fraction(),
-        bursts: dice.chance(0.15).then(|| Bursts { good: millis(dice, 3000), bad: millis(dice, 50), loss: 0.9 }),
+        bursts: dice.chance(0.15).then(|| Bursts { good: millis(dice, 3000) + GOOD, bad: millis(dice, 50), loss: 0.9 }),
         duplicates: if dice.chance(0.2) { 0.05 * dice.fraction() } else { 0.0 },
         reordering: dice.chance(0.2).then(|| (0.1 * dice.fraction(), delay.mul_f64(2.0 * dice.fraction()))),
         rate: dice.chance(0.9).then_some(rate),
