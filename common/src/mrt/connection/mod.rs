@@ -223,6 +223,14 @@ impl Connection {
         }
     }
 
+    /// Whether streams have anything to send, now or as soon as window and pacer allow it.
+    pub fn wants_to_send(&self) -> bool {
+        match &self.state {
+            State::Open(session) => session.streams.has_frames(),
+            State::Requesting(_) | State::Closed { .. } => false,
+        }
+    }
+
     /// Closes it: everything not yet delivered is given up. Of the reason 256 bytes are sent.
     pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) {
         match &mut self.state {
