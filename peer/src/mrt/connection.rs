@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use common::mrt::{CloseCode, ConnectionHandle, Remote, Route, Side, Stats};
+use common::mrt::{CloseCode, Connection as Machine, ConnectionHandle, Remote, Route, Side, Stats};
 
 use super::error::ConnectionError;
 use super::shared::{Attention, PathEvent, Phase, Shared, Signals, until};
@@ -68,10 +68,7 @@ impl Connection {
 
     /// Closes it at once: everything not yet delivered is given up, in both directions.
     pub fn close(&self, code: CloseCode, reason: &str) {
-        let _closed_already = self.inner.shared.act(self.inner.handle, |machine, _| {
-            machine.close(Instant::now(), code, reason);
-            (Attention::Needed, ())
-        });
+        self.inner.shared.close_connection(self.inner.handle, Instant::now(), code, reason);
     }
 
     /// Why it is closed; waits until it is.
@@ -86,22 +83,22 @@ impl Connection {
 
     /// Figures since its beginning; an error when it is closed.
     pub fn stats(&self) -> Result<Stats, ConnectionError> {
-        self.inner.shared.act(self.inner.handle, |machine, _| (Attention::NotNeeded, machine.stats()))
+        self.inner.shared.look(self.inner.handle, Machine::stats)
     }
 
     /// Who asked for it; an error when it is closed.
     pub fn side(&self) -> Result<Side, ConnectionError> {
-        self.inner.shared.act(self.inner.handle, |machine, _| (Attention::NotNeeded, machine.side()))
+        self.inner.shared.look(self.inner.handle, Machine::side)
     }
 
     /// The path in use; an error when it is closed.
     pub fn route(&self) -> Result<Route, ConnectionError> {
-        self.inner.shared.act(self.inner.handle, |machine, _| (Attention::NotNeeded, machine.route()))
+        self.inner.shared.look(self.inner.handle, Machine::route)
     }
 
     /// Where this side seemed to be when it asked for the connection, as the other side saw it.
     pub fn observed(&self) -> Result<Option<std::net::SocketAddr>, ConnectionError> {
-        self.inner.shared.act(self.inner.handle, |machine, _| (Attention::NotNeeded, machine.observed()))
+        self.inner.shared.look(self.inner.handle, Machine::observed)
     }
 
     /// Tries a path. What becomes of it is told by [`Self::path_event`].

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::mrt::{
     CloseCode, Connection as Machine, ConnectionEvent, ConnectionHandle, Endpoint, Event, Remote, Route, StreamEvent,
-    StreamId, Target,
+    StreamId, Target, WriteError,
 };
 use tokio::sync::Notify;
 
@@ -133,8 +133,17 @@ struct StreamEntry {
 pub(super) struct Half {
     /// Who waits for it: one task, since it takes `&mut` to wait.
     waker: Option<Waker>,
+    /// How it ended, if it is one for writing. Kept here, since the machine forgets a stream that is over.
+    pub(super) outcome: Option<Outcome>,
+}
+
+/// How a stream ended that was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
     /// All that was written is acknowledged, the end too.
-    pub(super) finished: bool,
+    Finished,
+    /// The other side does not want the rest, with this number.
+    Stopped(u64),
 }
 
 /// Whether what was done may give something to send.
@@ -142,6 +151,13 @@ pub(super) struct Half {
 pub(super) enum Attention {
     Needed,
     NotNeeded,
+}
+
+impl Attention {
+    /// Of an operation on streams.
+    pub(super) fn of(machine: &Machine) -> Self {
+        if machine.wants_to_send() { Self::Needed } else { Self::NotNeeded }
+    }
 }
 
 /// Which half of a stream.
@@ -179,6 +195,29 @@ impl Shared {
         let (attention, result) = operation(machine, entry);
         state.release(attention);
         Ok(result)
+    }
+
+    /// Looks at an open connection.
+    pub(super) fn look<T>(
+        &self,
+        handle: ConnectionHandle,
+        look: impl FnOnce(&Machine) -> T,
+    ) -> Result<T, ConnectionError> {
+        let state = self.lock();
+        state.entry_of_open(handle)?;
+        state.endpoint.peek(handle).map(look).ok_or(ConnectionError::Node)
+    }
+
+    /// Closes a connection, unless it is closed.
+    pub(super) fn close_connection(&self, handle: ConnectionHandle, now: Instant, code: CloseCode, reason: &str) {
+        let mut wakers = Vec::new();
+        let mut state = self.lock();
+        let Ok((machine, _)) = state.open_connection(handle) else { return };
+        machine.close(now, code, reason);
+        // At once, so that whoever uses it from now on learns that it is closed and nothing else.
+        state.tell_events(&self.incoming, &mut wakers);
+        state.release(Attention::Needed);
+        wake(&mut wakers);
     }
 
     /// Asks for a connection.
@@ -253,13 +292,15 @@ impl Shared {
         handle: ConnectionHandle,
         id: StreamId,
         direction: Direction,
-        last_words: impl FnOnce(&mut Machine) -> Attention,
+        last_words: impl FnOnce(&mut Machine),
     ) {
         let mut state = self.lock();
         if let Some(entry) = state.connections.get_mut(&handle) {
             entry.remove_half(id, direction);
         }
-        let attention = state.endpoint.connection(handle).map_or(Attention::NotNeeded, last_words);
+        let Some(machine) = state.endpoint.connection(handle) else { return };
+        last_words(machine);
+        let attention = Attention::of(machine);
         state.release(attention);
     }
 
@@ -322,12 +363,18 @@ impl Shared {
 }
 
 impl State {
-    fn open_connection(&mut self, handle: ConnectionHandle) -> Result<(&mut Machine, &mut Entry), ConnectionError> {
-        let Some(entry) = self.connections.get_mut(&handle) else { return Err(ConnectionError::Node) };
-        if let Phase::Closed(error) = &entry.phase {
-            return Err(error.clone());
+    fn entry_of_open(&self, handle: ConnectionHandle) -> Result<&Entry, ConnectionError> {
+        let entry = self.connections.get(&handle).ok_or(ConnectionError::Node)?;
+        match &entry.phase {
+            Phase::Closed(error) => Err(error.clone()),
+            Phase::Connecting | Phase::Open(_) => Ok(entry),
         }
+    }
+
+    fn open_connection(&mut self, handle: ConnectionHandle) -> Result<(&mut Machine, &mut Entry), ConnectionError> {
+        self.entry_of_open(handle)?;
         let machine = self.endpoint.connection(handle).ok_or(ConnectionError::Node)?;
+        let entry = self.connections.get_mut(&handle).ok_or(ConnectionError::Node)?;
         Ok((machine, entry))
     }
 
@@ -358,7 +405,11 @@ impl State {
         let Some(entry) = self.connections.get_mut(&handle) else { return };
         match event {
             ConnectionEvent::Connected => self.on_connected(handle, incoming),
-            ConnectionEvent::Stream(event) => entry.on_stream_event(event, wakers),
+            ConnectionEvent::Stream(event) => {
+                if let Some(machine) = self.endpoint.connection(handle) {
+                    entry.on_stream_event(machine, event, wakers);
+                }
+            }
             ConnectionEvent::PathValidated { route, round_trip, observed } => {
                 entry.on_path_event(PathEvent::Validated { route, round_trip, observed });
             }
@@ -463,7 +514,7 @@ impl Entry {
         }
     }
 
-    fn on_stream_event(&mut self, event: StreamEvent, wakers: &mut Vec<Waker>) {
+    fn on_stream_event(&mut self, machine: &mut Machine, event: StreamEvent, wakers: &mut Vec<Waker>) {
         let (id, direction) = match event {
             StreamEvent::Opened => return self.signals.opened.notify_waiters(),
             StreamEvent::MayOpen => return self.signals.may_open.notify_waiters(),
@@ -471,7 +522,15 @@ impl Entry {
             StreamEvent::Writable(id) | StreamEvent::Finished(id) => (id, Direction::Writing),
         };
         let Some(half) = self.half(id, direction) else { return };
-        half.finished |= matches!(event, StreamEvent::Finished(_));
+        match event {
+            StreamEvent::Finished(_) => half.outcome = Some(Outcome::Finished),
+            StreamEvent::Writable(_) => {
+                if let Err(WriteError::Stopped(code)) = machine.write(id, &[]) {
+                    half.outcome = Some(Outcome::Stopped(code));
+                }
+            }
+            StreamEvent::Opened | StreamEvent::MayOpen | StreamEvent::Readable(_) => {}
+        }
         wakers.extend(half.waker.take());
     }
 

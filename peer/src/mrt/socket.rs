@@ -5,10 +5,12 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::AsFd;
 use std::sync::Once;
 use std::task::{Context, Poll};
 
 use common::mrt::{Ecn, Received, Route, Transmit};
+use nix::sys::socket::sockopt::ReceiveTimestampns;
 use quinn_udp::{BATCH_SIZE, EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as Raw, Type};
 use tokio::io::Interest;
@@ -92,7 +94,7 @@ impl Socket {
     pub(super) fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         enlarge_buffers(&socket);
         let face = Face::of(&socket)?;
-        let udp = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let udp = prepare(&socket)?;
         let io = UdpSocket::from_std(socket)?;
         Ok(Self { io, udp, face, errors: 0 })
     }
@@ -169,10 +171,12 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Blocked),
             Err(error) => error,
         };
-        if datagrams.src_ip.is_some() && error.kind() == io::ErrorKind::InvalidInput {
-            // The address that it should leave from is gone, as after a change of networks. The layer below believes
-            // that offloading failed, and would do without for ever.
-            self.udp = UdpSocketState::new(UdpSockRef::from(&self.io))?;
+        if datagrams.src_ip.is_some() && is_about_source(&error) {
+            // The address that it should leave from is gone, as after a change of networks.
+            if error.kind() == io::ErrorKind::InvalidInput {
+                // The layer below believes that offloading failed, and would do without for ever.
+                self.udp = prepare(&self.io)?;
+            }
             datagrams.src_ip = None;
             let again = self.try_send(&datagrams);
             tracing::debug!(%error, ?again, "sent from another address than before");
@@ -266,6 +270,15 @@ fn raw_socket(address: SocketAddr) -> io::Result<Raw> {
     Ok(socket)
 }
 
+/// Sets what the socket tells and is told of each datagram.
+fn prepare(socket: &impl AsFd) -> io::Result<UdpSocketState> {
+    let state = UdpSocketState::new(UdpSockRef::from(socket))?;
+    // The layer below asks for the time of each arrival too. Nobody wants it, and with it there is no room left for the
+    // marks of congestion.
+    nix::sys::socket::setsockopt(socket, ReceiveTimestampns, &false)?;
+    Ok(state)
+}
+
 /// Asks for large buffers: beyond the system's limit where this program may, else up to it.
 fn enlarge_buffers(socket: &std::net::UdpSocket) {
     use rustix::net::sockopt;
@@ -305,6 +318,14 @@ fn is_about_one_datagram(error: &io::Error) -> bool {
     )
 }
 
+/// Whether an error of sending may be about the address that the datagram should leave from.
+fn is_about_source(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::AddrNotAvailable | io::ErrorKind::NetworkUnreachable
+    )
+}
+
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(four) => SocketAddr::new(IpAddr::V4(four), address.port()),
@@ -326,5 +347,99 @@ const fn from_codepoint(codepoint: Option<EcnCodepoint>) -> Ecn {
         None => Ecn::NotCapable,
         Some(EcnCodepoint::Ect0 | EcnCodepoint::Ect1) => Ecn::Capable,
         Some(EcnCodepoint::Ce) => Ecn::CongestionExperienced,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const SIZE: usize = 1_200;
+
+    fn transmit(remote: SocketAddr, size: usize, segment_size: Option<usize>) -> Transmit {
+        let route = Route { socket: SOCKET, remote };
+        Transmit { route, local_ip: None, ecn: Ecn::Capable, size, segment_size }
+    }
+
+    async fn send(socket: &mut Socket, transmit: &Transmit, contents: &[u8]) {
+        poll_fn(|context| socket.poll_writable(context)).await.unwrap();
+        assert_eq!(socket.send(transmit, contents).unwrap(), Sent::Done);
+    }
+
+    /// Receives until `count` datagrams have come, with what is known of each.
+    async fn receive(socket: &mut Socket, count: usize) -> Vec<(Received, Vec<u8>)> {
+        let (mut arrivals, mut came) = (Arrivals::new(), Vec::new());
+        while came.len() < count {
+            poll_fn(|context| socket.poll_readable(context)).await.unwrap();
+            socket.receive(&mut arrivals).unwrap();
+            for (received, size, row) in arrivals.rows(socket.face()) {
+                came.extend(row.chunks(size).map(|datagram| (received, datagram.to_vec())));
+            }
+        }
+        came
+    }
+
+    fn loopback(port_of: &Socket) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, port_of.face().local().port()).into()
+    }
+
+    #[tokio::test]
+    async fn datagrams_sent_at_once_arrive_one_by_one_with_their_mark_and_addresses() {
+        let mut from = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut to = Socket::bind("[::]:0".parse().unwrap()).unwrap();
+        let contents: Vec<u8> = (0..SIZE * 5 / 2).map(|at| (at / 100) as u8).collect();
+        let row = transmit(loopback(&to), contents.len(), Some(SIZE));
+        send(&mut from, &row, &contents).await;
+        let came = receive(&mut to, 3).await;
+        let datagrams: Vec<&[u8]> = came.iter().map(|(_, datagram)| datagram.as_slice()).collect();
+        assert_eq!(datagrams, contents.chunks(SIZE).collect::<Vec<_>>());
+        for (received, _) in &came {
+            assert_eq!(received.route.remote, from.face().local(), "an IPv4 address as it is");
+            assert_eq!(received.ecn, Ecn::Capable);
+            assert_eq!(received.local_ip.unwrap().to_canonical(), Ipv4Addr::LOCALHOST);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_leaves_from_the_address_that_was_asked() {
+        let mut asker = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut answerer = Socket::bind("[::]:0".parse().unwrap()).unwrap();
+        let second = SocketAddr::from(([127, 0, 0, 2], answerer.face().local().port()));
+        send(&mut asker, &transmit(second, 1, None), b"?").await;
+        let (asked, _) = receive(&mut answerer, 1).await.remove(0);
+        let answer = Transmit { local_ip: asked.local_ip, ..transmit(asked.route.remote, 1, None) };
+        send(&mut answerer, &answer, b"!").await;
+        let (answered, _) = receive(&mut asker, 1).await.remove(0);
+        assert_eq!(answered.route.remote, second);
+    }
+
+    #[tokio::test]
+    async fn what_the_system_refuses_is_lost_and_costs_nothing_else() {
+        let mut from = Socket::bind("[::]:0".parse().unwrap()).unwrap();
+        let mut to = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let segments = from.segments();
+        let too_large = vec![0; 66_000];
+        send(&mut from, &transmit(loopback(&to), 66_000, None), &too_large).await;
+        let nowhere = "224.0.0.1:9".parse().unwrap();
+        send(&mut from, &transmit(nowhere, 1, None), b"?").await;
+        let gone = Transmit { local_ip: Some([192, 0, 2, 1].into()), ..transmit(loopback(&to), 2, Some(1)) };
+        send(&mut from, &gone, b"ab").await;
+        assert_eq!(receive(&mut to, 2).await.len(), 2, "sent from another address");
+        assert_eq!(from.segments(), segments);
+    }
+
+    #[tokio::test]
+    async fn empty_datagrams_and_those_from_nowhere_are_passed_over() {
+        let mut from = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut to = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        send(&mut from, &transmit(loopback(&to), 0, None), b"").await;
+        send(&mut from, &transmit(loopback(&to), 1, None), b"x").await;
+        assert_eq!(receive(&mut to, 1).await.len(), 1);
+        let face = to.face();
+        for nowhere in ["127.0.0.1:0", "0.0.0.0:1", "255.255.255.255:1", "239.1.2.3:1", "[::1]:1"] {
+            assert!(face.route(nowhere.parse().unwrap()).is_err(), "{nowhere}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::task::coop;
 
 use super::connection::Inner;
 use super::error::StreamError;
-use super::shared::{Attention, Direction};
+use super::shared::{Attention, Direction, Half, Outcome};
 
 /// Most bytes copied in or out while all other connections of the node wait: some 10 us.
 const QUANTUM: usize = 128 << 10;
@@ -38,8 +38,18 @@ pub struct Stream {
 pub struct ReadHalf {
     connection: Arc<Inner>,
     id: StreamId,
-    /// Its end was read, or it ended otherwise.
-    done: bool,
+    progress: Progress,
+}
+
+/// How far the program has come with one half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// There may be more.
+    Open,
+    /// Its end was read, or declared.
+    Ended,
+    /// It was given up, by one of both sides.
+    Over,
 }
 
 /// What this side writes. See [`Stream`] for what dropping it does.
@@ -47,14 +57,13 @@ pub struct ReadHalf {
 pub struct WriteHalf {
     connection: Arc<Inner>,
     id: StreamId,
-    /// Its end was declared, or it was given up.
-    done: bool,
+    progress: Progress,
 }
 
 impl Stream {
     pub(super) fn new(connection: Arc<Inner>, id: StreamId) -> Self {
-        let read = ReadHalf { connection: Arc::clone(&connection), id, done: false };
-        Self { read, write: WriteHalf { connection, id, done: false } }
+        let read = ReadHalf { connection: Arc::clone(&connection), id, progress: Progress::Open };
+        Self { read, write: WriteHalf { connection, id, progress: Progress::Open } }
     }
 
     /// Its number: the same on both sides.
@@ -91,28 +100,38 @@ impl ReadHalf {
 
     /// Does not want the rest: the other side is told, and nothing can be read any more.
     pub fn stop(&mut self, code: u64) {
-        self.done = true;
+        self.progress = Progress::Over;
         let _closed_already = self.connection.shared.act(self.connection.handle, |machine, _| {
             machine.stop(self.id, code);
-            (Attention::Needed, ())
+            (Attention::of(machine), ())
         });
     }
 
     /// Reads into `out`, which is not empty; 0 bytes are the end.
     fn poll_read_slice(&mut self, context: &Context<'_>, out: &mut [u8]) -> Poll<Result<usize, StreamError>> {
+        if self.progress == Progress::Ended {
+            return Poll::Ready(Ok(0));
+        }
         let Self { connection, id, .. } = self;
-        let read = connection.shared.act(connection.handle, |machine, entry| match machine.read(*id, out) {
-            Ok(Read::Bytes(count)) => (Attention::Needed, Poll::Ready(Ok(count))),
-            Ok(Read::End) => (Attention::Needed, Poll::Ready(Ok(0))),
-            Ok(Read::Blocked) => {
+        let read = connection.shared.act(connection.handle, |machine, entry| {
+            let read = machine.read(*id, out);
+            if read == Ok(Read::Blocked) {
                 entry.wait(*id, Direction::Reading, context);
-                (Attention::NotNeeded, Poll::Pending)
             }
-            Err(error) => (Attention::NotNeeded, Poll::Ready(Err(error))),
+            (Attention::of(machine), read)
         })?;
-        let read = ready!(read);
-        self.done |= !matches!(read, Ok(1..));
-        Poll::Ready(Ok(read?))
+        Poll::Ready(match read {
+            Ok(Read::Bytes(count)) => Ok(count),
+            Ok(Read::Blocked) => return Poll::Pending,
+            Ok(Read::End) => {
+                self.progress = Progress::Ended;
+                Ok(0)
+            }
+            Err(error) => {
+                self.progress = Progress::Over;
+                Err(error.into())
+            }
+        })
     }
 }
 
@@ -125,58 +144,64 @@ impl WriteHalf {
     /// Declares the end, if that was not done, and waits until the other side has acknowledged everything up to it. That
     /// means it has arrived there, not that it was read.
     pub async fn finished(&mut self) -> Result<(), StreamError> {
-        if !self.done {
-            self.finish()?;
+        match self.progress {
+            Progress::Open => self.finish()?,
+            Progress::Ended => {}
+            Progress::Over => return Err(WriteError::Closed.into()),
         }
         std::future::poll_fn(|context| self.poll_finished(context)).await
     }
 
     /// Gives up what was written and not yet delivered, and writes no more.
     pub fn reset(&mut self, code: u64) {
-        self.done = true;
+        self.progress = Progress::Over;
         let _closed_already = self.connection.shared.act(self.connection.handle, |machine, _| {
             machine.reset(self.id, code);
-            (Attention::Needed, ())
+            (Attention::of(machine), ())
         });
     }
 
     fn finish(&mut self) -> Result<(), StreamError> {
         let finished = self.connection.shared.act(self.connection.handle, |machine, _| {
             let finished = machine.finish(self.id);
-            (Attention::Needed, finished)
+            (Attention::of(machine), finished)
         })?;
-        self.done = true;
+        self.progress = Progress::Ended;
         Ok(finished?)
     }
 
     fn poll_finished(&self, context: &Context<'_>) -> Poll<Result<(), StreamError>> {
-        let finished = self.connection.shared.act(self.connection.handle, |machine, entry| {
-            let done = entry.half(self.id, Direction::Writing).is_some_and(|half| half.finished);
-            let finished = match machine.write(self.id, &[]) {
-                _ if done => Poll::Ready(Ok(())),
-                Err(error @ WriteError::Stopped(_)) => Poll::Ready(Err(error)),
-                Ok(_) | Err(WriteError::Closed) => {
-                    entry.wait(self.id, Direction::Writing, context);
-                    Poll::Pending
-                }
-            };
-            (Attention::NotNeeded, finished)
+        let outcome = self.connection.shared.act(self.connection.handle, |_, entry| {
+            let outcome = entry.half(self.id, Direction::Writing).and_then(|half| half.outcome);
+            if outcome.is_none() {
+                entry.wait(self.id, Direction::Writing, context);
+            }
+            (Attention::NotNeeded, outcome)
         })?;
-        Poll::Ready(Ok(ready!(finished)?))
+        match outcome {
+            None => Poll::Pending,
+            Some(Outcome::Finished) => Poll::Ready(Ok(())),
+            Some(Outcome::Stopped(code)) => Poll::Ready(Err(WriteError::Stopped(code).into())),
+        }
     }
 
     fn poll_write_slice(&self, context: &Context<'_>, data: &[u8]) -> Poll<Result<usize, StreamError>> {
         let written = self.connection.shared.act(self.connection.handle, |machine, entry| {
-            match machine.write(self.id, data) {
-                Ok(0) => {
-                    entry.wait(self.id, Direction::Writing, context);
-                    (Attention::NotNeeded, Poll::Pending)
-                }
-                Ok(count) => (Attention::Needed, Poll::Ready(Ok(count))),
-                Err(error) => (Attention::NotNeeded, Poll::Ready(Err(error))),
+            let mut written = machine.write(self.id, data);
+            if written == Ok(0) {
+                entry.wait(self.id, Direction::Writing, context);
+            } else if written == Err(WriteError::Closed)
+                && let Some(Half { outcome: Some(Outcome::Stopped(code)), .. }) =
+                    entry.half(self.id, Direction::Writing)
+            {
+                written = Err(WriteError::Stopped(*code));
             }
+            (Attention::of(machine), written)
         })?;
-        Poll::Ready(Ok(ready!(written)?))
+        match written {
+            Ok(0) => Poll::Pending,
+            written => Poll::Ready(Ok(written?)),
+        }
     }
 }
 
@@ -214,7 +239,7 @@ impl AsyncWrite for WriteHalf {
 
     fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.done {
+        if this.progress == Progress::Open {
             this.finish()?;
         }
         Poll::Ready(Ok(()))
@@ -243,26 +268,22 @@ impl AsyncWrite for Stream {
 
 impl Drop for ReadHalf {
     fn drop(&mut self) {
-        let Self { connection, id, done } = self;
+        let Self { connection, id, progress } = self;
         connection.shared.drop_half(connection.handle, *id, Direction::Reading, |machine| {
-            if *done {
-                return Attention::NotNeeded;
+            if *progress == Progress::Open {
+                machine.stop(*id, DROPPED);
             }
-            machine.stop(*id, DROPPED);
-            Attention::Needed
         });
     }
 }
 
 impl Drop for WriteHalf {
     fn drop(&mut self) {
-        let Self { connection, id, done } = self;
+        let Self { connection, id, progress } = self;
         connection.shared.drop_half(connection.handle, *id, Direction::Writing, |machine| {
-            if *done {
-                return Attention::NotNeeded;
+            if *progress == Progress::Open {
+                machine.reset(*id, DROPPED);
             }
-            machine.reset(*id, DROPPED);
-            Attention::Needed
         });
     }
 }
