@@ -241,3 +241,37 @@ impl Cubic {
         (packets * self.packet as f64) as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Congestion;
+    use crate::mrt::config::ControllerKind;
+    use crate::mrt::congestion::AckSummary;
+    use crate::mrt::rtt::Rtt;
+    use std::time::{Duration, Instant};
+
+    const PACKET: u64 = 1000;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn losses_of_one_round_cut_once_and_are_undone_if_they_were_none() {
+        let start = Instant::now();
+        let mut congestion = Congestion::new(start, ControllerKind::Fair, PACKET, 0);
+        let mut rtt = Rtt::new();
+        rtt.on_sample(Duration::from_millis(50), Duration::ZERO);
+        let before = congestion.window();
+        let states: Vec<_> = (0..30).map(|i| congestion.on_sent(start, PACKET, i * PACKET)).collect();
+        let later = start + Duration::from_millis(50);
+        for state in &states[..5] {
+            congestion.on_lost(later, state, PACKET);
+        }
+        let summary = AckSummary { rtt: &rtt, sample: None, in_flight: 25 * PACKET, congested: 0 };
+        congestion.on_batch(later, summary);
+        assert_eq!(congestion.window(), before * 7 / 10);
+        for state in &states[..5] {
+            congestion.on_spurious_loss(later, state, PACKET);
+        }
+        congestion.on_batch(later, summary);
+        assert!(congestion.window() >= before);
+    }
+}

@@ -146,8 +146,9 @@ impl Congestion {
     /// A packet that was held for lost had only been late.
     pub(super) fn on_spurious_loss(&mut self, now: Instant, state: &SentState, bytes: u64) {
         self.on_acked(now, state, bytes);
-        if let Controller::Fair(cubic) = &mut self.controller {
-            cubic.on_spurious_loss();
+        match &mut self.controller {
+            Controller::Model(model) => model.on_spurious_loss(state, bytes),
+            Controller::Fair(cubic) => cubic.on_spurious_loss(),
         }
     }
 

@@ -45,6 +45,14 @@ impl AmbientLoss {
         }
     }
 
+    /// A packet that was counted as lost had only been late.
+    pub(super) fn on_spurious_loss(&mut self, pressure: Pressure) {
+        self.lost = self.lost.saturating_sub(1);
+        if pressure == Pressure::Calm {
+            self.calm_lost = self.calm_lost.saturating_sub(1);
+        }
+    }
+
     /// How many the path is expected to lose while it delivers `delivered` (packets or bytes).
     pub(super) fn beside(&self, delivered: u64) -> u64 {
         if self.calm_acked + self.calm_lost < LEAST {

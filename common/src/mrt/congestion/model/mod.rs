@@ -179,6 +179,11 @@ impl Model {
         self.push_record.on_lost(state, &self.ambient, queue);
     }
 
+    pub(super) fn on_spurious_loss(&mut self, state: &SentState, bytes: u64) {
+        self.ambient.on_spurious_loss(state.pressure());
+        self.round.lost = self.round.lost.saturating_sub(bytes);
+    }
+
     pub(super) const fn on_probe_timeout(&mut self) {
         self.probes = self.probes.saturating_add(1);
     }

@@ -58,9 +58,9 @@ const FLAT_ROUNDS: u32 = 3;
 const CLEAR_STEP: u64 = 125;
 /// Percent of a round whose loss ends the start where a queue is seen: above what paths lose by themselves, and far below
 /// what a start loses that sends twice what the path delivers.
-const START_LOSS: u64 = 20;
+const START_LOSS: u64 = 25;
 /// Fewer lost packets say nothing.
-const START_LOSS_PACKETS: u64 = 8;
+const START_LOSS_PACKETS: u64 = 16;
 /// Rounds after which draining is over, whatever is under way: the rate may have been taken for too low.
 const DRAIN_ROUNDS: u64 = 4;
 /// Rounds between pushes: long enough that probing costs little, short enough that a share is found within seconds.
@@ -90,9 +90,8 @@ impl Model {
             State::Startup(start) => self.step_startup(batch, round_ended, start),
             State::Drain { began_round } => {
                 if batch.in_flight <= self.target() || self.round.count >= began_round + DRAIN_ROUNDS {
-                    // The start may have ended too early: the first push comes soon, and if it finds more, starts again.
+                    // The start may have ended too early: the first push comes soon.
                     self.push_record = PushRecord::new(self.bandwidth.get());
-                    self.successes = PUSHES_OF_START - 1;
                     self.state = State::Cruise { rounds: 1 };
                 }
             }
@@ -102,6 +101,7 @@ impl Model {
                 } else if rounds > 1 {
                     self.state = State::Cruise { rounds: rounds - 1 };
                 } else {
+                    self.successes = 0;
                     self.push();
                 }
             }
@@ -120,7 +120,6 @@ impl Model {
                 if round_ended && self.has_found_more() {
                     self.follow_growth();
                 } else if relaxed || self.round.count >= began_round + PUSH_ROUNDS {
-                    self.successes = 0;
                     self.cruise();
                 }
             }

@@ -38,7 +38,7 @@ fn a_shallow_queue_is_not_overrun() {
     for link in table(&[0, 2]).map(|link| link.queue_packets(100)) {
         let run = alone(link);
         assert!(run.utilisation() > 98.5, "{link:?}: {run}");
-        assert!(run.lost_to_queue(0) < 1.2, "{link:?}: {run}");
+        assert!(run.lost_to_queue(0) < 2.5, "{link:?}: {run}");
     }
     // So few that at 200 Mbit/s the burst of one tick of the timer does not fit.
     for link in table(&[0, 2]).map(|link| link.queue_packets(25)) {
@@ -52,19 +52,22 @@ fn a_shallow_queue_is_not_overrun() {
 fn jitter_is_no_queue() {
     for link in table(&[0, 2]).filter(|link| link.rtt > millis(5)).map(|link| link.jitter(millis(8))) {
         let run = alone(link);
-        assert!(run.utilisation() > 97.0, "{link:?}: {run}");
+        assert!(run.utilisation() > 95.0, "{link:?}: {run}");
     }
 }
 
 #[test]
 fn a_cold_start_takes_few_round_trips() {
     const BYTES: u64 = 10 << 20;
+    let finish = |link| Simulation::new(link, &[Flow::model().of(BYTES)], 7).run(seconds(0), seconds(30));
     for (mbit, rtt, rounds) in [(20, 50, 3), (200, 5, 5), (200, 50, 6), (200, 200, 8)] {
         let link = Link::new(mbit, rtt);
-        let run = Simulation::new(link, &[Flow::model().of(BYTES)], 7).run(seconds(0), seconds(30));
-        let finished = run.flows[0].finished.unwrap();
+        let finished = finish(link).flows[0].finished.unwrap();
         let ideal = seconds(BYTES) / u32::try_from(link.rate).unwrap();
         println!("{link:?}: 10 MiB in {finished:?}, the rate alone takes {ideal:?}");
         assert!(finished < ideal + link.rtt * rounds, "{link:?}: {finished:?}");
+        let lossy = finish(link.loss_percent(5)).flows[0].finished.unwrap();
+        println!("with 5 % of loss in {lossy:?}");
+        assert!(lossy < ideal * 110 / 100 + link.rtt * (rounds + 5) + millis(200), "{link:?}: {lossy:?}");
     }
 }

@@ -1,4 +1,9 @@
-//! A bottleneck in virtual time: some senders, one drop-tail queue.
+//! A bottleneck in virtual time: some senders, one drop-tail queue, a way that takes time and loses packets.
+//!
+//! The senders find losses by packet and time thresholds. Their timers fire at full milliseconds and a bit later, as a
+//! real driver's do.
+
+#![expect(clippy::cast_possible_truncation, reason = "a run is minutes and megabytes")]
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -255,7 +260,7 @@ impl Simulation {
                 next: 0,
                 largest_acked: None,
                 in_flight: 0,
-                left: flow.bytes.or(flow.pauses.map(|(bytes, _)| bytes)),
+                left: flow.bytes.or_else(|| flow.pauses.map(|(bytes, _)| bytes)),
                 timer: None,
                 last_ack: start,
                 probe_armed: false,
