@@ -27,6 +27,7 @@ pub use self::budget::Budget;
 use self::events::Events;
 use self::receive::Arrival;
 use self::schedule::{Schedule, SendCredit};
+use self::send::Kept;
 use self::table::{RemoteLimit, Table};
 use self::window::{MIN_WINDOW, ReceiveWindow};
 use super::Side;
@@ -152,11 +153,14 @@ pub(super) struct Streams {
     events: Events,
 }
 
-/// Bytes that are written and not acknowledged, over all streams.
+/// Bytes that are written and not done with, over all streams.
 #[derive(Debug)]
 struct SendBuffer {
-    held: u64,
+    kept: Kept,
+    /// Most that may wait for acknowledgement: it follows what may be under way.
     limit: u64,
+    /// Most that may be held. Where packets are lost, what came is held behind what did not.
+    most: u64,
 }
 
 impl SendBuffer {
@@ -171,7 +175,19 @@ impl SendBuffer {
     }
 
     const fn free(&self) -> u64 {
-        self.limit.saturating_sub(self.held)
+        let waiting = self.limit.saturating_sub(self.kept.waiting);
+        let held = self.most.saturating_sub(self.kept.held);
+        if waiting < held { waiting } else { held }
+    }
+
+    const fn add(&mut self, bytes: u64) {
+        self.kept.held += bytes;
+        self.kept.waiting += bytes;
+    }
+
+    const fn free_up(&mut self, freed: Kept) {
+        self.kept.held -= freed.held;
+        self.kept.waiting -= freed.waiting;
     }
 }
 
@@ -186,7 +202,7 @@ impl Streams {
             schedule: Schedule::default(),
             window: ReceiveWindow::new(budget),
             credit: SendCredit { total: peer.window_total, used: 0, each: peer.window_each },
-            buffer: SendBuffer { held: 0, limit: config.max_send_buffer },
+            buffer: SendBuffer { kept: Kept::default(), limit: config.max_send_buffer, most: config.max_send_buffer },
             local_limit: peer.max_streams,
             open_blocked: false,
             remote_limit: RemoteLimit::new(config.max_streams.min(MAX_VARINT / 2)),
@@ -222,7 +238,7 @@ impl Streams {
         let room = usize::try_from(self.buffer.room(stream.send.held())).unwrap_or(usize::MAX);
         let (taken, rest) = data.split_at(data.len().min(room));
         stream.send.write(&mut self.blocks, taken);
-        self.buffer.held += taken.len() as u64;
+        self.buffer.add(taken.len() as u64);
         stream.writing.wanted = !rest.is_empty();
         self.schedule.update(stream, &self.credit);
         Ok(taken.len())
@@ -243,7 +259,8 @@ impl Streams {
     /// Gives up sending on a stream.
     pub(super) fn reset(&mut self, id: StreamId, code: u64) {
         if let Some(stream) = self.table.get_mut(id) {
-            self.buffer.held -= stream.send.give_up(&mut self.blocks, code.min(MAX_VARINT));
+            let freed = stream.send.give_up(&mut self.blocks, code.min(MAX_VARINT));
+            self.buffer.free_up(freed);
             self.schedule.update(stream, &self.credit);
             self.close_if_over(id);
         }
@@ -344,7 +361,8 @@ impl Streams {
         let Some(stream) = self.table.get_mut(id) else { return Ok(()) };
         let waits_for_end = stream.send.is_ending();
         if stream.send.on_stop(code) {
-            self.buffer.held -= stream.send.reset(&mut self.blocks, code);
+            let freed = stream.send.reset(&mut self.blocks, code);
+            self.buffer.free_up(freed);
             stream.writing.wanted |= waits_for_end;
             self.events.writable(stream);
             self.schedule.update(stream, &self.credit);
@@ -392,7 +410,7 @@ impl Streams {
             SentStreamFrame::Data { stream: id, offset, length, fin } => {
                 let Some(stream) = self.table.get_mut(id) else { return };
                 let acked = stream.send.on_acked(&mut self.blocks, offset..offset + u64::from(length), fin);
-                self.buffer.held -= acked.freed;
+                self.buffer.free_up(acked.freed);
                 self.schedule.update(stream, &self.credit);
                 if stream.writing.wanted && self.buffer.is_worth_waking(stream.send.held()) {
                     self.events.writable(stream);

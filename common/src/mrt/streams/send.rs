@@ -28,6 +28,8 @@ pub(super) struct SendHalf {
     end: u64,
     /// What is acknowledged beyond `base`.
     acked: Ranges,
+    /// How many those are.
+    acked_bytes: u64,
     /// What has to be sent again.
     lost: Ranges,
     /// Highest offset that the other side allowed this stream by WINS.
@@ -61,11 +63,20 @@ enum Delivery {
     Acked,
 }
 
+/// Bytes that are written and not done with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Kept {
+    /// From the first that is not acknowledged to the last.
+    pub(super) held: u64,
+    /// Of those, not acknowledged.
+    pub(super) waiting: u64,
+}
+
 /// What an acknowledgement did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Acked {
-    /// So many bytes need not be kept any more.
-    pub(super) freed: u64,
+    /// What need not be kept or waited for any more.
+    pub(super) freed: Kept,
     /// With this one, all is acknowledged.
     pub(super) finished: bool,
 }
@@ -78,6 +89,7 @@ impl SendHalf {
             next: 0,
             end: 0,
             acked: Ranges::new(),
+            acked_bytes: 0,
             lost: Ranges::new(),
             limit: 0,
             phase: Phase::Open,
@@ -123,22 +135,22 @@ impl SendHalf {
         self.phase = Phase::Ending(Delivery::Due);
     }
 
-    /// The program gives up, and wants to know nothing more; says how many bytes need not be kept any more.
-    pub(super) fn give_up(&mut self, blocks: &mut Blocks, code: u64) -> u64 {
+    /// The program gives up, and wants to know nothing more; says what need not be kept any more.
+    pub(super) fn give_up(&mut self, blocks: &mut Blocks, code: u64) -> Kept {
         if let Some(stopped) = &mut self.stopped {
             stopped.told = true;
         }
         self.reset(blocks, code)
     }
 
-    /// Ends early; says how many bytes need not be kept any more.
-    pub(super) fn reset(&mut self, blocks: &mut Blocks, code: u64) -> u64 {
+    /// Ends early; says what need not be kept any more.
+    pub(super) fn reset(&mut self, blocks: &mut Blocks, code: u64) -> Kept {
         if !self.is_delivering() {
-            return 0;
+            return Kept::default();
         }
-        let freed = self.held();
+        let freed = Kept { held: self.held(), waiting: self.held() - self.acked_bytes };
         self.data.clear(blocks);
-        (self.acked, self.lost) = (Ranges::new(), Ranges::new());
+        (self.acked, self.acked_bytes, self.lost) = (Ranges::new(), 0, Ranges::new());
         (self.base, self.end) = (self.next, self.next);
         self.phase = Phase::Resetting { code, delivery: Delivery::Due };
         freed
@@ -203,12 +215,13 @@ impl SendHalf {
     /// A frame with these bytes was acknowledged.
     pub(super) fn on_acked(&mut self, blocks: &mut Blocks, range: Range<u64>, fin: bool) -> Acked {
         if !self.is_delivering() {
-            return Acked { freed: 0, finished: false };
+            return Acked { freed: Kept::default(), finished: false };
         }
         let before = self.base;
+        let mut waiting = 0;
         if range.end > self.base {
             self.lost.remove(range.clone());
-            self.advance(range);
+            waiting = self.advance(range);
         }
         if self.base == self.end {
             self.data.restart(blocks, self.base);
@@ -222,7 +235,7 @@ impl SendHalf {
         if finished {
             self.phase = Phase::Ended;
         }
-        Acked { freed: self.base - before, finished }
+        Acked { freed: Kept { held: self.base - before, waiting }, finished }
     }
 
     /// A frame with these bytes is held for lost.
@@ -300,16 +313,16 @@ impl SendHalf {
     }
 
     /// `range` is acknowledged, and ends beyond `base`.
-    fn advance(&mut self, range: Range<u64>) {
-        if range.start > self.base {
-            self.acked.insert(range);
-            return;
-        }
-        self.base = range.end;
+    /// Notes that `range`, which ends behind the base, came; says how many bytes of it are news.
+    fn advance(&mut self, range: Range<u64>) -> u64 {
+        let news = self.acked.insert(range.start.max(self.base)..range.end);
+        self.acked_bytes += news;
         while let Some(first) = self.acked.first().filter(|first| first.start <= self.base) {
-            self.base = self.base.max(first.end);
+            self.acked_bytes -= first.end - self.base;
+            self.base = first.end;
             self.acked.pop_first();
         }
+        news
     }
 }
 

@@ -279,7 +279,7 @@ impl End {
         let open = self.streams.table.iter_mut().count();
         let blocks = open * BLOCK;
         let buffered = world.send_limit + open as u64 * ALWAYS_WRITABLE;
-        assert!(self.streams.buffer.held <= buffered, "{} bytes are kept", self.streams.buffer.held);
+        assert!(self.streams.buffer.kept.held <= buffered, "{:?} is kept", self.streams.buffer.kept);
         assert!(send as u64 <= buffered + 2 * blocks as u64, "{send} bytes of memory to send from");
         let window = self.streams.window.open();
         assert!(window <= MIN_WINDOW + self.budget.taken(), "a window of {window} bytes");
@@ -334,7 +334,10 @@ fn run(world: &World) {
     }
     for mut end in ends {
         assert_eq!(end.streams.table.iter_mut().map(|stream| stream.id).next(), None, "no stream is left");
-        assert_eq!((end.streams.blocks.count().0, end.streams.buffer.held, end.streams.pieces), (0, 0, 0));
+        assert_eq!(
+            (end.streams.blocks.count().0, end.streams.buffer.kept, end.streams.pieces),
+            (0, Kept::default(), 0)
+        );
         drop(end.streams);
         assert_eq!(end.budget.taken(), 0);
     }
@@ -485,7 +488,7 @@ fn stopping_ends_the_sender_and_wakes_who_waits_for_the_end() {
     assert_eq!(pair[0].read(id, &mut [0; 8]), Ok(Read::End));
     assert_eq!(pair[0].write(id, b"x"), Err(WriteError::Stopped(9)));
     assert_eq!(pair[0].write(id, b"x"), Err(WriteError::Closed));
-    assert!(pair.iter_mut().all(|end| end.table.iter_mut().next().is_none() && end.buffer.held == 0));
+    assert!(pair.iter_mut().all(|end| end.table.iter_mut().next().is_none() && end.buffer.kept == Kept::default()));
 }
 
 #[test]

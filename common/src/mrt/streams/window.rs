@@ -156,7 +156,8 @@ impl ReceiveWindow {
         } else if left_over > self.size / UNREAD_AT {
             self.share.content();
         } else {
-            self.grow(measured);
+            // What waits behind gaps keeps the window shut until the last of them is filled.
+            self.grow(measured.max(self.received.saturating_sub(self.ready)));
         }
         let grown = self.size > old;
         if grown {
