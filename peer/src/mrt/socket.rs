@@ -389,7 +389,7 @@ mod tests {
     async fn datagrams_sent_at_once_arrive_one_by_one_with_their_mark_and_addresses() {
         let mut from = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let mut to = Socket::bind("[::]:0".parse().unwrap()).unwrap();
-        let contents: Vec<u8> = (0..SIZE * 5 / 2).map(|at| (at / 100) as u8).collect();
+        let contents: Vec<u8> = (0_u8..).flat_map(|row| [row; 100]).take(SIZE * 5 / 2).collect();
         let row = transmit(loopback(&to), contents.len(), Some(SIZE));
         send(&mut from, &row, &contents).await;
         let came = receive(&mut to, 3).await;
