@@ -85,8 +85,8 @@ impl Pacer {
     pub(super) fn next_burst(&self, now: Instant) -> Option<Instant> {
         let rate = self.rate?;
         let missing = u64::try_from(self.worthwhile().saturating_sub(self.tokens)).unwrap_or(0);
-        // A byte more, since the time is rounded down.
-        let at = self.filled_at.checked_add(rate.time_for(missing + 1))?;
+        // A byte more and a nanosecond more, since both are rounded down: above 1 GB/s a nanosecond is several bytes.
+        let at = self.filled_at.checked_add(rate.time_for(missing + 1) + Duration::from_nanos(1))?;
         (missing > 0 && at > now).then_some(at)
     }
 
@@ -126,6 +126,22 @@ mod tests {
     use super::*;
 
     const RATE: Rate = Rate::per_sec(1_000_000);
+
+    #[test]
+    fn at_any_rate_something_may_leave_when_it_said_so() {
+        let now = Instant::now();
+        for rate in [1000, 999_999_937, 3_271_147_457, 12_345_678_901] {
+            for packet in [1200, 1472, 9001] {
+                let mut pacer = Pacer::new(now, packet);
+                pacer.set_rate(now, Some(Rate::per_sec(rate)));
+                while pacer.allowance(now) > 0 {
+                    pacer.on_sent(packet);
+                }
+                let later = pacer.next_burst(now).unwrap();
+                assert!(pacer.allowance(later) > 0, "{rate} bytes a second in packets of {packet}");
+            }
+        }
+    }
 
     fn pacer(now: Instant) -> Pacer {
         let mut pacer = Pacer::new(now, 1000);
