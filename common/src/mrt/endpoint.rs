@@ -263,7 +263,8 @@ impl Endpoint {
             ids: super::connection::Ids { ours: id, theirs: admission.established.destination },
             established: admission.established,
             third: None,
-            route: received.route,
+            // If the datagram comes from elsewhere, the connection finds out who is there.
+            route: admission.route,
             local_ip: received.local_ip,
             round_trip: admission.round_trip,
             random: self.random.fork(),

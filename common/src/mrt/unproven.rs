@@ -41,6 +41,8 @@ pub(super) struct Asked<'a> {
 /// Somebody is there, and has the keys.
 #[derive(Debug)]
 pub(super) struct Admission {
+    /// Where the ACON was sent: somebody received it there.
+    pub(super) route: Route,
     pub(super) established: Established,
     /// From the ACON to the first packet, if only one ACON was sent.
     pub(super) round_trip: Option<Duration>,
@@ -167,7 +169,7 @@ impl Unproven {
         let handshake = self.handshakes.remove(at)?;
         let Responding::Ready(established) = handshake.responding else { return None };
         let round_trip = (handshake.answered == 1).then(|| now.saturating_duration_since(handshake.at));
-        Some(Admission { established: *established, round_trip })
+        Some(Admission { route: handshake.route, established: *established, round_trip })
     }
 
     /// Drops what is too old.
