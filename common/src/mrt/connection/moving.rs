@@ -57,6 +57,10 @@ impl Session {
 
     /// The newest packet came from elsewhere: the other side has moved, and so do we.
     pub(super) fn follow(&mut self, now: Instant, route: Route) {
+        // Before the handshake is confirmed each packet carries a part of it, for which a new address has no credit.
+        if self.third.is_some() {
+            return;
+        }
         let Some(at) = self.others.iter().position(|path| path.route == route) else { return };
         let mut path = self.others.remove(at);
         let same_host = route.socket == self.path.route.socket && route.remote.ip() == self.path.route.remote.ip();
