@@ -61,8 +61,8 @@ const AMPLIFICATION: u64 = 3;
 /// Most handshakes of which nobody has proven to be there.
 const MAX_UNPROVEN: usize = 256;
 
-/// While less time than this has passed, nothing can have timed out.
-const PATIENCE: Duration = Duration::from_secs(9);
+/// While less time than this has passed, nothing can have timed out: a responder forgets in 5 s who did not confirm.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Steps in which an honest transfer ends.
 const HONEST_STEPS: usize = 20_000;
