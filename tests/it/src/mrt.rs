@@ -67,8 +67,9 @@ fn a_change_of_address_costs_three_round_trips_at_most() {
                     network.run_for(2 * SECOND);
                     let case = format!("seed {seed}, {writer:?} writes, node {mover} gets another {rebinding:?}");
                     assert_eq!(network.fault(), None, "{case}");
-                    let bytes = network.progress(talk).bytes(writer, since, since + 2 * SECOND);
-                    println!("{case}: {:?}, {bytes} bytes", network.progress(talk).longest_wait());
+                    let rate = network.progress(talk).bits_per_sec(writer, since, since + 2 * SECOND);
+                    println!("{case}: {:?}, {rate} bit/s", network.progress(talk).longest_wait());
+                    assert!(rate > 35e6, "{case}: {rate} bit/s in the two seconds after");
                 }
             }
         }
@@ -103,10 +104,12 @@ fn shared(seed: u64, controllers: [ControllerKind; 2], round_trips_ms: [u64; 2])
 
 #[test]
 fn two_connections_share_a_bottleneck() {
-    for (seed, round_trips) in [(1, [40, 40]), (2, [40, 40]), (3, [30, 40])] {
+    // Where one has the shorter round trip, the shares may differ more.
+    for (seed, round_trips, least) in [(1, [40, 40], 0.4), (2, [40, 40], 0.4), (3, [30, 40], 0.3)] {
         let [one, two] = shared(seed, [ControllerKind::Model; 2], round_trips);
+        let share = one.min(two) / (one + two);
         println!("seed {seed}, {round_trips:?} ms: {one:.3} and {two:.3} of the link");
-        assert!((0.4..=0.6).contains(&(one / (one + two))), "seed {seed}, {round_trips:?} ms: {one:.3} and {two:.3}");
+        assert!(share >= least, "seed {seed}, {round_trips:?} ms: {one:.3} and {two:.3} of the link");
         assert!(one + two > 0.85, "seed {seed}: the link is used");
     }
 }

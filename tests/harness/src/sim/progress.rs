@@ -129,6 +129,6 @@ mod tests {
             progress.on_read(now + ms * MS, Side::Responder, 1000);
         }
         assert_eq!(progress.bits_per_sec(Side::Responder, 100 * MS, 300 * MS), 80_000.0);
-        assert_eq!(progress.bytes(Side::Initiator, 0 * MS, 300 * MS), 0);
+        assert_eq!(progress.bytes(Side::Initiator, Duration::ZERO, 300 * MS), 0);
     }
 }

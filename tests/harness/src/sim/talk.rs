@@ -225,7 +225,7 @@ impl Talk {
         let number = usize::try_from(id.0 / 2).expect("streams are few");
         let direction = self.streams[usize::from(id.0 % 2 == 1)].get_mut(number).map(|both| &mut both[index(writer)]);
         if direction.is_none() {
-            self.fault.get_or_insert(format!("{id:?} was never planned"));
+            self.fault.get_or_insert_with(|| format!("{id:?} was never planned"));
         }
         direction
     }
