@@ -163,7 +163,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "mrt",
         about: "connections on random networks in virtual time: every byte arrives, or they end with a reason",
-        small: Scale::new(300, 0),
+        small: Scale::new(1000, 0),
         large: Scale::new(10_000, 0),
         run: mrt::mrt,
     },

@@ -138,7 +138,18 @@ impl Scenario {
             let Config { keep_alive, idle_timeout, .. } = self.hosts[super::talk::index(side)].config;
             keep_alive.filter(|_| side == Side::Initiator).unwrap_or(idle_timeout)
         });
-        silences.sum()
+        silences.sum::<Duration>() + self.forgotten()
+    }
+
+    /// A responder forgets who does not confirm the handshake within seconds: where the cable was cut meanwhile, the
+    /// initiator waits until it has idled out.
+    fn forgotten(&self) -> Duration {
+        const SOON: Duration = Duration::from_secs(1);
+        let is_late = |(at, trouble): &(Duration, Trouble)| match trouble {
+            Trouble::Cut(time) => *at < SOON && *time > SOON,
+            _ => false,
+        };
+        if self.trouble.iter().any(is_late) { self.hosts[0].config.idle_timeout } else { Duration::ZERO }
     }
 
     /// The longest round trip there may be.
@@ -260,6 +271,8 @@ impl Scenario {
     ) -> Result<Outcome, String> {
         /// Of a connection, beside the budget of all.
         const OWN_WINDOW: u64 = 256 << 10;
+        /// Each side may write so much to a stream whatever the others hold, and ends count as bytes.
+        const PER_STREAM: u64 = 2 * ((64 << 10) + 1);
         const TIMEOUTS_PER_DATAGRAM: u64 = 2;
         const TIMEOUTS_PER_SECOND: u64 = 20;
         const TIMEOUTS_ANYWAY: u64 = 200;
@@ -271,9 +284,9 @@ impl Scenario {
             }
         }
         let progress = network.progress(talk);
+        let streams = self.plan.streams.iter().flatten().count() as u64;
         let most = self.hosts.iter().map(|host| host.config.max_send_buffer + host.config.receive_budget + OWN_WINDOW);
-        let (held, most) =
-            (progress.most_unread(), most.sum::<u64>() + self.plan.streams.iter().flatten().count() as u64 * 2);
+        let (held, most) = (progress.most_unread(), most.sum::<u64>() + streams * PER_STREAM);
         if held > most {
             return Err(format!("{held} bytes were held, more than {most}"));
         }
