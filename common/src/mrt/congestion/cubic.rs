@@ -63,8 +63,8 @@ const CUT: u64 = 70;
 const CUT_SHARE: f64 = 0.7;
 /// RFC 9438, section 4.3: packets a round trip by which Reno with this cut is as aggressive as with a half.
 const RENO_STEP: f64 = 3.0 * (1.0 - CUT_SHARE) / (1.0 + CUT_SHARE);
-/// As for the other controller.
-const INITIAL_PACKETS: u64 = super::model::INITIAL_PACKETS;
+/// Three times RFC 6928's 10: these are paced.
+const INITIAL_PACKETS: u64 = 32;
 const LEAST_PACKETS: u64 = 2;
 /// The pace beside window per round trip, in hundredths: enough that the window and not the pacer limits.
 const PACE: u64 = 125;

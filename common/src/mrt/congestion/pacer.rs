@@ -47,8 +47,13 @@ impl Pacer {
             return;
         }
         self.fill(now);
+        let begins = self.rate.is_none();
         self.rate = rate;
         self.shape();
+        if begins {
+            // What may leave at once does not wait for a bucket that nothing has filled yet.
+            (self.tokens, self.filled_at) = (self.burst, now);
+        }
     }
 
     pub(super) const fn rate(&self) -> Option<Rate> {

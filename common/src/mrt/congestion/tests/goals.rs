@@ -38,7 +38,8 @@ fn a_shallow_queue_is_not_overrun() {
     for link in table(&[0, 2]).map(|link| link.queue_packets(100)) {
         let run = alone(link);
         assert!(run.utilisation() > 98.5, "{link:?}: {run}");
-        assert!(run.lost_to_queue(0) < 2.5, "{link:?}: {run}");
+        let most = if link.loss == 0 { 1.0 } else { 3.5 };
+        assert!(run.lost_to_queue(0) < most, "{link:?}: {run}");
     }
     // So few that at 200 Mbit/s the burst of one tick of the timer does not fit.
     for link in table(&[0, 2]).map(|link| link.queue_packets(25)) {
