@@ -110,13 +110,6 @@ impl Acks {
         };
     }
 
-    /// The next acknowledgement goes out with the next packet, and soon.
-    pub(super) const fn hurry(&mut self) {
-        if self.waiting > 0 {
-            self.at_once = true;
-        }
-    }
-
     /// Whether an acknowledgement must be sent now, if need be in a packet of its own.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.at_once || self.deadline.is_some_and(|deadline| deadline <= now)
@@ -176,43 +169,45 @@ pub(super) enum Eliciting {
 mod tests {
     use super::*;
     use crate::mrt::frame::{Frame, Frames};
+    use crate::mrt::tests::clock::start;
 
-    fn told(acks: &mut Acks, now: Instant) -> Vec<std::ops::Range<u64>> {
+    /// The ranges told, each as its first and its last number.
+    fn told(acks: &mut Acks, now: Instant) -> Vec<(u64, u64)> {
         let mut out = Vec::new();
         acks.write(now, &mut FrameWriter::new(&mut out, 1200)).unwrap();
         match Frames::new(&out).next() {
-            Some(Ok(Frame::Acks(acks))) => acks.ranges().collect(),
+            Some(Ok(Frame::Acks(acks))) => acks.ranges().map(|range| (range.start, range.end - 1)).collect(),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn packets_in_order_wait_for_their_number_or_the_delay() {
-        let (now, mut acks) = (Instant::now(), Acks::new());
+        let (now, mut acks) = (start(), Acks::new());
         acks.on_packet(now, 0, Eliciting::Yes);
         assert!(!acks.is_due(now));
         assert!(acks.is_due(now + Frequency::INITIAL.delay));
         acks.on_packet(now, 1, Eliciting::Yes);
         assert!(acks.is_due(now));
-        assert_eq!(told(&mut acks, now), [0..2]);
+        assert_eq!(told(&mut acks, now), [(0, 1)]);
         assert!(!acks.is_due(now + Frequency::MAX_DELAY), "nothing is waiting any more");
     }
 
     #[test]
     fn a_new_gap_is_told_at_once_and_an_old_one_is_not() {
-        let (now, mut acks) = (Instant::now(), Acks::new());
+        let (now, mut acks) = (start(), Acks::new());
         acks.set_frequency(Frequency { packets: 100, delay: Duration::from_millis(5) });
         acks.on_packet(now, 0, Eliciting::Yes);
         acks.on_packet(now, 2, Eliciting::Yes);
         assert!(acks.is_due(now));
-        assert_eq!(told(&mut acks, now), [2..3, 0..1]);
+        assert_eq!(told(&mut acks, now), [(2, 2), (0, 0)]);
         acks.on_packet(now, 3, Eliciting::Yes);
         assert!(!acks.is_due(now));
     }
 
     #[test]
     fn packets_with_acknowledgements_alone_are_not_acknowledged() {
-        let (now, mut acks) = (Instant::now(), Acks::new());
+        let (now, mut acks) = (start(), Acks::new());
         for number in 0..100 {
             acks.on_packet(now, number * 2, Eliciting::No);
         }
@@ -222,7 +217,7 @@ mod tests {
 
     #[test]
     fn ranges_are_bounded_and_go_when_the_other_side_knows_of_them() {
-        let (now, mut acks) = (Instant::now(), Acks::new());
+        let (now, mut acks) = (start(), Acks::new());
         for number in 0..1000 {
             acks.on_packet(now, number * 2, Eliciting::Yes);
         }
@@ -233,6 +228,6 @@ mod tests {
         assert!(acks.wants_pruning(now, Duration::from_millis(1)));
         assert!(!acks.wants_pruning(now, Duration::from_millis(1)), "once is enough for a while");
         acks.on_told(1998);
-        assert_eq!(told(&mut acks, now), [1998..1999]);
+        assert_eq!(told(&mut acks, now), [(1998, 1998)]);
     }
 }

@@ -260,7 +260,6 @@ impl Endpoint {
             config: Arc::clone(&self.config),
             params: self.params(),
             budget: self.budget.clone(),
-            ids: super::connection::Ids { ours: id, theirs: admission.established.destination },
             established: admission.established,
             third: None,
             // If the datagram comes from elsewhere, the connection finds out who is there.

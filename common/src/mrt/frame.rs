@@ -20,9 +20,6 @@ pub const MAX_REASON: usize = 256;
 /// Largest value of a variable-length integer.
 pub(super) const MAX_VARINT: u64 = (1 << 62) - 1;
 
-/// Most bytes that a DATA frame has before its data.
-pub(super) const MAX_DATA_HEAD: usize = 1 + 8 + 8 + 4;
-
 const PAD: u8 = 0x00;
 const PING: u8 = 0x01;
 const ADAT: u8 = 0x02;
@@ -393,8 +390,8 @@ impl<'a> FrameWriter<'a> {
         true
     }
 
-    /// Begins a DATA frame that ends the packet; the caller appends the data through [`Self::data`]. `None` without room for
-    /// the head and one byte.
+    /// Begins a DATA frame; the caller has seen that there is room, and appends the data through [`Self::data`]. Without a
+    /// stated `length` the data goes to the end of the packet.
     pub(super) fn put_data_head(&mut self, stream: StreamId, offset: u64, fin: bool, length: Option<usize>) {
         self.out.push(DATA | if fin { DATA_FIN } else { 0 } | if length.is_some() { DATA_LENGTH } else { 0 });
         put_varint(self.out, stream.0);

@@ -298,13 +298,14 @@ fn frames_of<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mrt::tests::clock::start;
 
     /// So many packets, a millisecond apart, each with its number as its only frame.
-    fn sent(count: u64, start: Instant) -> Sent {
+    fn sent(count: u64, begin: Instant) -> Sent {
         let mut sent = Sent::new();
         for number in 0..count {
             sent.add_frame(SentFrame::Acks(number));
-            sent.on_sent(start + Duration::from_millis(number), 1200, 0, Kind::Eliciting, None);
+            sent.on_sent(begin + Duration::from_millis(number), 1200, 0, Kind::Eliciting, None);
         }
         sent
     }
@@ -336,8 +337,8 @@ mod tests {
 
     #[test]
     fn each_packet_is_acknowledged_once_whatever_the_order() {
-        let start = Instant::now();
-        let mut sent = sent(100, start);
+        let begin = start();
+        let mut sent = sent(100, begin);
         assert_eq!(acked(&mut sent, 10..12), [10, 11]);
         assert_eq!(acked(&mut sent, 5..20), [5, 6, 7, 8, 9].into_iter().chain(12..20).collect::<Vec<_>>());
         assert_eq!(acked(&mut sent, 0..200), (0..5).chain(20..100).collect::<Vec<_>>());
@@ -347,13 +348,13 @@ mod tests {
 
     #[test]
     fn three_later_packets_or_an_eighth_of_a_round_trip_make_a_loss() {
-        let start = Instant::now();
-        let mut sent = sent(10, start);
+        let begin = start();
+        let mut sent = sent(10, begin);
         acked(&mut sent, 5..6);
         let rtt = rtt(80);
-        let (numbers, next) = lost(&mut sent, start + Duration::from_millis(80), &rtt);
+        let (numbers, next) = lost(&mut sent, begin + Duration::from_millis(80), &rtt);
         assert_eq!(numbers, [0, 1, 2]);
-        let due = start + Duration::from_millis(3 + 90);
+        let due = begin + Duration::from_millis(3 + 90);
         assert_eq!(next, Some(due));
         assert_eq!(lost(&mut sent, due, &rtt).0, [3]);
         assert_eq!(
@@ -366,25 +367,25 @@ mod tests {
 
     #[test]
     fn who_was_only_late_widens_the_limits() {
-        let start = Instant::now();
-        let mut sent = sent(100, start);
+        let begin = start();
+        let mut sent = sent(100, begin);
         let rtt = rtt(80);
         acked(&mut sent, 10..11);
-        assert_eq!(lost(&mut sent, start + Duration::from_millis(80), &rtt).0, (0..=7).collect::<Vec<_>>());
+        assert_eq!(lost(&mut sent, begin + Duration::from_millis(80), &rtt).0, (0..=7).collect::<Vec<_>>());
         let mut late = 0;
-        sent.on_late(start, &(0..8), |_| late += 1);
-        sent.on_late(start, &(0..8), |_| late += 1);
+        sent.on_late(begin, &(0..8), |_| late += 1);
+        sent.on_late(begin, &(0..8), |_| late += 1);
         assert_eq!(late, 8, "each is late once");
         acked(&mut sent, 20..21);
-        let (numbers, _) = lost(&mut sent, start + Duration::from_millis(81), &rtt);
+        let (numbers, _) = lost(&mut sent, begin + Duration::from_millis(81), &rtt);
         assert_eq!(numbers, [8, 9], "ten and more behind");
     }
 
     #[test]
     fn what_was_sent_elsewhere_can_be_given_up() {
-        let start = Instant::now();
-        let mut sent = sent(3, start);
-        sent.on_sent(start, 1200, 7, Kind::Eliciting, None);
+        let begin = start();
+        let mut sent = sent(3, begin);
+        sent.on_sent(begin, 1200, 7, Kind::Eliciting, None);
         let mut gone = 0;
         sent.abandon_other_paths(7, |_, frames| gone += frames.count());
         assert_eq!((gone, sent.outstanding), (3, 1));
@@ -392,11 +393,11 @@ mod tests {
 
     #[test]
     fn silent_packets_leave_nothing_behind() {
-        let start = Instant::now();
+        let begin = start();
         let mut sent = Sent::new();
         for _ in 0..1000 {
             sent.add_frame(SentFrame::Acks(1));
-            sent.on_sent(start, 60, 0, Kind::Silent, None);
+            sent.on_sent(begin, 60, 0, Kind::Silent, None);
         }
         assert_eq!((sent.packets.len(), sent.frames.len(), sent.next_number()), (0, 0, 1000));
         assert!(!sent.has_outstanding());

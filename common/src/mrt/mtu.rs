@@ -174,6 +174,7 @@ impl Mtu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mrt::tests::clock::start;
 
     fn search(mtu: &mut Mtu, now: Instant, passes: u16) -> u32 {
         let mut probes = 0;
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_search_ends_at_what_the_path_carries() {
-        let now = Instant::now();
+        let now = start();
         for (passes, found) in [(1200, 1200), (1300, 1280), (1472, 1472), (9000, 8972), (65_535, 16_384)] {
             let mut mtu = Mtu::new(16_384);
             assert!(search(&mut mtu, now, passes) <= 30);
@@ -201,7 +202,7 @@ mod tests {
 
     #[test]
     fn sizes_that_failed_are_tried_again_later() {
-        let (now, mut mtu) = (Instant::now(), Mtu::new(1472));
+        let (now, mut mtu) = (start(), Mtu::new(1472));
         search(&mut mtu, now, 1300);
         assert_eq!(mtu.probe(now + Duration::from_secs(1)), None);
         let later = mtu.next_search().unwrap();
@@ -211,7 +212,7 @@ mod tests {
 
     #[test]
     fn behind_a_black_hole_it_begins_again() {
-        let (now, mut mtu) = (Instant::now(), Mtu::new(1472));
+        let (now, mut mtu) = (start(), Mtu::new(1472));
         search(&mut mtu, now, 1472);
         assert!(mtu.on_black_hole(now, Duration::from_secs(1)));
         assert_eq!((mtu.current(), mtu.probe(now)), (1200, None));
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn nothing_above_the_limit_is_tried() {
-        let (now, mut mtu) = (Instant::now(), Mtu::new(1452));
+        let (now, mut mtu) = (start(), Mtu::new(1452));
         search(&mut mtu, now, 65_535);
         assert_eq!((mtu.current(), mtu.next_search()), (1452, None));
         assert_eq!(Mtu::new(1200).probe(now), None);

@@ -75,12 +75,6 @@ impl Ranges {
         removed
     }
 
-    /// Whether `number` is in it.
-    pub(super) fn contains(&self, number: u64) -> bool {
-        let at = self.ranges.partition_point(|range| range.end <= number);
-        self.ranges.get(at).is_some_and(|range| range.contains(&number))
-    }
-
     /// Those that have a number in common with `range`, the smallest numbers first.
     pub(super) fn overlapping(&self, range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<'_> {
         let (first, end) = (self.ranges.partition_point(|old| old.end <= range.start), range.end);
@@ -141,7 +135,6 @@ mod tests {
                 }
                 prop_assert!(ranges.iter().flatten().eq(model.iter().copied()));
                 prop_assert!(ranges.iter().zip(ranges.iter().skip(1)).all(|(a, b)| a.end < b.start), "apart: {:?}", ranges);
-                prop_assert!((0..80).all(|number| ranges.contains(number) == model.contains(&number)));
                 let near = |old: &Range<u64>| old.start < 40 && old.end > 20;
                 prop_assert!(ranges.overlapping(&(20..40)).eq(ranges.iter().filter(near)));
             }

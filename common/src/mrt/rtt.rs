@@ -42,11 +42,6 @@ impl Rtt {
         self.smoothed = (self.smoothed * 7 + adjusted) / 8;
     }
 
-    /// The last sample.
-    pub(super) const fn latest(&self) -> Duration {
-        self.latest
-    }
-
     /// The mean, weighted towards the newest samples.
     pub(super) const fn smoothed(&self) -> Duration {
         self.smoothed

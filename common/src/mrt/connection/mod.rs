@@ -34,7 +34,6 @@ use self::session::Session;
 use super::Side;
 use super::frame::CloseCode;
 use super::handshake::{HandshakeError, Remote};
-use super::packet::ConnectionId;
 use super::path::{Received, Route, Transmit};
 use super::streams::{Read, ReadError, StreamEvent, StreamId, WriteError};
 
@@ -331,7 +330,7 @@ impl Connection {
         matches!(self.state, State::Closed { event: None, .. })
     }
 
-    /// The other side's key for [`ConnectionId`]s is not needed any more: the session is over, but its events may not be.
+    /// A session that is over goes; of its events the last one stays.
     fn settle(&mut self) {
         let State::Open(session) = &mut self.state else { return };
         if session.is_over() {
@@ -347,13 +346,4 @@ impl Connection {
             State::Open(_) | State::Requesting(_) | State::Closed { .. } => None,
         }
     }
-}
-
-/// Our and the other side's name for a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ids {
-    /// What comes has this.
-    pub(super) ours: ConnectionId,
-    /// What is sent has this.
-    pub(super) theirs: ConnectionId,
 }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Ids;
 use super::session::SessionStart;
 use crate::mrt::config::Config;
 use crate::mrt::crypto::Suite;
@@ -137,7 +136,6 @@ impl Request {
             config: Arc::clone(&self.config),
             params: self.params,
             budget: self.budget.clone(),
-            ids: Ids { ours: self.ours, theirs: established.destination },
             established,
             third,
             route: received.route,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{CloseReason, ConnectionEvent, Ids, Stats};
+use super::{CloseReason, ConnectionEvent, Stats};
 use crate::mrt::Side;
 use crate::mrt::acks::{Acks, Frequency};
 use crate::mrt::config::Config;
@@ -13,6 +13,7 @@ use crate::mrt::crypto::{Crypto, ReplayWindow};
 use crate::mrt::frame::CloseCode;
 use crate::mrt::handshake::{Established, Params, Remote};
 use crate::mrt::loss::Sent;
+use crate::mrt::packet::ConnectionId;
 use crate::mrt::path::{Path, PathConfig, Route, Validation};
 use crate::mrt::random::Random;
 use crate::mrt::streams::{Budget, Streams};
@@ -25,7 +26,6 @@ pub(in crate::mrt) struct SessionStart {
     /// What we said of ourselves.
     pub(in crate::mrt) params: Params,
     pub(in crate::mrt) budget: Budget,
-    pub(in crate::mrt) ids: Ids,
     pub(in crate::mrt) established: Established,
     /// The third message of XX, if we have to bring it.
     pub(in crate::mrt) third: Option<Vec<u8>>,
@@ -42,7 +42,8 @@ pub(super) struct Session {
     pub(super) config: Arc<Config>,
     remote: Remote,
     observed: Option<SocketAddr>,
-    pub(super) ids: Ids,
+    /// What the other side knows the connection by.
+    pub(super) destination: ConnectionId,
     pub(super) crypto: Crypto,
     pub(super) replay: ReplayWindow,
     pub(super) acks: Acks,
@@ -116,7 +117,7 @@ pub(super) const MAX_PATHS: usize = 8;
 
 impl Session {
     pub(super) fn new(now: Instant, side: Side, start: SessionStart) -> Self {
-        let SessionStart { config, params, budget, ids, established, third, route, local_ip, round_trip, mut random } =
+        let SessionStart { config, params, budget, established, third, route, local_ip, round_trip, mut random } =
             start;
         let max_datagram = established.params.max_datagram.min(params.max_datagram);
         let path_config = PathConfig { controller: config.controller, max_datagram, seed: random.u64() };
@@ -132,7 +133,7 @@ impl Session {
             config,
             remote: established.remote,
             observed: established.observed,
-            ids,
+            destination: established.destination,
             crypto: Crypto::new(established.suite, &established.secrets),
             replay: ReplayWindow::default(),
             acks: Acks::new(),

@@ -73,10 +73,10 @@ impl Session {
         let (start, number) = (out.len(), self.sent.next_number());
         self.turn_key(number)?;
         if let Some(third) = &self.third {
-            Packet::encode_confirm(out, self.ids.theirs, third);
+            Packet::encode_confirm(out, self.destination, third);
         }
         let sealed_from = out.len();
-        Packet::encode_data(out, self.ids.theirs, self.crypto.phase(), number);
+        Packet::encode_data(out, self.destination, self.crypto.phase(), number);
         let head = out.len();
         let eliciting = self.write_frames(now, held, &mut FrameWriter::new(out, start + size - TAG_LENGTH));
         if out.len() == head {
@@ -190,7 +190,7 @@ impl Session {
         let (start, number) = (out.len(), self.sent.next_number());
         self.turn_key(number)?;
         let size = self.path.mtu.probe(now)?;
-        Packet::encode_data(out, self.ids.theirs, self.crypto.phase(), number);
+        Packet::encode_data(out, self.destination, self.crypto.phase(), number);
         FrameWriter::new(out, start + usize::from(size)).put(&Frame::Ping);
         out.resize(start + usize::from(size) - TAG_LENGTH, 0);
         self.crypto.seal(number, out, start);
@@ -221,7 +221,7 @@ impl Session {
             return None;
         }
         let (credit, start) = (path.credit(), out.len());
-        Packet::encode_data(out, self.ids.theirs, self.crypto.phase(), number);
+        Packet::encode_data(out, self.destination, self.crypto.phase(), number);
         let room = usize::try_from(credit).unwrap_or(usize::MAX).min(MIN_MTU);
         let mut frames = FrameWriter::new(out, start + room - TAG_LENGTH);
         if let Some(token) = response {
@@ -265,10 +265,10 @@ impl Session {
         }
         let (start, number) = (out.len(), self.sent.next_number());
         if let Some(third) = &self.third {
-            Packet::encode_confirm(out, self.ids.theirs, third);
+            Packet::encode_confirm(out, self.destination, third);
         }
         let sealed_from = out.len();
-        Packet::encode_data(out, self.ids.theirs, self.crypto.phase(), number);
+        Packet::encode_data(out, self.destination, self.crypto.phase(), number);
         let close = Frame::Close { code: *code, reason: reason.as_bytes() };
         FrameWriter::new(out, start + MIN_MTU - TAG_LENGTH).put(&close);
         self.crypto.seal(number, out, sealed_from);

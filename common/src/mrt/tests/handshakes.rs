@@ -64,13 +64,14 @@ fn strangers_are_bounded_and_the_honest_get_in_with_a_cookie() {
     let flood = |pair: &mut Pair, asks: u16| {
         let mut spent = [0_usize; 2];
         for number in 0..asks {
+            let [high, low] = number.to_be_bytes();
             let keys = LocalKeys::new(Arc::new(Identity::from_seed(&[7; 32])), PSK);
-            let mut stranger = Endpoint::new(pair.now, Config::default(), keys, [number as u8; 32]);
+            let mut stranger = Endpoint::new(pair.now, Config::default(), keys, [low; 32]);
             stranger.connect(pair.now, pair.route(0), Target::default()).unwrap();
             let mut out = Vec::new();
             stranger.poll_transmit(pair.now, 1, &mut out).unwrap();
             spent[0] += out.len();
-            let remote = SocketAddr::from(([172, 16, (number >> 8) as u8, number as u8], 5000));
+            let remote = SocketAddr::from(([172, 16, high, low], 5000));
             let received = Received { route: Route { socket: 0, remote }, local_ip: None, ecn: Ecn::NotCapable };
             pair.ends[1].endpoint.handle_datagram(pair.now, received, &mut out);
             out.clear();

@@ -1,5 +1,6 @@
 //! Two endpoints in virtual time, joined by a link that does what a test says.
 
+pub(super) mod clock;
 mod handshakes;
 mod paths;
 mod transfers;
@@ -35,7 +36,6 @@ pub(super) struct InFlight {
 /// Two endpoints, 0 and 1, and what is between them.
 pub(super) struct Pair {
     pub(super) now: Instant,
-    pub(super) start: Instant,
     pub(super) ends: [End; 2],
     pub(super) delay: Duration,
     pub(super) fate: Box<dyn FnMut(&InFlight) -> Fate>,
@@ -65,7 +65,7 @@ impl Pair {
     }
 
     pub(super) fn with(configs: [Config; 2], psks: [[u8; 32]; 2]) -> Self {
-        let now = Instant::now();
+        let now = clock::start();
         let mut seeds = 1..;
         let ends = [0_u8, 1].map(|side| {
             let config = configs[usize::from(side)].clone();
@@ -83,7 +83,7 @@ impl Pair {
             }
         });
         let delay = Duration::from_millis(10);
-        Self { now, start: now, ends, delay, fate: Box::new(|_| Fate::Arrives), flying: VecDeque::new(), sent: 0 }
+        Self { now, ends, delay, fate: Box::new(|_| Fate::Arrives), flying: VecDeque::new(), sent: 0 }
     }
 
     /// 0 asks 1 for a connection.
@@ -237,7 +237,11 @@ impl End {
 
 /// Bytes that follow from their place.
 pub(super) fn content(length: usize, salt: u64) -> Vec<u8> {
-    (0..length as u64).map(|place| (place.wrapping_mul(2_654_435_761).wrapping_add(salt) >> 7) as u8).collect()
+    let byte = |place: u64| {
+        let [.., byte, _] = place.wrapping_mul(2_654_435_761).wrapping_add(salt).to_be_bytes();
+        byte
+    };
+    (0..length as u64).map(byte).collect()
 }
 
 /// A generator for what a link does at random.

@@ -61,9 +61,9 @@ fn many_short_streams_both_ways() {
     let mut pair = Pair::new();
     let both = pair.connected(Target::default());
     for round in 0..40_u64 {
-        for side in 0..2 {
+        for (side, handle) in both.into_iter().enumerate() {
             for _ in 0..20 {
-                let connection = pair.connection(side, both[side]);
+                let connection = pair.connection(side, handle);
                 let id = connection.open().expect("few are open");
                 assert_eq!(connection.write(id, &content(300, id.0)).unwrap(), 300);
                 connection.finish(id).unwrap();
