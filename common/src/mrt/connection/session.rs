@@ -159,9 +159,13 @@ impl Session {
             ending: Ending::Not,
             events: VecDeque::from([ConnectionEvent::Connected]),
         };
-        // With XX the responder has not shown yet that it has the network key.
-        let unconfirmed = session.third.is_some().then_some(session.config.handshake_timeout);
-        session.timers.set(Timer::Idle, now + unconfirmed.unwrap_or(idle_timeout));
+        // The responder forgets a handshake that is not confirmed soon, and with XX has not shown yet that it has the network
+        // key: until something comes from it, the deadline is the handshake's.
+        let patience = match side {
+            Side::Initiator => session.config.handshake_timeout,
+            Side::Responder => idle_timeout,
+        };
+        session.timers.set(Timer::Idle, now + patience);
         session.rearm_keep_alive(now);
         session.follow_window();
         session
@@ -239,7 +243,7 @@ impl Session {
     pub(super) fn vanish(&mut self) {
         if self.is_usable() {
             // Whoever has another network key shows it first in what it does not answer.
-            let answered = self.third.is_none();
+            let answered = self.counts.datagrams_received > 0;
             let reason = if answered { CloseReason::TimedOut } else { CloseReason::NoAnswer };
             self.events.push_back(ConnectionEvent::Closed(reason));
         }

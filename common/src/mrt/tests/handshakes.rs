@@ -86,3 +86,17 @@ fn strangers_are_bounded_and_the_honest_get_in_with_a_cookie() {
     assert!(pair.ends[1].endpoint.unproven() <= 256);
     pair.connected(Target::default());
 }
+
+#[test]
+fn a_connection_that_is_never_confirmed_ends_with_the_handshakes_deadline() {
+    for knows in [true, false] {
+        let mut pair = Pair::new();
+        let target = Target { peer: None, static_key: knows.then_some(pair.ends[1].keys) };
+        let here = pair.connect(target);
+        assert!(pair.run(pair.delay * 2, |pair| pair.saw(0, here, &ConnectionEvent::Connected)));
+        pair.flying.clear();
+        pair.fate = Box::new(|_| Fate::Vanishes);
+        assert!(pair.run(Config::default().handshake_timeout, |pair| pair.closed(0, here).is_some()));
+        assert_eq!(pair.closed(0, here), Some(CloseReason::NoAnswer));
+    }
+}
