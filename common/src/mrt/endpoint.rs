@@ -193,6 +193,10 @@ impl Endpoint {
                 return Some(transmit);
             }
             slot.is_ready = false;
+            // It may have ended for want of a key.
+            if slot.connection.has_ended() && !std::mem::replace(&mut slot.is_eventful, true) {
+                self.eventful.push_back(handle);
+            }
             self.rearm(handle);
         }
         None

@@ -142,6 +142,11 @@ impl Sent {
         self.outstanding > 0
     }
 
+    /// How many packets are remembered.
+    pub(super) fn count(&self) -> usize {
+        self.packets.len()
+    }
+
     /// When the last packet that wants an acknowledgement was sent.
     pub(super) const fn last_eliciting(&self) -> Option<Instant> {
         self.last_eliciting

@@ -152,6 +152,12 @@ impl Path {
         self.rtt = old.rtt;
     }
 
+    /// Whether somebody is there is open again.
+    pub(super) const fn challenge_anew(&mut self, challenge: Validation) {
+        self.validation = challenge;
+        (self.received, self.sent) = (0, 0);
+    }
+
     /// Somebody answered there.
     pub(super) const fn is_proven(&self) -> bool {
         matches!(self.validation, Validation::Proven)

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::cookie::Cookies;
@@ -23,9 +23,8 @@ pub(super) struct Unproven {
     handshakes: VecDeque<Handshake>,
     cookies: Cookies,
     replies: VecDeque<Reply>,
-    /// Requests that were no good, since then: they cost as much to look at as good ones.
-    refused: usize,
-    refused_since: Instant,
+    /// When and from where requests came that were no good: they cost as much to look at as good ones.
+    refused: VecDeque<(Instant, IpAddr)>,
 }
 
 /// An RCON.
@@ -59,6 +58,7 @@ struct Handshake {
     responding: Responding,
     at: Instant,
     answered: u32,
+    bad_confirms: u32,
 }
 
 #[derive(Debug)]
@@ -74,8 +74,11 @@ const MAX_UNPROVEN: usize = 256;
 /// From so many on strangers must bring a cookie.
 const COOKIES_FROM: usize = 32;
 
-/// Most of one IP address: cookies prove an address, but one address can ask often.
-const MAX_PER_IP: usize = 32;
+/// Most of one network (see [`network_of`]): cookies prove an address, but one address can ask often.
+const MAX_PER_NETWORK: usize = 32;
+
+/// A handshake goes after so many third messages that do not open.
+const MAX_BAD_CONFIRMS: u32 = 8;
 
 /// A handshake is kept for so long.
 const LIFETIME: Duration = Duration::from_secs(5);
@@ -89,8 +92,7 @@ impl Unproven {
             handshakes: VecDeque::new(),
             cookies: Cookies::new(now, random),
             replies: VecDeque::new(),
-            refused: 0,
-            refused_since: now,
+            refused: VecDeque::new(),
         }
     }
 
@@ -109,15 +111,18 @@ impl Unproven {
             return;
         }
         let route = received.route;
-        if self.handshakes.len() + self.refused >= COOKIES_FROM {
+        if self.handshakes.len() + self.refused.len() >= COOKIES_FROM {
             let from = route.remote;
             if !self.cookies.check(now, from, asked.source, asked.cookie) {
                 let cookie = self.cookies.make(now, from, asked.source);
                 self.reply(received, |datagram| Packet::encode_cookie(datagram, asked.source, &cookie));
                 return;
             }
-            let same_ip = self.handshakes.iter().filter(|other| other.route.remote.ip() == from.ip()).count();
-            if self.handshakes.len() >= MAX_UNPROVEN || same_ip >= MAX_PER_IP {
+            let network = network_of(from.ip());
+            let kept = self.handshakes.iter().map(|other| network_of(other.route.remote.ip()));
+            let same =
+                kept.chain(self.refused.iter().map(|(_, other)| *other)).filter(|other| *other == network).count();
+            if self.handshakes.len() >= MAX_UNPROVEN || same >= MAX_PER_NETWORK {
                 return;
             }
         }
@@ -132,7 +137,10 @@ impl Unproven {
             &mut random.fork(),
         );
         let Ok((responding, answer)) = started else {
-            self.refused += 1;
+            if self.refused.len() == MAX_UNPROVEN {
+                self.refused.pop_front();
+            }
+            self.refused.push_back((now, network_of(route.remote.ip())));
             return;
         };
         self.reply(received, |datagram| Packet::encode_accept(datagram, asked.source, &answer));
@@ -145,6 +153,7 @@ impl Unproven {
             responding,
             at: now,
             answered: 1,
+            bad_confirms: 0,
         });
     }
 
@@ -159,7 +168,14 @@ impl Unproven {
             _ => (None, datagram),
         };
         if let (Responding::Waiting(waiting), Some(noise)) = (&mut handshake.responding, confirm) {
-            let established = waiting.confirm(noise).ok()?;
+            let Ok(established) = waiting.confirm(noise) else {
+                // Each costs several X25519 operations, and none to send.
+                handshake.bad_confirms += 1;
+                if handshake.bad_confirms >= MAX_BAD_CONFIRMS {
+                    self.handshakes.remove(at);
+                }
+                return None;
+            };
             handshake.responding = Responding::Ready(Box::new(established));
         }
         let Responding::Ready(established) = &handshake.responding else { return None };
@@ -177,8 +193,8 @@ impl Unproven {
         while self.handshakes.front().is_some_and(|oldest| oldest.at + LIFETIME <= now) {
             self.handshakes.pop_front();
         }
-        if self.refused_since + LIFETIME <= now {
-            (self.refused, self.refused_since) = (0, now);
+        while self.refused.front().is_some_and(|(at, _)| *at + LIFETIME <= now) {
+            self.refused.pop_front();
         }
     }
 
@@ -232,6 +248,14 @@ impl Unproven {
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handshake").field("route", &self.route).field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+/// What one party may have of addresses: an IPv4 address, or an IPv6 network of 64 bits.
+fn network_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
     }
 }
 

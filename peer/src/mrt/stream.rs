@@ -166,7 +166,8 @@ impl WriteHalf {
             let finished = machine.finish(self.id);
             (Attention::of(machine), finished)
         })?;
-        self.progress = Progress::Ended;
+        // An end that was refused will never be acknowledged.
+        self.progress = if finished.is_ok() { Progress::Ended } else { Progress::Over };
         Ok(finished?)
     }
 

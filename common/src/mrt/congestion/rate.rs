@@ -194,7 +194,7 @@ impl Sampler {
         let ack_elapsed = Duration::from_nanos(self.nanos(now).saturating_sub(newest.delivered_at));
         let send_elapsed = Duration::from_micros(u64::from(newest.send_elapsed));
         Some(RateSample {
-            delivered: self.delivered - newest.delivered,
+            delivered: self.delivered.saturating_sub(newest.delivered),
             lost: u64::from(low_bits(self.lost).wrapping_sub(newest.lost)),
             interval: ack_elapsed.max(send_elapsed),
             app_limited: newest.app_limited,

@@ -325,6 +325,11 @@ impl Connection {
         }
     }
 
+    /// Whether nothing is left to do; there may be something to tell.
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
     /// Whether nothing is left to do or to tell.
     pub(super) const fn is_over(&self) -> bool {
         matches!(self.state, State::Closed { event: None, .. })

@@ -18,7 +18,7 @@ impl Session {
         }
         let challenge = self.challenge(now);
         if let Some(path) = self.others.iter_mut().find(|path| path.route == route) {
-            path.validation = challenge;
+            path.challenge_anew(challenge);
         } else {
             let path = self.new_path(now, route, challenge);
             self.keep_beside(path);
@@ -64,14 +64,18 @@ impl Session {
         let Some(at) = self.others.iter().position(|path| path.route == route) else { return };
         let mut path = self.others.remove(at);
         let same_host = route.socket == self.path.route.socket && route.remote.ip() == self.path.route.remote.ip();
-        if !path.is_proven() {
-            if same_host {
-                let config = self.path_config();
-                path.inherit(now, &mut self.path, &config);
+        // Back to the old port before the new one was proven: what was inherited comes back, too.
+        if same_host && !(path.is_proven() && self.path.is_proven()) {
+            let config = self.path_config();
+            path.inherit(now, &mut self.path, &config);
+            // What is under way was counted by what they have exchanged: it belongs to neither any more.
+            for path in [&mut path, &mut self.path] {
+                (path.number, path.in_flight) = (self.next_path, 0);
+                self.next_path = self.next_path.wrapping_add(1);
             }
-            if !matches!(path.validation, Validation::Challenged { .. }) {
-                path.validation = self.challenge(now);
-            }
+        }
+        if path.validation == Validation::Failed {
+            path.validation = self.challenge(now);
         }
         self.use_path(path);
         self.set_loss_timer();
@@ -176,8 +180,13 @@ impl Session {
     fn keep_beside(&mut self, path: Path) {
         self.others.push(path);
         if self.others.len() > MAX_PATHS {
-            let oldest_unproven = self.others.iter().position(|path| !path.is_proven()).unwrap_or(0);
-            self.others.remove(oldest_unproven);
+            // Never the one that has just come, or no new path could be followed any more.
+            let before = self.others.iter().take(MAX_PATHS);
+            let oldest_unproven = before.clone().position(|path| !path.is_proven());
+            let gone = self.others.remove(oldest_unproven.unwrap_or(0));
+            if oldest_unproven.is_some() {
+                self.events.push_back(ConnectionEvent::PathFailed(gone.route));
+            }
         }
     }
 

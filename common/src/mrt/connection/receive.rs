@@ -14,6 +14,10 @@ use crate::mrt::path::{Ecn, Received};
 use crate::mrt::streams::Violation;
 use crate::mrt::timers::Timer;
 
+/// Most frames of a packet. An honest one has at most 32 of streams and some six others; thousands would cost far more to
+/// work through than to send.
+const MAX_FRAMES: usize = 64;
+
 /// What the frames of a packet make of it.
 #[derive(Debug, Clone, Copy)]
 struct Content {
@@ -39,6 +43,7 @@ impl Session {
                 // Said again to the first, second, fourth, eighth packet that still comes.
                 *came += 1;
                 *due |= came.is_power_of_two();
+                self.on_received_on(now, received, bytes);
                 return;
             }
             Ending::Draining | Ending::Over => return,
@@ -99,10 +104,13 @@ impl Session {
 
     fn handle_frames(&mut self, now: Instant, received: &Received, payload: &[u8]) -> Result<Content, Violation> {
         let mut content = Content { eliciting: Eliciting::No, in_use: false, data: false, closed: false };
-        for frame in Frames::new(payload) {
+        for (count, frame) in Frames::new(payload).enumerate() {
             let Ok(frame) = frame else {
                 return Err(Violation { code: CloseCode::FRAME, reason: "a packet with frames that cannot be read" });
             };
+            if count == MAX_FRAMES {
+                return Err(Violation { code: CloseCode::FRAME, reason: "a packet with too many frames" });
+            }
             match frame {
                 Frame::Acks(_) => content.in_use = true,
                 Frame::Challenge(_) | Frame::Response { .. } => content.eliciting = Eliciting::Yes,

@@ -268,7 +268,9 @@ impl Session {
 
     /// A packet came or went: the other side knows that we are there.
     pub(super) fn rearm_keep_alive(&mut self, now: Instant) {
-        self.timers.set_to(Timer::KeepAlive, self.config.keep_alive.map(|pause| now + pause));
+        // The other side may be less patient than we are: three tries before it gives up.
+        let pause = self.config.keep_alive.map(|pause| pause.min(self.idle_timeout / 3));
+        self.timers.set_to(Timer::KeepAlive, pause.map(|pause| now + pause));
     }
 
     /// Lets the send buffer follow the window: what is under way must stay in memory until it is acknowledged.

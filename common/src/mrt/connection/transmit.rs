@@ -2,14 +2,22 @@
 
 use std::time::Instant;
 
+use super::CloseReason;
 use super::session::{Ending, Session};
 use crate::mrt::acks::Eliciting;
 use crate::mrt::crypto::KeyUse;
-use crate::mrt::frame::{Frame, FrameWriter};
+use crate::mrt::frame::{CloseCode, Frame, FrameWriter};
 use crate::mrt::loss::{Kind, SentFrame};
 use crate::mrt::packet::{MIN_MTU, Packet, TAG_LENGTH};
 use crate::mrt::path::{Ecn, Path, Transmit, Validation};
 use crate::mrt::timers::Timer;
+
+/// So much credit an RCLS needs on an unproven path: with its longest reason it takes some 300 bytes.
+const CLOSE_CREDIT: u64 = 320;
+
+/// Most packets that are remembered because the oldest is neither acknowledged nor lost: twice what a window of 64 MiB has
+/// in the smallest packets. Only who acknowledges nothing and keeps sending gets there.
+const MAX_REMEMBERED: usize = 1 << 17;
 
 /// Most bytes of one system call with several datagrams: what fits a UDP datagram of IPv4.
 const MAX_BATCH: usize = 65_507;
@@ -68,6 +76,11 @@ impl Session {
             self.acks.is_due(now) || self.path.response.is_some() || self.path.due_challenge(now, pause).is_some();
         let wants = self.due.ping || self.due.frequency || self.due.probes > 0 || self.streams.has_frames();
         if !urgent && (held || !wants) {
+            return None;
+        }
+        if self.sent.count() > MAX_REMEMBERED {
+            let reason = "nothing is acknowledged";
+            self.close(now, CloseCode::ACK, reason, CloseReason::Violation(reason));
             return None;
         }
         let (start, number) = (out.len(), self.sent.next_number());
@@ -260,7 +273,7 @@ impl Session {
     /// The word that it is over.
     fn transmit_close(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
         let Ending::Closing { code, reason, due, .. } = &mut self.ending else { return None };
-        if !std::mem::take(due) || self.path.credit() < MIN_MTU as u64 {
+        if self.path.credit() < CLOSE_CREDIT || !std::mem::take(due) {
             return None;
         }
         let (start, number) = (out.len(), self.sent.next_number());

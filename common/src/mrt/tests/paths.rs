@@ -102,3 +102,37 @@ fn large_packets_that_vanish_are_given_up() {
     send(&mut pair, both, &content(1_000_000, 2), Duration::from_secs(60));
     assert!(pair.connection(0, both[0]).stats().datagram <= 1300);
 }
+
+#[test]
+fn any_number_of_moves_is_followed() {
+    let mut pair = Pair::new();
+    let both = pair.connected(Target::default());
+    for port in 5000..5012 {
+        let address = SocketAddr::new(pair.ends[0].address.ip(), port);
+        rebind(&mut pair, 0, address);
+        send(&mut pair, both, &content(50_000, u64::from(port)), Duration::from_secs(10));
+        assert_eq!(pair.connection(1, both[1]).route().remote, address);
+    }
+}
+
+#[test]
+fn ports_that_change_to_and_fro_do_no_harm() {
+    let mut pair = Pair::new();
+    let [here, there] = pair.connected(Target::default());
+    // 1 sends, and what comes from 0 comes from two ports in turn.
+    let id = pair.connection(1, there).open().unwrap();
+    let (bytes, mut written, mut turn) = (content(3_000_000, 1), 0, 0);
+    let own = pair.ends[0].address;
+    while pair.ends[0].read.get(&(here, id)).is_none_or(|read| read.len() < bytes.len()) {
+        written += pair.connection(1, there).write(id, &bytes[written..]).unwrap();
+        turn += 1;
+        for datagram in &mut pair.flying {
+            if datagram.to == 1 {
+                datagram.from.set_port(own.port() + 100 * (turn % 2));
+            }
+        }
+        pair.run(Duration::from_millis(3), |_| false);
+        assert!(turn < 20_000, "{:?}", pair.connection(1, there).stats());
+    }
+    assert!(pair.ends[0].read[&(here, id)] == bytes);
+}
