@@ -36,7 +36,8 @@ struct Outcome {
 pub(super) fn run(options: &Options, args: &MrtArgs) -> anyhow::Result<Report> {
     emulator_possible()?;
     let (time, rounds, transports) = (args.time_or(FLOW), options.rounds_or(1), args.transports());
-    anyhow::ensure!(time > START, "flows of {} s have only a start", time.as_secs());
+    let start = START.as_secs();
+    anyhow::ensure!(time > START, "the first {start} s of a flow do not count: give --seconds more than that");
     let cells = args.cells_or(all_cells());
     estimate(cells.len() * transports.len() * rounds as usize, time);
     let mut report = Report::new(
