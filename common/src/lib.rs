@@ -3,6 +3,7 @@
 //!
 //! Each module uses only those that stand after it in this list:
 //!
+//! - [`relay`]: passing on datagrams of those who cannot reach each other
 //! - [`mrt`]: the transport over UDP, see `mrt/WIRE.md`
 //! - [`wire`]: the messages and their bytes, see `wire/WIRE.md`
 //! - [`tls`]: TLS 1.3 with raw public keys on both sides
@@ -32,6 +33,7 @@ pub mod merkle;
 pub mod mrt;
 pub mod name;
 pub mod reader;
+pub mod relay;
 pub mod secret;
 pub mod ticket;
 pub mod tls;

@@ -54,7 +54,9 @@ pub use crypto::Suite;
 pub use endpoint::{ConnectError, ConnectionHandle, Endpoint, Event, Target};
 pub use frame::{Acks, CloseCode, Frame, FrameError, Frames, MAX_ACK_RANGES, MAX_REASON};
 pub use handshake::{LocalKeys, Remote, StaticKey};
-pub use packet::{ConnectionId, MAX_COOKIE, MAX_NOISE, MIN_INITIAL, MIN_MTU, Packet, PacketError, Pattern, TAG_LENGTH};
+pub use packet::{
+    ConnectionId, MAX_COOKIE, MAX_NOISE, MIN_INITIAL, MIN_MTU, Packet, PacketError, Pattern, RELY, TAG_LENGTH,
+};
 pub use path::{Ecn, Received, Route, Transmit};
 pub use streams::{Budget, Read, ReadError, StreamEvent, StreamId, WriteError};
 
@@ -78,4 +80,4 @@ impl Side {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

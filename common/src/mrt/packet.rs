@@ -37,6 +37,10 @@ const CCON: u8 = 0x43;
 const DATA: u8 = 0x48;
 const DATA_PHASE: u8 = 0x49;
 
+/// First byte of a datagram that is relayed: it is for whoever relays, or moves datagrams for an endpoint
+/// ([`crate::relay`]), and never for an endpoint itself.
+pub const RELY: u8 = 0x50;
+
 /// What the receiver of packets chose to know a connection by. It says nothing about addresses, so that a connection
 /// survives their change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,6 +114,9 @@ pub enum PacketError {
     /// Another protocol, or a later version of this one.
     #[error("not a packet of this version of MRT")]
     Kind,
+    /// A relayed datagram: the one inside may be for an endpoint, but whoever moves datagrams takes it out.
+    #[error("a relayed datagram, which is not for an endpoint")]
+    Relayed,
     /// A part is longer than any honest one.
     #[error("a part of the packet is longer than allowed")]
     TooLong,
@@ -148,6 +155,7 @@ impl<'a> Packet<'a> {
                 }
                 Ok(Self::Data { destination, phase: kind == DATA_PHASE, number })
             }
+            RELY => Err(PacketError::Relayed),
             _ => Err(PacketError::Kind),
         }
     }

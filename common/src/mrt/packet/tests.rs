@@ -132,7 +132,7 @@ fn other_protocols_and_versions_are_none_of_ours() {
         let known = [RCON, ACON, COOK, CCON, DATA, DATA_PHASE].contains(&kind);
         let unknown = Packet::decode(&[kind; 1300]) == Err(PacketError::Kind);
         // An RCON of these bytes has no version that could be.
-        assert_eq!(unknown, !known || kind == RCON, "{kind:#04x}");
+        assert_eq!(unknown, (!known && kind != RELY) || kind == RCON, "{kind:#04x}");
         assert!(!known || kind & 0xc0 == 0x40, "a STUN message begins with two zero bits, DTLS with 20 to 63");
     }
     for at in 1..4 {
@@ -140,6 +140,15 @@ fn other_protocols_and_versions_are_none_of_ours() {
         wrong[at] = 9;
         assert_eq!(Packet::decode(&wrong), Err(PacketError::Kind), "byte {at}");
     }
+}
+
+#[test]
+fn what_is_relayed_is_for_no_endpoint() {
+    for inside in [request(&[], &[1; 48]), vec![]] {
+        let relayed = [&[RELY, 0, 0, 0, 0, 0, 0, 0, 7], inside.as_slice()].concat();
+        assert_eq!(Packet::decode(&relayed), Err(PacketError::Relayed));
+    }
+    assert_eq!(RELY & 0xc0, 0x40, "nor is it STUN or DTLS");
 }
 
 proptest! {

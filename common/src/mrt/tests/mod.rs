@@ -1,6 +1,6 @@
 //! Two endpoints in virtual time, joined by a link that does what a test says.
 
-pub(super) mod clock;
+pub(crate) mod clock;
 mod handshakes;
 mod paths;
 mod transfers;
