@@ -4,6 +4,7 @@
 //! Each module uses only those that stand after it in this list:
 //!
 //! - [`relay`]: passing on datagrams of those who cannot reach each other
+//! - [`nat`]: public addresses, kinds of NAT, and where a node may be reached
 //! - [`mrt`]: the transport over UDP, see `mrt/WIRE.md`
 //! - [`wire`]: the messages and their bytes, see `wire/WIRE.md`
 //! - [`tls`]: TLS 1.3 with raw public keys on both sides
@@ -32,6 +33,7 @@ pub mod manifest;
 pub mod merkle;
 pub mod mrt;
 pub mod name;
+pub mod nat;
 pub mod reader;
 pub mod relay;
 pub mod secret;

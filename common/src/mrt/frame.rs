@@ -481,7 +481,7 @@ pub(super) fn varint(reader: &mut Reader<'_>) -> Result<u64, ReadError> {
 }
 
 /// Appends an address: 4 or 6, the IP address, the port.
-pub(super) fn put_address(out: &mut Vec<u8>, address: SocketAddr) {
+pub(crate) fn put_address(out: &mut Vec<u8>, address: SocketAddr) {
     match address.ip() {
         IpAddr::V4(ip) => {
             out.push(4);
@@ -496,7 +496,7 @@ pub(super) fn put_address(out: &mut Vec<u8>, address: SocketAddr) {
 }
 
 /// Takes an address.
-pub(super) fn address(reader: &mut Reader<'_>) -> Result<SocketAddr, FrameError> {
+pub(crate) fn address(reader: &mut Reader<'_>) -> Result<SocketAddr, FrameError> {
     let ip = match reader.u8()? {
         4 => IpAddr::V4(Ipv4Addr::from(reader.array::<4>()?)),
         6 => IpAddr::V6(Ipv6Addr::from(reader.array::<16>()?)),

@@ -53,6 +53,7 @@ pub use connection::{CloseReason, Connection, ConnectionEvent, Stats};
 pub use crypto::Suite;
 pub use endpoint::{ConnectError, ConnectionHandle, Endpoint, Event, Target};
 pub use frame::{Acks, CloseCode, Frame, FrameError, Frames, MAX_ACK_RANGES, MAX_REASON};
+pub(crate) use frame::{address as take_address, put_address};
 pub use handshake::{LocalKeys, Remote, StaticKey};
 pub use packet::{
     ConnectionId, MAX_COOKIE, MAX_NOISE, MIN_INITIAL, MIN_MTU, Packet, PacketError, Pattern, RELY, TAG_LENGTH,
