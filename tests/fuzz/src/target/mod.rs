@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 mod binary;
 mod json;
 mod mrt;
+mod nat;
 mod pair;
 mod text;
 
@@ -42,6 +43,9 @@ pub const TARGETS: &[Target] = &[
     mrt::PACKET,
     mrt::FRAMES,
     pair::PAIR,
+    nat::STUN,
+    nat::RELAY,
+    nat::CANDIDATES,
 ];
 
 /// The target of this name.
