@@ -17,8 +17,9 @@ const SMALLEST: usize = 256;
 /// Up to this it doubles; what needs more gets a full block.
 const LARGEST_SMALL: usize = 8 << 10;
 
-/// Full blocks that are kept for later: as many as one batch of the largest packets fills.
-const MAX_FREE: usize = 16;
+/// Full blocks that are kept for later, as long as so many were in use lately: the window of a fast local path. To get
+/// them from the system anew each time, page by page, costs more than to seal them.
+const MAX_FREE: usize = 64;
 
 /// The blocks of a connection. Full ones are kept for the next use, as many as were needed lately.
 #[derive(Default)]
@@ -223,8 +224,8 @@ mod tests {
     #[test]
     fn blocks_beyond_the_cap_are_given_back() {
         let (mut blocks, mut queue) = (Blocks::default(), BlockQueue::default());
-        queue.put(&mut blocks, 0, &vec![1; 40 * BLOCK]);
-        assert_eq!(blocks.count(), (40, 0));
+        queue.put(&mut blocks, 0, &vec![1; (MAX_FREE + 8) * BLOCK]);
+        assert_eq!(blocks.count(), (MAX_FREE + 8, 0));
         queue.clear(&mut blocks);
         assert_eq!(blocks.count(), (0, MAX_FREE));
     }
