@@ -20,9 +20,9 @@ use super::{EndArgs, PIECE, udp};
 use crate::mrt::contestant::{INTERNET_PACKET, Transport};
 
 const ALPN: &[u8] = b"bench";
-/// Every window of quinn in bytes: what 200 Mbit/s x 200 ms keep under way, and a queue of the same size. Four times as
-/// much is no faster anywhere, and lets quinn's BBR flood the queue at its start to the point where it stands still for the
-/// rest of the flow (seen at 100 Mbit/s x 50 ms and 200 Mbit/s x 200 ms).
+/// Every window of quinn in bytes: what 200 Mbit/s x 200 ms keep under way, and a queue of the same size. With four times
+/// as much its BBR often floods the queue at its start, to the point where it stands still for the rest of the flow (seen at
+/// 100 Mbit/s x 50 ms and 200 Mbit/s x 200 ms).
 const WINDOW: u32 = 10 << 20;
 /// Datagrams above it, in bytes, are sent one by one: ten of them, which quinn sends at once, are more than the kernel takes
 /// in one call (65,507), and quinn takes the refusal for loss.
