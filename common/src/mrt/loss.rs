@@ -80,6 +80,8 @@ pub(super) struct Sent {
     outstanding: u64,
     last_eliciting: Option<Instant>,
     reordering: Reordering,
+    /// The newest numbers that no packet has, the oldest first.
+    skipped: VecDeque<u64>,
 }
 
 /// How far packets may overtake each other before one is held for lost. Widened when one was held for lost wrongly
@@ -111,6 +113,9 @@ impl Reordering {
 /// Most lost packets that are remembered.
 const MAX_LATE: usize = 1024;
 
+/// Skipped numbers that are remembered.
+const MAX_SKIPPED: usize = 8;
+
 impl Sent {
     /// Nothing sent yet.
     pub(super) const fn new() -> Self {
@@ -124,7 +129,23 @@ impl Sent {
             outstanding: 0,
             last_eliciting: None,
             reordering: Reordering::NARROWEST,
+            skipped: VecDeque::new(),
         }
+    }
+
+    /// The number [`Self::next_number`] is left out. Who acknowledges it acknowledges what it did not get, to be sent more
+    /// than the path carries (RFC 9000, section 21.4).
+    pub(super) fn skip(&mut self, at: Instant) {
+        if self.skipped.len() == MAX_SKIPPED {
+            self.skipped.pop_front();
+        }
+        self.skipped.push_back(self.next_number());
+        self.on_sent(at, 0, 0, Kind::Silent, None);
+    }
+
+    /// Whether one of the numbers in `range` was left out, as far as that is remembered.
+    pub(super) fn was_skipped(&self, range: &Range<u64>) -> bool {
+        self.skipped.iter().any(|number| range.contains(number))
     }
 
     /// The number of the next packet.

@@ -73,6 +73,8 @@ pub(super) struct Path {
     pub(super) validation: Validation,
     /// What the other side challenged us with, and is still to be answered.
     pub(super) response: Option<[u8; 8]>,
+    /// What another path to the same peer carried, as long as this one is not measured.
+    resume: Option<Resume>,
     /// Bytes that came on it, and bytes sent, as long as it is unproven.
     received: u64,
     sent: u64,
@@ -96,6 +98,14 @@ pub(super) enum Validation {
     },
     /// They did not answer.
     Failed,
+}
+
+/// What a path carried, for the one that takes its place.
+#[derive(Debug, Clone, Copy)]
+struct Resume {
+    /// Bytes that filled it.
+    product: u64,
+    round_trip: Duration,
 }
 
 /// How a path begins.
@@ -138,8 +148,30 @@ impl Path {
             in_flight: 0,
             validation,
             response: None,
+            resume: None,
             received: 0,
             sent: 0,
+        }
+    }
+
+    /// The other side is at a new address, and this path takes the place of `old`. As soon as it is measured it may begin with
+    /// most of what was under way there, if it is about as long (after draft-ietf-tsvwg-careful-resume, whose half is for what
+    /// was learned long ago): who gets another address often keeps the link that decides.
+    pub(super) fn resume(&mut self, old: &Self) {
+        if self.rtt.is_measured() || !old.is_proven() || !old.rtt.is_measured() {
+            return;
+        }
+        self.resume = old.congestion.product().map(|product| Resume { product, round_trip: old.rtt.min() });
+    }
+
+    /// The first round trip on it is known.
+    pub(super) fn on_first_round_trip(&mut self, now: Instant, round_trip: Duration) {
+        self.rtt.on_sample(round_trip, Duration::ZERO);
+        self.congestion.on_first_round_trip(now, round_trip);
+        if let Some(Resume { product, round_trip: expected }) = self.resume.take()
+            && (expected / 2..expected * 10).contains(&round_trip)
+        {
+            self.congestion.begin_with(now, product / 4 * 3);
         }
     }
 
@@ -240,7 +272,11 @@ impl Path {
             // From the first challenge: which of them is answered cannot be told, and too long a guess does less harm.
             Validation::Challenged { token, since, .. } if token == response => {
                 self.validation = Validation::Proven;
-                Some(now.saturating_duration_since(since))
+                let round_trip = now.saturating_duration_since(since);
+                if !self.rtt.is_measured() {
+                    self.on_first_round_trip(now, round_trip);
+                }
+                Some(round_trip)
             }
             _ => None,
         }

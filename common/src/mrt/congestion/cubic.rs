@@ -100,6 +100,16 @@ impl Cubic {
         self.smoothed = Some(rtt);
     }
 
+    /// The window, unless it is still doubling.
+    pub(super) fn known_product(&self) -> Option<u64> {
+        (self.window >= self.threshold).then_some(self.window)
+    }
+
+    /// Begins with a window of so many bytes at least.
+    pub(super) fn begin_with(&mut self, bytes: u64) {
+        self.window = self.window.max(bytes);
+    }
+
     pub(super) fn on_lost(&mut self, now: Instant, state: &SentState, delivered: u64) {
         if self.answered.is_some_and(|answered| state.delivered() <= answered) {
             if let Some(undo) = &mut self.undo {

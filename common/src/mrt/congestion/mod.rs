@@ -114,6 +114,23 @@ impl Congestion {
         self.apply(now);
     }
 
+    /// Bytes that fill the path, once that is known.
+    pub(super) fn product(&self) -> Option<u64> {
+        match &self.controller {
+            Controller::Model(model) => model.known_product(),
+            Controller::Fair(cubic) => cubic.known_product(),
+        }
+    }
+
+    /// It is likely that the path carries so many bytes in a round trip, of which the first is known.
+    pub(super) fn begin_with(&mut self, now: Instant, bytes: u64) {
+        match &mut self.controller {
+            Controller::Model(model) => model.begin_with(bytes),
+            Controller::Fair(cubic) => cubic.begin_with(bytes),
+        }
+        self.apply(now);
+    }
+
     /// A packet of `bytes` leaves, with `in_flight_before` bytes under way already.
     pub(super) fn on_sent(&mut self, now: Instant, bytes: u64, in_flight_before: u64) -> SentState {
         self.pacer.on_sent(bytes);

@@ -352,3 +352,11 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+impl Connection {
+    /// The next packet, with these frames in it: of somebody who has the keys, and a program that does what he likes.
+    pub(super) fn forge(&mut self, now: Instant, frames: &[u8]) -> Vec<u8> {
+        self.session().expect("the connection stands").forge(now, frames)
+    }
+}

@@ -73,6 +73,8 @@ impl Session {
                 (path.number, path.in_flight) = (self.next_path, 0);
                 self.next_path = self.next_path.wrapping_add(1);
             }
+        } else {
+            path.resume(&self.path);
         }
         if path.validation == Validation::Failed {
             path.validation = self.challenge(now);
@@ -95,10 +97,6 @@ impl Session {
             .chain(&mut self.others)
             .find_map(|path| path.on_response(now, token).map(|round_trip| (path, round_trip)));
         let Some((path, round_trip)) = answered else { return };
-        if !path.rtt.is_measured() {
-            path.rtt.on_sample(round_trip, Duration::ZERO);
-            path.congestion.on_first_round_trip(now, round_trip);
-        }
         let (route, number) = (path.route, path.number);
         self.events.push_back(ConnectionEvent::PathValidated { route, round_trip, observed });
         if number == in_use {

@@ -165,6 +165,9 @@ impl Session {
         if acks.largest >= self.sent.next_number() {
             return Err(Violation { code: CloseCode::ACK, reason: "an acknowledgement of what was never sent" });
         }
+        if acks.ranges().any(|range| self.sent.was_skipped(&range)) {
+            return Err(Violation { code: CloseCode::ACK, reason: "an acknowledgement of what cannot have come" });
+        }
         let newest = self.settle_acked(now, acks);
         if newest.any {
             self.probe_timeouts = 0;
@@ -173,10 +176,10 @@ impl Session {
         let delay = Duration::from_micros(acks.delay_us).min(self.frequency.delay);
         let sample = newest.sent.map(|at| now.saturating_duration_since(at));
         if let Some(sample) = sample {
-            let first = !self.path.rtt.is_measured();
-            self.path.rtt.on_sample(sample, delay);
-            if first {
-                self.path.congestion.on_first_round_trip(now, sample);
+            if self.path.rtt.is_measured() {
+                self.path.rtt.on_sample(sample, delay);
+            } else {
+                self.path.on_first_round_trip(now, sample);
             }
         }
         self.detect_losses(now);

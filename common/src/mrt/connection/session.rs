@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::transmit::SKIP_LEAST;
 use super::{CloseReason, ConnectionEvent, Stats};
 use crate::mrt::Side;
 use crate::mrt::acks::{Acks, Frequency};
@@ -54,6 +55,8 @@ pub(super) struct Session {
     /// Others, at most [`MAX_PATHS`].
     pub(super) others: Vec<Path>,
     pub(super) next_path: u32,
+    /// The next packet number that is left out.
+    pub(super) next_skip: u64,
     pub(super) max_datagram: u16,
     pub(super) timers: Timers,
     pub(super) random: Random,
@@ -120,6 +123,7 @@ impl Session {
         let SessionStart { config, params, budget, established, third, route, local_ip, round_trip, mut random } =
             start;
         let max_datagram = established.params.max_datagram.min(params.max_datagram);
+        let next_skip = 1 + random.u64() % SKIP_LEAST;
         let path_config = PathConfig { controller: config.controller, max_datagram, seed: random.u64() };
         let mut path = Path::new(now, route, 0, Validation::Proven, &path_config);
         path.local_ip = local_ip;
@@ -141,6 +145,7 @@ impl Session {
             path,
             others: Vec::new(),
             next_path: 1,
+            next_skip,
             max_datagram,
             timers: Timers::default(),
             random,

@@ -19,6 +19,9 @@ const CLOSE_CREDIT: u64 = 320;
 /// in the smallest packets. Only who acknowledges nothing and keeps sending gets there.
 const MAX_REMEMBERED: usize = 1 << 17;
 
+/// After so many packets to twice as many a number is left out: each costs an acknowledgement.
+pub(super) const SKIP_LEAST: u64 = 500;
+
 /// Most bytes of one system call with several datagrams: what fits a UDP datagram of IPv4.
 const MAX_BATCH: usize = 65_507;
 
@@ -83,6 +86,7 @@ impl Session {
             self.close(now, CloseCode::ACK, reason, CloseReason::Violation(reason));
             return None;
         }
+        self.skip_number(now);
         let (start, number) = (out.len(), self.sent.next_number());
         self.turn_key(number)?;
         if let Some(third) = &self.third {
@@ -104,6 +108,14 @@ impl Session {
         let written = out.len() - start;
         self.on_packet_sent(now, written, if eliciting == Eliciting::Yes { Kind::Eliciting } else { Kind::Silent });
         Some(written)
+    }
+
+    /// Leaves out a number now and then, so that acknowledgements cannot be made up.
+    fn skip_number(&mut self, now: Instant) {
+        if self.sent.next_number() == self.next_skip {
+            self.sent.skip(now);
+            self.next_skip += SKIP_LEAST + self.random.u64() % SKIP_LEAST;
+        }
     }
 
     /// Whether window or pacer hold back a packet of `size` bytes that is not a probe.
@@ -292,5 +304,18 @@ impl Session {
 
     fn transmit(path: &Path, size: usize, segment_size: Option<usize>) -> Transmit {
         Transmit { route: path.route, local_ip: path.local_ip, ecn: Ecn::Capable, size, segment_size }
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// See [`super::Connection::forge`].
+    pub(super) fn forge(&mut self, now: Instant, frames: &[u8]) -> Vec<u8> {
+        let (mut out, number) = (Vec::new(), self.sent.next_number());
+        Packet::encode_data(&mut out, self.destination, self.crypto.phase(), number);
+        out.extend_from_slice(frames);
+        self.crypto.seal(number, &mut out, 0);
+        self.on_packet_sent(now, out.len(), Kind::Silent);
+        out
     }
 }

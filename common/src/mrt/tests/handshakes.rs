@@ -100,3 +100,64 @@ fn a_connection_that_is_never_confirmed_ends_with_the_handshakes_deadline() {
         assert_eq!(pair.closed(0, here), Some(CloseReason::NoAnswer));
     }
 }
+
+/// Somebody at `remote` asks end 1, and asks again with the cookie if told to; is never heard of afterwards.
+fn ask_with_cookie(pair: &mut Pair, seed: u8, remote: SocketAddr) {
+    let keys = LocalKeys::new(Arc::new(Identity::from_seed(&[7; 32])), PSK);
+    let mut stranger = Endpoint::new(pair.now, Config::default(), keys, [seed; 32]);
+    stranger.connect(pair.now, pair.route(0), Target::default()).unwrap();
+    let from_stranger = Received { route: Route { socket: 0, remote }, local_ip: None, ecn: Ecn::NotCapable };
+    let from_us = Received { route: pair.route(0), ..from_stranger };
+    for _ in 0..2 {
+        let mut out = Vec::new();
+        while stranger.poll_transmit(pair.now, 1, &mut out).is_some() {
+            pair.ends[1].endpoint.handle_datagram(pair.now, from_stranger, &mut out);
+            out.clear();
+        }
+        while pair.ends[1].endpoint.poll_transmit(pair.now, 1, &mut out).is_some() {
+            let Ok(Packet::Cookie { .. }) = Packet::decode(&out) else {
+                out.clear();
+                continue;
+            };
+            stranger.handle_datagram(pair.now, from_us, &mut out);
+            out.clear();
+        }
+    }
+}
+
+#[test]
+fn who_has_many_addresses_of_one_network_gets_the_share_of_one() {
+    let mut pair = Pair::new();
+    let address = |network: u16, host: u16| SocketAddr::from(([0x2001, 0xdb8, 0, network, 0, 0, 0, host], 5000));
+    for host in 0_u16..200 {
+        ask_with_cookie(&mut pair, host.to_be_bytes()[1], address(1, host));
+    }
+    assert_eq!(pair.ends[1].endpoint.unproven(), 32);
+    ask_with_cookie(&mut pair, 201, address(2, 1));
+    assert_eq!(pair.ends[1].endpoint.unproven(), 33, "another network is let in");
+}
+
+#[test]
+fn a_handshake_is_dropped_after_some_third_messages_that_do_not_open() {
+    let mut pair = Pair::new();
+    pair.connect(Target::default());
+    // The first packet, with the third message, is caught on its way.
+    let caught = pair.run(pair.delay * 2, |pair| {
+        pair.flying.front().is_some_and(|first| matches!(Packet::decode(&first.bytes), Ok(Packet::Confirm { .. })))
+    });
+    assert!(caught && pair.ends[1].endpoint.unproven() == 1);
+    let honest = pair.flying.pop_front().unwrap();
+    let received = Received { route: Route { socket: 0, remote: honest.from }, local_ip: None, ecn: Ecn::NotCapable };
+    let Ok(Packet::Confirm { noise, length, .. }) = Packet::decode(&honest.bytes) else { unreachable!() };
+    let place = length - noise.len();
+    for left in (0..8_u8).rev() {
+        assert_eq!(pair.ends[1].endpoint.unproven(), 1);
+        let mut forged = honest.bytes.clone();
+        forged[place + usize::from(left)] ^= 1;
+        pair.ends[1].endpoint.handle_datagram(pair.now, received, &mut forged);
+    }
+    assert_eq!(pair.ends[1].endpoint.unproven(), 0);
+    pair.ends[1].endpoint.handle_datagram(pair.now, received, &mut honest.bytes.clone());
+    pair.drain(1);
+    assert_eq!(pair.incoming(), None, "forgotten");
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 mod handshakes;
+mod hostile;
 mod paths;
 mod transfers;
 

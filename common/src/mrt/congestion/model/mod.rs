@@ -160,6 +160,21 @@ impl Model {
         self.min_rtt.add(now, rtt);
     }
 
+    /// The bandwidth-delay product, unless it is still growing.
+    pub(super) fn known_product(&self) -> Option<u64> {
+        (!matches!(self.state, State::Startup(_))).then(|| self.product()).filter(|product| *product > 0)
+    }
+
+    /// Begins with the belief that the path carries so many bytes in a round trip, and soon looks whether it is more.
+    pub(super) fn begin_with(&mut self, bytes: u64) {
+        let Some(min) = self.min_rtt.get() else { return };
+        if bytes > INITIAL_PACKETS / 2 * self.packet && matches!(self.state, State::Startup(_)) {
+            self.bandwidth.reset(Rate::of(bytes, min));
+            self.push_record = PushRecord::new(self.bandwidth.get());
+            self.state = State::Cruise { rounds: 1 };
+        }
+    }
+
     /// How hard it pushes now.
     pub(super) const fn pressure(&self) -> Pressure {
         match self.state {
