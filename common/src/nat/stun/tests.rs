@@ -23,6 +23,10 @@ const SAMPLE_RESPONSE_V4: &str = "0101003c2112a442b7e7a701bc34d686fa87dfae802200
 const SAMPLE_RESPONSE_V6: &str = "010100482112a442b7e7a701bc34d686fa87dfae8022000b7465737420766563746f7220\
     002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d900080014a382954e4be67bf11784c97c8292c275bfe3ed4180280004c8fb0b4c";
 
+/// What coturn 4.6.1 answered to the request of these tests, sent from 127.0.0.1:37701; with attributes that mean nothing here.
+const COTURN: &str = "010100442112a442b7e7a701bc34d686fa87dfae002000080001b2575e12a44300010008000193457f000001\
+    802b0008000187ef7f00000180220014436f7475726e2d342e362e312027476f72737427802800044a1c8b9b";
+
 fn bytes(hex: &str) -> Vec<u8> {
     HEXLOWER.decode(hex.as_bytes()).unwrap()
 }
@@ -52,11 +56,13 @@ fn success(mapped: SocketAddr) -> Vec<u8> {
 }
 
 #[test]
-fn the_samples_of_rfc_5769_are_understood() {
+fn the_samples_of_rfc_5769_and_answers_of_others_are_understood() {
     let mapped = address("192.0.2.1:32853");
     assert_eq!(StunMessage::decode(&bytes(SAMPLE_RESPONSE_V4)), Ok(StunMessage::Success { id: ID, mapped }));
     let mapped = address("[2001:db8:1234:5678:11:2233:4455:6677]:32853");
     assert_eq!(StunMessage::decode(&bytes(SAMPLE_RESPONSE_V6)), Ok(StunMessage::Success { id: ID, mapped }));
+    let mapped = address("127.0.0.1:37701");
+    assert_eq!(StunMessage::decode(&bytes(COTURN)), Ok(StunMessage::Success { id: ID, mapped }));
     let request = StunMessage::decode(&bytes(SAMPLE_REQUEST)).unwrap();
     let StunMessage::Request { id, unknown, fingerprint } = request else { panic!("{request:?}") };
     assert_eq!((id, unknown.kinds(), fingerprint), (ID, [0x0024].as_slice(), Fingerprint::Present));
