@@ -9,7 +9,7 @@ use clap::{Args as Arguments, Parser, Subcommand, value_parser};
 use etcetera::BaseStrategy as _;
 
 use crate::admin::{Action, Output};
-use crate::config::{Access, Config, DEFAULT_MAX_CONNECTIONS, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT};
+use crate::config::{Access, Config, DEFAULT_MAX_CONNECTIONS, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT, Stun};
 
 /// The directory below the user's data that is used unless another is given.
 const DATA_DIRECTORY: &str = "shoal-tracker";
@@ -218,6 +218,14 @@ struct RunArgs {
     #[arg(long, value_name = "WHO", value_enum, default_value_t = Access::Open)]
     #[arg(help_heading = "Limits")]
     access: Access,
+
+    /// Whether nodes may ask from which address they come (STUN)
+    ///
+    /// It helps those behind a NAT to be found by others, needs the UDP port of the same number as the one that peers
+    /// connect to, and remembers nothing.
+    #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Stun::On)]
+    #[arg(help_heading = "Nodes behind a NAT")]
+    stun: Stun,
 }
 
 impl Args {
@@ -265,6 +273,7 @@ impl RunArgs {
             ping_timeout: self.ping_timeout.0,
             max_connections: usize::try_from(self.max_connections)?,
             access: self.access,
+            stun: self.stun,
         })
     }
 }
@@ -327,6 +336,18 @@ mod tests {
         assert_eq!(config.listen, "[::]:8000".parse().unwrap());
         assert_eq!((config.ping_interval, config.ping_timeout), (DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT));
         assert_eq!((config.max_connections, config.data), (DEFAULT_MAX_CONNECTIONS, PathBuf::from("/x")));
+    }
+
+    #[test]
+    fn stun_is_answered_unless_it_is_turned_off() {
+        let stun = |more: &[&str]| {
+            let args = Args::try_parse_from([&["tracker", "--data", "/x"], more].concat());
+            args.ok().map(|args| args.run.stun)
+        };
+        assert_eq!(
+            (stun(&[]), stun(&["--stun", "off"]), stun(&["--stun=no"])),
+            (Some(Stun::On), Some(Stun::Off), None)
+        );
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Who may join.
     pub access: Access,
+    /// Whether nodes may ask for their public address.
+    pub stun: Stun,
 }
 
 /// Who may join.
@@ -41,6 +43,15 @@ pub enum Access {
     Accounts,
     /// Who has an account; to sign up takes a code from `tracker invite`
     Invite,
+}
+
+/// Whether nodes may ask, over UDP, from which address they come (STUN, RFC 8489).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Stun {
+    /// They are told, on the UDP port of the same number
+    On,
+    /// No UDP port is opened
+    Off,
 }
 
 impl From<Access> for common::wire::tracker::Access {
@@ -64,6 +75,7 @@ impl Config {
             ping_timeout: DEFAULT_PING_TIMEOUT,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             access: Access::Open,
+            stun: Stun::On,
         }
     }
 }

@@ -41,7 +41,7 @@ mod state;
 mod store;
 mod tasks;
 
-pub use config::{Access, Config};
+pub use config::{Access, Config, Stun};
 pub use server::{BindError, RunError, Server};
 pub use signals::Signals;
 pub use store::StoreError;

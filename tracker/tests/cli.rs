@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot do without ends it")]
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -127,6 +127,20 @@ fn data_in_use_or_not_usable_is_said_with_what_to_do() {
     std::fs::create_dir(&damaged).unwrap();
     std::fs::write(damaged.join("tracker.redb"), b"not a database").unwrap();
     assert_refused(&command(&damaged).output().unwrap(), 1, "is damaged");
+}
+
+/// The client of Debian's package `coturn`. Where it is missing the test is skipped, but not in CI.
+#[test]
+fn a_stun_client_of_others_learns_its_address() {
+    let directory = TempDir::new().unwrap();
+    let tracker = Tracker::start(directory.path());
+    let mut client = Command::new("turnutils_stunclient");
+    let output = match client.args(["-p", &tracker.address.port().to_string(), "127.0.0.1"]).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound && std::env::var_os("CI").is_none() => return,
+        output => output.unwrap(),
+    };
+    let stdout = text(&output.stdout);
+    assert!(output.status.success() && stdout.contains("UDP reflexive addr: 127.0.0.1:"), "{stdout}");
 }
 
 /// Runs `tracker` with these arguments and `--data`.

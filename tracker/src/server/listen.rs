@@ -1,4 +1,4 @@
-//! Listening: one socket for IPv6 and IPv4.
+//! Listening: one socket for IPv6 and IPv4, and one of UDP with the same number.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,9 +7,32 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::TcpListener;
 
 use super::BindError;
+use super::udp::UdpPort;
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: i32 = 1_024;
+
+/// How many free ports are tried until one is free for TCP and UDP.
+const TRIES: usize = 16;
+
+/// Listens, and opens the UDP port of the same number. Without the latter peers are served all the same.
+pub(super) fn listen_with_udp(address: SocketAddr) -> Result<(TcpListener, Option<UdpPort>), BindError> {
+    let on_listen = |source| BindError::Listen { address, source };
+    for left in (0..TRIES).rev() {
+        let listener = listen(address)?;
+        let listening = listener.local_addr().map_err(on_listen)?;
+        match UdpPort::bind(listening) {
+            Ok(udp) => return Ok((listener, Some(udp))),
+            // Another number will do.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && address.port() == 0 && left > 0 => {}
+            Err(error) => {
+                tracing::warn!("nodes cannot ask here for their public address: no UDP port at {listening}: {error}");
+                return Ok((listener, None));
+            }
+        }
+    }
+    unreachable!("the last try returns")
+}
 
 /// Listens. `[::]` is all addresses of IPv4 too, and only those where the system has no IPv6.
 pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {

@@ -3,6 +3,7 @@
 mod admission;
 mod files;
 mod listen;
+mod udp;
 
 use std::fmt;
 use std::io;
@@ -23,11 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::admission::Admission;
 pub use self::files::allow_files;
-use self::listen::listen;
+use self::listen::{listen, listen_with_udp};
+use self::udp::UdpPort;
 use crate::admin::{AdminSocket, Desk};
 use crate::attempts::Attempts;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Stun};
 use crate::owner::{Input, Owner, StoreLost};
 use crate::passwords::Passwords;
 use crate::session::{self, Accepted, HELLO_DEADLINE, MESSAGE_DEADLINE, Shared};
@@ -45,6 +47,7 @@ const OWNER_QUEUE: usize = 1_024;
 /// A tracker that listens.
 pub struct Server {
     listener: TcpListener,
+    udp: Option<UdpPort>,
     local_addr: SocketAddr,
     fingerprint: NetworkId,
     shared: Shared,
@@ -88,7 +91,10 @@ impl Server {
     /// Opens the data and begins to listen; connections are accepted by [`Self::run`]. To be called within a tokio
     /// runtime.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let listener = listen(config.listen)?;
+        let (listener, udp) = match config.stun {
+            Stun::On => listen_with_udp(config.listen)?,
+            Stun::Off => (listen(config.listen)?, None),
+        };
         let on_listen = |source| BindError::Listen { address: config.listen, source };
         let local_addr = listener.local_addr().map_err(on_listen)?;
         let data = config.data.clone();
@@ -122,6 +128,7 @@ impl Server {
         let owner = Owner::new(state, Box::new(store), clock, config.ping_interval + config.ping_timeout);
         Ok(Self {
             listener,
+            udp,
             local_addr,
             fingerprint,
             shared,
@@ -148,7 +155,7 @@ impl Server {
     /// 2. every peer is told, and has [`DRAIN_DEADLINE`] to read what it has not yet,
     /// 3. what is left of the connections is cut, and the data is closed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { listener, local_addr, fingerprint, shared, owner, inputs, admin, max_connections } = self;
+        let Self { listener, udp, local_addr, fingerprint, shared, owner, inputs, admin, max_connections } = self;
         let (sessions, keeper, office) = (Tasks::new(), Tasks::new(), Tasks::new());
         let _office_ends = office.token().clone().drop_guard();
         // Where this is dropped instead of awaited, the sessions end, and with the last of them the owner.
@@ -161,6 +168,9 @@ impl Server {
             let (inputs, passwords) = (shared.inputs.clone(), shared.passwords.clone());
             let desk = Desk { inputs, passwords, clock: shared.clock, listen: local_addr, fingerprint };
             office.spawn("admin", admin.serve(desk, office.clone()));
+        }
+        if let Some(udp) = udp {
+            office.spawn("udp", udp.serve(shared.clock));
         }
         tokio::select! {
             () = accept(&listener, &shared, &sessions, max_connections) => {}

@@ -6,5 +6,6 @@ mod client;
 mod hostile;
 mod lifetimes;
 mod peers;
+mod udp;
 
 use self::client::{Client, PATIENCE, Running, dial, file};
