@@ -13,7 +13,7 @@ use std::thread;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::privilege;
-use crate::process::run;
+use crate::process::{run, run_with_input};
 
 const PREFIX: &str = "shoal-";
 /// Where `ip netns` keeps its namespaces.
@@ -140,6 +140,15 @@ impl Namespace {
         let name = format!("{PREFIX}{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         ip(&["netns", "add", &name]);
         Self { name }
+    }
+
+    /// Runs lines of `ip` in it, each without that word; far faster than one by one.
+    ///
+    /// # Panics
+    /// When one fails.
+    pub(crate) fn configure(&self, lines: &str) {
+        run_with_input("ip", &["-n", &self.name, "-batch", "-"], lines)
+            .unwrap_or_else(|error| panic!("{error}\n{lines}"));
     }
 
     /// What `ip netns` calls it.

@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -324,7 +324,20 @@ fn peak_memory(pid: u32) -> Option<u64> {
 /// # Errors
 /// When it cannot be started or ends badly; with what it said.
 pub fn run(program: &str, args: &[&str]) -> io::Result<String> {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output()?;
+    run_with_input(program, args, "")
+}
+
+/// The same with `input`, of which the program reads all before it prints much.
+///
+/// # Errors
+/// When it cannot be started or ends badly; with what it said.
+pub(crate) fn run_with_input(program: &str, args: &[&str], input: &str) -> io::Result<String> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    // One that ends before it has read all of it says why.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output()?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -88,6 +88,13 @@ impl Link {
         self
     }
 
+    /// The same with other draws.
+    #[must_use]
+    pub(crate) const fn reseeded(self) -> Self {
+        // Any other seed would do.
+        self.seed(!self.seed)
+    }
+
     /// Bytes that the bottleneck sends in one round trip, if the way back takes as long: the bandwidth-delay product.
     pub fn bdp_bytes(&self) -> u64 {
         bytes_in(self.bits_per_sec, self.delay * 2)

@@ -11,11 +11,13 @@
 //!
 //! Each module uses only those that stand after it in this list:
 //!
-//! - `relay`: the thread that carries packets one way
 //! - `side`: a host
+//! - `cable`: a device on each side, joined
+//! - `relay`: the thread that carries packets one way
 //! - `tun`: a device
 //! - `link`: what a packet meets, worked out
 
+mod cable;
 mod link;
 mod relay;
 mod side;
@@ -25,11 +27,12 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 
+pub(crate) use cable::Cable;
 pub use link::{Counters, Link, Loss, MTU};
 pub use side::Side;
 
 use crate::netns;
-use relay::Relay;
+use side::DEVICE;
 
 const LEFT: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 const RIGHT: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
@@ -38,8 +41,7 @@ const RIGHT: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
 #[derive(Debug)]
 pub struct Emulator {
     // The relays end before the namespaces go.
-    to_right: Relay,
-    to_left: Relay,
+    cable: Cable,
     left: Side,
     right: Side,
 }
@@ -56,8 +58,7 @@ impl Emulator {
     /// # Panics
     /// When the system refuses; ask [`possible`] first.
     pub fn start(link: Link) -> Self {
-        // Any other seed would do.
-        Self::between(link, link.seed(!link.seed))
+        Self::between(link, link.reseeded())
     }
 
     /// One with a link for each direction.
@@ -69,14 +70,11 @@ impl Emulator {
     }
 
     fn try_between(to_right: Link, to_left: Link) -> io::Result<Self> {
-        let (left, left_tun) = Side::new(LEFT, RIGHT)?;
-        let (right, right_tun) = Side::new(RIGHT, LEFT)?;
-        Ok(Self {
-            to_right: Relay::start(to_right, left_tun.clone(), right_tun.clone())?,
-            to_left: Relay::start(to_left, right_tun, left_tun)?,
-            left,
-            right,
-        })
+        let (left, right) = (Side::new(LEFT)?, Side::new(RIGHT)?);
+        let cable = Cable::lay([to_right, to_left], [(left.namespace(), DEVICE), (right.namespace(), DEVICE)])?;
+        left.reach(&right);
+        right.reach(&left);
+        Ok(Self { cable, left, right })
     }
 
     /// The host on the left.
@@ -91,12 +89,12 @@ impl Emulator {
 
     /// What happened up to now to packets from left to right.
     pub fn to_right(&self) -> Counters {
-        self.to_right.counters()
+        self.cable.there()
     }
 
     /// What happened up to now to packets from right to left.
     pub fn to_left(&self) -> Counters {
-        self.to_left.counters()
+        self.cable.back()
     }
 
     /// Packets that were lost up to now since the emulator did not keep up: more than none spoils what is measured.

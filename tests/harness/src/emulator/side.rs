@@ -1,17 +1,13 @@
-//! Sides: the two hosts that an emulator joins, each a network namespace with a TUN device.
+//! Sides: the two hosts that an emulator joins, each a network namespace with one end of the cable.
 
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
-use super::link::MTU;
-use super::tun::Tun;
-use crate::netns::{Namespace, ip};
+use crate::netns::Namespace;
 
-const DEVICE: &str = "tun0";
-/// Packets that wait in a device for its relay, for 50 ms at the most that any test sends: beyond a sender's largest burst.
-const DEVICE_QUEUE: &str = "10000";
+/// The end of the cable on each side.
+pub(super) const DEVICE: &str = "tun0";
 /// Most that TCP may keep of a connection in bytes, each way: so much that a window is never what limits it.
 const MOST_TCP_BUFFER: u32 = 256 << 20;
 
@@ -23,19 +19,22 @@ pub struct Side {
 }
 
 impl Side {
-    /// A host with `address`, whose one route leads to `other`, and its device.
-    pub(super) fn new(address: Ipv4Addr, other: Ipv4Addr) -> io::Result<(Self, Arc<Tun>)> {
+    /// A host that will have `address`.
+    pub(super) fn new(address: Ipv4Addr) -> io::Result<Self> {
         let side = Self { namespace: Namespace::new(), address };
-        let name = side.namespace.name();
-        let tun = side.run(|| {
-            set_up_tcp()?;
-            Tun::new(DEVICE)
-        })?;
-        ip(&["-n", name, "link", "set", "lo", "up"]);
-        let mtu = MTU.to_string();
-        ip(&["-n", name, "link", "set", DEVICE, "mtu", &mtu, "txqueuelen", DEVICE_QUEUE, "up"]);
-        ip(&["-n", name, "address", "add", &address.to_string(), "peer", &other.to_string(), "dev", DEVICE]);
-        Ok((side, Arc::new(tun)))
+        side.run(set_up_tcp)?;
+        side.namespace.configure("link set lo up");
+        Ok(side)
+    }
+
+    /// Takes its address, once the cable is there, whose other end is `other`: its one route.
+    pub(super) fn reach(&self, other: &Self) {
+        self.namespace.configure(&format!("address add {} peer {} dev {DEVICE}", self.address, other.address));
+    }
+
+    /// Where the cable's end goes.
+    pub(super) const fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// Its address on the link.
