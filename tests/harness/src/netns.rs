@@ -9,12 +9,17 @@ use std::process;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::privilege;
 use crate::process::{run, run_with_input};
+use crate::wait::wait_until;
 
+/// Only a machine that does not work needs so long.
+const CARRIER_DEADLINE: Duration = Duration::from_secs(10);
 const PREFIX: &str = "shoal-";
 /// Where `ip netns` keeps its namespaces.
 const NETNS_DIR: &str = "/run/netns";
@@ -151,6 +156,48 @@ impl Namespace {
             .unwrap_or_else(|error| panic!("{error}\n{lines}"));
     }
 
+    /// Waits until a device that was up before the other end of its wire carries packets. The kernel sees to that a moment
+    /// later, and drops what is sent before.
+    ///
+    /// # Panics
+    /// When it does not within seconds.
+    pub(crate) fn wait_for_carrier(&self, device: &str) {
+        wait_until(CARRIER_DEADLINE, "a network device to come up", || {
+            let link = run("ip", &["-n", &self.name, "-brief", "link", "show", "dev", device]).unwrap_or_default();
+            // `eth0@if7 UP` and more.
+            link.split_whitespace().nth(1) == Some("UP")
+        });
+    }
+
+    /// Loads rules of `nft` into it, all or none.
+    ///
+    /// # Panics
+    /// When `nft` is missing or refuses.
+    pub(crate) fn filter(&self, rules: &str) {
+        let done = self.run(|| run_with_input("nft", &["-f", "-"], rules));
+        done.unwrap_or_else(|error| panic!("{error}\n{rules}"));
+    }
+
+    /// Writes settings of the kernel, each named by its path below `/proc/sys/net`.
+    ///
+    /// # Panics
+    /// When one cannot be written.
+    pub(crate) fn set(&self, settings: &[(&str, &str)]) {
+        self.run(|| {
+            for (name, value) in settings {
+                let written = fs::write(Path::new("/proc/sys/net").join(name), value);
+                written.unwrap_or_else(|error| panic!("{name} can be set to {value}: {error}"));
+            }
+        });
+    }
+
+    /// The same where the kernel has this setting.
+    pub(crate) fn try_set(&self, name: &str, value: &str) {
+        if self.run(|| Path::new("/proc/sys/net").join(name).exists()) {
+            self.set(&[(name, value)]);
+        }
+    }
+
     /// What `ip netns` calls it.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -186,12 +233,17 @@ pub(crate) fn ip(args: &[&str]) {
     run("ip", args).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Deletes what test processes that were killed have left.
+/// Deletes what test processes that were killed have left, and ends what still runs in there: nobody else would.
 fn sweep() {
     for entry in fs::read_dir(NETNS_DIR).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some((pid, _)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')) else { continue };
         if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+            for orphan in run("ip", &["netns", "pids", &name]).unwrap_or_default().split_whitespace() {
+                let orphan = orphan.parse().ok().and_then(Pid::from_raw);
+                // It may have ended by itself meanwhile.
+                let _ = orphan.map(|orphan| kill_process(orphan, Signal::KILL));
+            }
             drop(run("ip", &["netns", "delete", &name]));
         }
     }
