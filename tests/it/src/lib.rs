@@ -15,6 +15,8 @@
 //! - `mrt`: the transport on simulated networks
 //! - `mrt_hostile`: the transport under attack
 //! - `hosts`: on hosts of their own, over IPv4 and IPv6
+//! - `rebinding`: the transport through a router that forgets
+//! - `natlab`: routers that translate addresses
 //! - `emulator`: links with rate, delay and loss
 
 #[cfg(test)]
@@ -36,7 +38,11 @@ mod mrt_hostile;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod natlab;
+#[cfg(test)]
 mod passwords;
+#[cfg(test)]
+mod rebinding;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
