@@ -170,8 +170,9 @@ proptest! {
     /// Pairs that come, go and rest as they like never have credit that is not there.
     #[test]
     fn credit_is_always_good(
-        steps in prop::collection::vec((0_usize..40, 1_usize..3000, 0_u64..400_000), 1..2000),
-        rate in 1_u64..20 * RATE,
+        steps in prop::collection::vec((0_usize..40, 1_usize..20_000, 0_u64..400_000), 1..2000),
+        // Mostly slow ones, which soon have given all that they have.
+        rate in (0..=24).prop_map(|bits| 1_u64 << bits),
         max_pairs in 1_u32..40,
     ) {
         let begin = clock::start();
