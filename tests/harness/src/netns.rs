@@ -19,7 +19,7 @@ use crate::process::{run, run_with_input};
 use crate::wait::wait_until;
 
 /// Only a machine that does not work needs so long.
-const CARRIER_DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(10);
 const PREFIX: &str = "shoal-";
 /// Where `ip netns` keeps its namespaces.
 const NETNS_DIR: &str = "/run/netns";
@@ -162,7 +162,7 @@ impl Namespace {
     /// # Panics
     /// When it does not within seconds.
     pub(crate) fn wait_for_carrier(&self, device: &str) {
-        wait_until(CARRIER_DEADLINE, "a network device to come up", || {
+        wait_until(DEADLINE, "a network device to come up", || {
             let link = run("ip", &["-n", &self.name, "-brief", "link", "show", "dev", device]).unwrap_or_default();
             // `eth0@if7 UP` and more.
             link.split_whitespace().nth(1) == Some("UP")
@@ -271,5 +271,26 @@ mod tests {
         let name = net.host(1).netns();
         drop(net);
         assert!(!Path::new(NETNS_DIR).join(name).exists());
+    }
+
+    #[test]
+    fn what_a_killed_test_left_is_swept_away() {
+        if !privilege::met("what_a_killed_test_left_is_swept_away", possible()) {
+            return;
+        }
+        let mut ended = process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let name = format!("{PREFIX}{}-0", ended.id());
+        ip(&["netns", "add", &name]);
+        let mut orphan = process::Command::new("ip").args(["netns", "exec", &name, "sleep", "1000"]).spawn().unwrap();
+        // It is in there once it has become the other program.
+        wait_until(DEADLINE, "the orphan to move in", || {
+            run("ip", &["netns", "pids", &name]).is_ok_and(|pids| pids.trim() == orphan.id().to_string())
+        });
+        let ours = Namespace::new();
+        sweep();
+        assert!(!orphan.wait().unwrap().success());
+        assert!(!Path::new(NETNS_DIR).join(name).exists());
+        assert!(Path::new(NETNS_DIR).join(ours.name()).exists());
     }
 }
