@@ -67,7 +67,8 @@ pub(super) struct Quota {
     /// How much credit a pair would have got that has been active since the beginning.
     granted: u128,
     /// Most credit that a pair may have now. It falls at once when pairs become active, and rises no faster than credit
-    /// does, so that nobody's credit rises faster than it is granted.
+    /// does, so that nobody's credit rises faster than it is granted. The argument above needs that; no run is known in
+    /// which a sudden rise does harm, so no test would notice one.
     most_credit: u128,
     /// Up to when the buckets are filled.
     at: Instant,
