@@ -180,6 +180,19 @@ impl Endpoint {
         }
     }
 
+    /// Routes that `is_gone` names lead nowhere any more, as when a socket was closed. Their paths have failed, and a
+    /// connection that used one goes on with another of its proven paths; one that has none keeps its path and waits until
+    /// it hears from elsewhere, is switched, or times out. Handshakes on them end without an answer.
+    pub fn forget_routes(&mut self, now: Instant, is_gone: impl Fn(Route) -> bool) {
+        self.unproven.forget_routes(&is_gone);
+        let handles: Vec<ConnectionHandle> = self.handles().collect();
+        for handle in handles {
+            if let Some(connection) = self.connection(handle) {
+                connection.forget_routes(now, &is_gone);
+            }
+        }
+    }
+
     /// Appends the next datagrams to `out`: at most `segments` of one size (the last may be shorter), 64 KiB in all.
     pub fn poll_transmit(&mut self, now: Instant, segments: usize, out: &mut Vec<u8>) -> Option<Transmit> {
         if let Some(transmit) = self.unproven.poll_transmit(out) {

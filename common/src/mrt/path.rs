@@ -75,6 +75,8 @@ pub(super) struct Path {
     pub(super) response: Option<[u8; 8]>,
     /// What another path to the same peer carried, as long as this one is not measured.
     resume: Option<Resume>,
+    /// When something last came on it.
+    heard: Instant,
     /// Bytes that came on it, and bytes sent, as long as it is unproven.
     received: u64,
     sent: u64,
@@ -127,6 +129,10 @@ const UNASKED: u64 = 400;
 /// With less credit on an unproven path nothing is sent: an acknowledgement or a challenge would not fit.
 const LEAST_CREDIT: u64 = 64;
 
+/// A path that is not in use stays proven for so long after something came on it: longer than a pause between keep-alives,
+/// shorter than an address takes to get another owner.
+const GOOD_FOR: Duration = Duration::from_secs(30);
+
 /// How often a path is challenged, and for how long at least, before it is given up.
 const MAX_CHALLENGES: u32 = 8;
 const CHALLENGE_TIME: Duration = Duration::from_secs(3);
@@ -149,6 +155,7 @@ impl Path {
             validation,
             response: None,
             resume: None,
+            heard: now,
             received: 0,
             sent: 0,
         }
@@ -195,8 +202,14 @@ impl Path {
         matches!(self.validation, Validation::Proven)
     }
 
+    /// Whether nothing came on it for so long that somebody else may have the address now.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) > GOOD_FOR
+    }
+
     /// A datagram of `bytes` came on it.
-    pub(super) const fn on_received(&mut self, bytes: u64) {
+    pub(super) const fn on_received(&mut self, now: Instant, bytes: u64) {
+        self.heard = now;
         self.received = self.received.saturating_add(bytes);
     }
 

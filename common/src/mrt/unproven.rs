@@ -188,6 +188,12 @@ impl Unproven {
         Some(Admission { route: handshake.route, established: *established, round_trip })
     }
 
+    /// What came on these routes cannot be answered any more.
+    pub(super) fn forget_routes(&mut self, is_gone: &impl Fn(Route) -> bool) {
+        self.handshakes.retain(|handshake| !is_gone(handshake.route));
+        self.replies.retain(|reply| !is_gone(reply.route));
+    }
+
     /// Drops what is too old.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         while self.handshakes.front().is_some_and(|oldest| oldest.at + LIFETIME <= now) {

@@ -26,7 +26,7 @@ mod session;
 mod timeout;
 mod transmit;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use self::request::{Answer, Request};
@@ -166,6 +166,22 @@ impl Connection {
         }
     }
 
+    /// The path in use, if it is proven that the other side is there.
+    pub const fn proven_route(&self) -> Option<Route> {
+        match &self.state {
+            State::Open(session) => session.proven_route(),
+            State::Requesting(_) | State::Closed { .. } => None,
+        }
+    }
+
+    /// Which of our addresses packets on the path in use come to, where the system says so.
+    pub const fn local_ip(&self) -> Option<IpAddr> {
+        match &self.state {
+            State::Open(session) => session.local_ip(),
+            State::Requesting(_) | State::Closed { .. } => None,
+        }
+    }
+
     /// Where we seemed to be when we asked, as the other side saw it.
     pub const fn observed(&self) -> Option<SocketAddr> {
         match &self.state {
@@ -279,6 +295,18 @@ impl Connection {
             State::Closed { .. } => {}
         }
         self.settle();
+    }
+
+    /// These routes lead nowhere any more.
+    pub(super) fn forget_routes(&mut self, now: Instant, is_gone: &impl Fn(Route) -> bool) {
+        match &mut self.state {
+            State::Requesting(request) if is_gone(request.route()) => {
+                let route = request.route();
+                self.state = State::Closed { route, event: Some(ConnectionEvent::Closed(CloseReason::NoAnswer)) };
+            }
+            State::Open(session) => session.forget_routes(now, is_gone),
+            State::Requesting(_) | State::Closed { .. } => {}
+        }
     }
 
     /// The time that [`Self::poll_timeout`] gave has come.

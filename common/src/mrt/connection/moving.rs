@@ -10,6 +10,9 @@ use crate::mrt::loss::{Kind, SentFrame};
 use crate::mrt::path::{Path, Received, Route, Validation};
 use crate::mrt::timers::Timer;
 
+/// From so many probe timeouts in a row on, the path in use may be dead.
+pub(super) const SILENT: u32 = 3;
+
 impl Session {
     /// Tries a path.
     pub(super) fn probe_path(&mut self, now: Instant, route: Route) {
@@ -30,9 +33,8 @@ impl Session {
         if route == self.path.route {
             return true;
         }
-        let Some(at) = self.others.iter().position(|path| path.route == route && path.is_proven()) else {
-            return false;
-        };
+        let is_good = |path: &Path| path.route == route && path.is_proven() && !path.is_stale(now);
+        let Some(at) = self.others.iter().position(is_good) else { return false };
         let path = self.others.remove(at);
         self.use_path(path);
         // Tells the other side to follow.
@@ -44,14 +46,28 @@ impl Session {
 
     /// A packet came on a path, known or not.
     pub(super) fn on_received_on(&mut self, now: Instant, received: &Received, bytes: u64) {
-        if received.route != self.path.route && !self.others.iter().any(|path| path.route == received.route) {
-            let challenge = self.challenge(now);
-            let path = self.new_path(now, received.route, challenge);
-            self.keep_beside(path);
+        if received.route != self.path.route {
+            self.on_heard_beside(now, received.route);
         }
         if let Some(path) = self.path_on(received.route) {
-            path.on_received(bytes);
+            path.on_received(now, bytes);
             path.local_ip = received.local_ip;
+        }
+    }
+
+    /// A packet came on a path that is not in use: one that is new, or old, is challenged.
+    fn on_heard_beside(&mut self, now: Instant, route: Route) {
+        let known = self.others.iter().position(|path| path.route == route);
+        if known.and_then(|at| self.others.get(at)).is_some_and(|path| !(path.is_proven() && path.is_stale(now))) {
+            return;
+        }
+        let challenge = self.challenge(now);
+        match known.and_then(|at| self.others.get_mut(at)) {
+            Some(path) => path.challenge_anew(challenge),
+            None => {
+                let path = self.new_path(now, route, challenge);
+                self.keep_beside(path);
+            }
         }
     }
 
@@ -102,6 +118,19 @@ impl Session {
         if number == in_use {
             self.abandon_others(now);
             self.set_loss_timer();
+        } else if self.probe_timeouts >= SILENT {
+            self.switch(now, route);
+        }
+    }
+
+    /// Nothing is acknowledged on the path in use any more: perhaps somebody still answers on another. The first that does is
+    /// used.
+    pub(super) fn ask_elsewhere(&mut self, now: Instant) {
+        for at in 0..self.others.len() {
+            let challenge = self.challenge(now);
+            if let Some(path) = self.others.get_mut(at).filter(|path| path.is_proven()) {
+                path.challenge_anew(challenge);
+            }
         }
     }
 
@@ -120,16 +149,43 @@ impl Session {
             return;
         }
         // Back to where somebody answered before, if there is such a path; else it is tried until the connection ends.
+        if !self.leave_path(now) {
+            self.path.validation = self.challenge(now);
+        }
+    }
+
+    /// These routes lead nowhere any more.
+    pub(super) fn forget_routes(&mut self, now: Instant, is_gone: &impl Fn(Route) -> bool) {
+        let events = &mut self.events;
+        self.others.retain(|path| {
+            let gone = is_gone(path.route);
+            if gone {
+                events.push_back(ConnectionEvent::PathFailed(path.route));
+            }
+            !gone
+        });
+        if is_gone(self.path.route) && self.leave_path(now) {
+            // Tells the other side to follow.
+            self.due.ping = true;
+            self.rearm_keep_alive(now);
+        }
+    }
+
+    /// The path in use has failed: back to the last one that is proven. Says whether there is one.
+    fn leave_path(&mut self, now: Instant) -> bool {
         self.events.push_back(ConnectionEvent::PathFailed(self.path.route));
         self.path.validation = Validation::Failed;
         if let Some(at) = self.others.iter().rposition(Path::is_proven) {
-            let path = self.others.remove(at);
+            let mut path = self.others.remove(at);
+            if path.is_stale(now) {
+                path.challenge_anew(self.challenge(now));
+            }
             self.use_path(path);
             self.others.retain(|path| path.validation != Validation::Failed);
             self.set_loss_timer();
-        } else {
-            self.path.validation = self.challenge(now);
+            return true;
         }
+        false
     }
 
     /// How long an answer to a challenge may take before the next one is sent.

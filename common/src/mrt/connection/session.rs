@@ -188,6 +188,14 @@ impl Session {
         self.path.route
     }
 
+    pub(super) const fn proven_route(&self) -> Option<Route> {
+        if self.path.is_proven() { Some(self.path.route) } else { None }
+    }
+
+    pub(super) const fn local_ip(&self) -> Option<IpAddr> {
+        self.path.local_ip
+    }
+
     /// Whether streams may be used.
     pub(super) const fn is_usable(&self) -> bool {
         matches!(self.ending, Ending::Not)

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::moving::SILENT;
 use super::receive::Found;
 use super::session::{Ending, Session};
 use crate::mrt::congestion::AckSummary;
@@ -76,6 +77,9 @@ impl Session {
         self.path.congestion.on_probe_timeout(now);
         if self.probe_timeouts == BLACK_HOLE {
             self.on_black_hole(now);
+        }
+        if self.probe_timeouts == SILENT {
+            self.ask_elsewhere(now);
         }
         self.streams.probe();
         self.due.probes = PROBES;

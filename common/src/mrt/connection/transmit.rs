@@ -236,14 +236,13 @@ impl Session {
         }
         let (number, pause) = (self.sent.next_number(), self.challenge_pause());
         self.turn_key(number)?;
-        let path =
-            self.others.iter_mut().find(|path| path.response.is_some() || path.due_challenge(now, pause).is_some())?;
+        let path = self
+            .others
+            .iter_mut()
+            .find(|path| path.may_send() && (path.response.is_some() || path.due_challenge(now, pause).is_some()))?;
         let (response, challenge) = (path.response.take(), path.due_challenge(now, pause));
         if challenge.is_some() {
             path.on_challenge_sent(now);
-        }
-        if !path.may_send() {
-            return None;
         }
         let (credit, start) = (path.credit(), out.len());
         Packet::encode_data(out, self.destination, self.crypto.phase(), number);

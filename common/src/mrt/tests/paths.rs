@@ -81,6 +81,134 @@ fn a_second_path_is_tried_and_taken() {
 }
 
 #[test]
+fn a_transfer_goes_on_elsewhere_when_its_route_is_gone() {
+    let mut pair = Pair::new();
+    let [here, there] = pair.connected(Target::default());
+    let (first, other) = (pair.route(0), Route { socket: 1, ..pair.route(0) });
+    let now = pair.now;
+    pair.connection(0, here).probe(now, other);
+    pair.run(Duration::from_millis(100), |_| false);
+    let (bytes, mut written) = (content(3_000_000, 1), 0);
+    let id = pair.connection(0, here).open().unwrap();
+    while pair.ends[1].read.get(&(there, id)).is_none_or(|read| read.len() < bytes.len() / 2) {
+        written += pair.connection(0, here).write(id, &bytes[written..]).unwrap();
+        pair.run(Duration::from_millis(5), |_| false);
+    }
+    let now = pair.now;
+    pair.ends[0].endpoint.forget_routes(now, |route| route == first);
+    assert_eq!(pair.connection(0, here).route(), other);
+    assert!(!pair.connection(0, here).switch(now, first), "it is forgotten");
+    while pair.ends[1].read[&(there, id)].len() < bytes.len() {
+        written += pair.connection(0, here).write(id, &bytes[written..]).unwrap();
+        assert!(pair.run(Duration::from_secs(5), |pair| pair.ends[1].read[&(there, id)].len() > written / 2));
+        pair.run(Duration::from_millis(5), |_| false);
+    }
+    assert!(pair.ends[1].read[&(there, id)] == bytes);
+    assert!(pair.saw(0, here, &ConnectionEvent::PathFailed(first)));
+    assert!(pair.saw(0, here, &ConnectionEvent::PathInUse(other)));
+}
+
+#[test]
+fn a_connection_without_a_route_waits_for_another() {
+    let mut pair = Pair::new();
+    let both = pair.connected(Target::default());
+    let (first, other) = (pair.route(0), Route { socket: 1, ..pair.route(0) });
+    let now = pair.now;
+    pair.ends[0].endpoint.forget_routes(now, |route| route == first);
+    pair.run(Duration::from_secs(5), |_| false);
+    let now = pair.now;
+    pair.connection(0, both[0]).probe(now, other);
+    pair.run(Duration::from_secs(1), |_| false);
+    let now = pair.now;
+    assert!(pair.connection(0, both[0]).switch(now, other));
+    send(&mut pair, both, &content(300_000, 1), Duration::from_secs(10));
+    let asked = pair.connect(Target::default());
+    pair.ends[0].endpoint.forget_routes(now, |route| route == first);
+    pair.drain(0);
+    assert_eq!(pair.closed(0, asked), Some(CloseReason::NoAnswer));
+}
+
+/// A second path of 0, proven.
+fn second_path(pair: &mut Pair, here: ConnectionHandle) -> Route {
+    let (other, now) = (Route { socket: 1, ..pair.route(0) }, pair.now);
+    pair.connection(0, here).probe(now, other);
+    pair.run(Duration::from_millis(100), |_| false);
+    other
+}
+
+#[test]
+fn when_the_path_in_use_is_dead_another_is_taken() {
+    for writer in 0..2 {
+        let mut pair = Pair::new();
+        let both = pair.connected(Target::default());
+        let other = second_path(&mut pair, both[0]);
+        send(&mut pair, both, &content(1_000_000, 1), Duration::from_secs(10));
+        // The first path carries nothing any more.
+        pair.fate = Box::new(|datagram| {
+            let socket = if datagram.to == 1 { datagram.from.port() - 4000 } else { datagram.socket };
+            if socket == 0 { Fate::Vanishes } else { Fate::Arrives }
+        });
+        let id = pair.connection(writer, both[writer]).open().unwrap();
+        pair.connection(writer, both[writer]).write(id, &content(100_000, 2)).unwrap();
+        let key = (both[1 - writer], id);
+        let all_came = |pair: &Pair| pair.ends[1 - writer].read.get(&key).is_some_and(|read| read.len() == 100_000);
+        assert!(pair.run(Duration::from_secs(3), all_came), "{writer} writes");
+        assert_eq!(pair.connection(0, both[0]).route(), other);
+    }
+}
+
+#[test]
+fn a_path_that_was_proven_long_ago_is_proven_again() {
+    let mut pair = Pair::new();
+    let [here, there] = pair.connected(Target::default());
+    let other = second_path(&mut pair, here);
+    pair.run(Duration::from_secs(40), |_| false);
+    let now = pair.now;
+    assert!(!pair.connection(0, here).switch(now, other));
+    second_path(&mut pair, here);
+    let now = pair.now;
+    assert!(pair.connection(0, here).switch(now, other));
+    pair.run(Duration::from_secs(40), |_| false);
+    // What comes from there after a long time, and goes on, is followed, but sent little before it has answered.
+    let now = pair.now;
+    let first = pair.route(0);
+    pair.connection(0, here).probe(now, first);
+    pair.run(Duration::from_millis(100), |_| false);
+    let proven = pair.ends[1].events.len();
+    let now = pair.now;
+    assert!(pair.connection(0, here).switch(now, first));
+    send(&mut pair, [here, there], &content(100_000, 1), Duration::from_secs(10));
+    let again = |event: &Event| matches!(event, Event::Connection(_, ConnectionEvent::PathValidated { .. }));
+    assert!(
+        pair.ends[1].events[..proven].iter().filter(|event| again(event)).count() >= 2,
+        "both were asked by 1, too"
+    );
+}
+
+#[test]
+fn a_path_without_credit_does_not_hold_up_another() {
+    let mut pair = Pair::new();
+    let [here, there] = pair.connected(Target::default());
+    pair.run(Duration::from_secs(1), |_| false);
+    // One small packet of 0 comes from where nobody is, and asks 1 to answer there.
+    let id = pair.connection(0, here).open().unwrap();
+    pair.connection(0, here).write(id, b"caught").unwrap();
+    pair.drain(0);
+    for datagram in &mut pair.flying {
+        datagram.from = SocketAddr::from(([10, 66, 66, 66], 666));
+    }
+    pair.run(Duration::from_millis(15), |_| false);
+    pair.connection(0, here).write(id, b"and on").unwrap();
+    // All that 1 may send there is sent.
+    pair.run(Duration::from_secs(2), |_| false);
+    let other = Route { socket: 1, ..pair.route(1) };
+    let (now, before) = (pair.now, pair.ends[1].events.len());
+    pair.connection(1, there).probe(now, other);
+    let validated = |event: &Event| matches!(event, Event::Connection(_, ConnectionEvent::PathValidated { route, .. }) if *route == other);
+    assert!(pair.run(Duration::from_millis(30), |pair| pair.ends[1].events[before..].iter().any(validated)));
+}
+
+#[test]
 fn a_path_where_nobody_answers_is_given_up() {
     let mut pair = Pair::new();
     let [here, there] = pair.connected(Target::default());
