@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::ConnectionEvent;
-use super::session::{MAX_PATHS, Session};
+use super::session::{MAX_PATHS, Session, Switched};
+use crate::mrt::Side;
 use crate::mrt::loss::{Kind, SentFrame};
 use crate::mrt::path::{Path, Received, Route, Validation};
 use crate::mrt::timers::Timer;
@@ -36,6 +37,7 @@ impl Session {
         let is_good = |path: &Path| path.route == route && path.is_proven() && !path.is_stale(now);
         let Some(at) = self.others.iter().position(is_good) else { return false };
         let path = self.others.remove(at);
+        self.switched = Some(Switched { from: self.path.route, number: self.sent.next_number() });
         self.use_path(path);
         // Tells the other side to follow.
         self.due.ping = true;
@@ -74,7 +76,7 @@ impl Session {
     /// The newest packet came from elsewhere: the other side has moved, and so do we.
     pub(super) fn follow(&mut self, now: Instant, route: Route) {
         // Before the handshake is confirmed each packet carries a part of it, for which a new address has no credit.
-        if self.third.is_some() {
+        if self.third.is_some() || self.is_behind(route) {
             return;
         }
         let Some(at) = self.others.iter().position(|path| path.route == route) else { return };
@@ -97,6 +99,17 @@ impl Session {
         }
         self.use_path(path);
         self.set_loss_timer();
+    }
+
+    /// Whether a packet on `route` says nothing about where the other side wants to be, since we moved ourselves and it may
+    /// not have known. When both move at once, the initiator's path is the one.
+    fn is_behind(&mut self, route: Route) -> bool {
+        let Some(switched) = self.switched else { return false };
+        if self.sent.largest_acked().is_some_and(|acked| acked >= switched.number) {
+            self.switched = None;
+            return false;
+        }
+        self.side == Side::Initiator || route == switched.from
     }
 
     /// The other side wants to know whether we are there.

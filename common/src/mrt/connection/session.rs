@@ -41,6 +41,7 @@ pub(in crate::mrt) struct SessionStart {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) config: Arc<Config>,
+    pub(super) side: Side,
     remote: Remote,
     observed: Option<SocketAddr>,
     /// What the other side knows the connection by.
@@ -55,6 +56,8 @@ pub(super) struct Session {
     /// Others, at most [`MAX_PATHS`].
     pub(super) others: Vec<Path>,
     pub(super) next_path: u32,
+    /// We moved, and the other side may not know yet.
+    pub(super) switched: Option<Switched>,
     /// The next packet number that is left out.
     pub(super) next_skip: u64,
     pub(super) max_datagram: u16,
@@ -81,6 +84,15 @@ pub(super) struct Session {
     pub(super) untuned: bool,
     pub(super) ending: Ending,
     pub(super) events: VecDeque<ConnectionEvent>,
+}
+
+/// We moved to another path.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Switched {
+    /// The path that we left.
+    pub(super) from: Route,
+    /// Packets from this number on were sent after that.
+    pub(super) number: u64,
 }
 
 /// What goes out with the next packets.
@@ -135,6 +147,7 @@ impl Session {
         let mut session = Self {
             streams: Streams::new(side, &config, budget, &established.params),
             config,
+            side,
             remote: established.remote,
             observed: established.observed,
             destination: established.destination,
@@ -145,6 +158,7 @@ impl Session {
             path,
             others: Vec::new(),
             next_path: 1,
+            switched: None,
             next_skip,
             max_datagram,
             timers: Timers::default(),

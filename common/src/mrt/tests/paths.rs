@@ -158,6 +158,57 @@ fn when_the_path_in_use_is_dead_another_is_taken() {
 }
 
 #[test]
+fn a_switch_holds_although_the_other_side_has_much_under_way() {
+    for mover in 0..2 {
+        let mut pair = Pair::new();
+        let both = pair.connected(Target::default());
+        let other = Route { socket: 1, ..pair.route(mover) };
+        let now = pair.now;
+        pair.connection(mover, both[mover]).probe(now, other);
+        pair.run(Duration::from_millis(100), |_| false);
+        let bytes = content(2_000_000, 1);
+        let ids = [0, 1].map(|end| pair.connection(end, both[end]).open().unwrap());
+        let mut written = [0, 0];
+        for turn in 0..100 {
+            for end in 0..2 {
+                written[end] += pair.connection(end, both[end]).write(ids[end], &bytes[written[end]..]).unwrap();
+            }
+            pair.run(Duration::from_millis(2), |_| false);
+            if turn == 20 {
+                let now = pair.now;
+                assert!(pair.connection(mover, both[mover]).switch(now, other));
+            }
+        }
+        let uses = |event: &&Event| matches!(event, Event::Connection(_, ConnectionEvent::PathInUse(_)));
+        for end in 0..2 {
+            assert_eq!(pair.ends[end].events.iter().filter(uses).count(), 1, "{mover} moves, {end} uses");
+        }
+        assert_eq!(pair.connection(mover, both[mover]).route(), other);
+    }
+}
+
+#[test]
+fn when_both_switch_at_once_they_end_on_one_path() {
+    let mut pair = Pair::new();
+    let both = pair.connected(Target::default());
+    let routes = [0, 1].map(|end| Route { socket: 1, ..pair.route(end) });
+    for end in 0..2 {
+        let now = pair.now;
+        pair.connection(end, both[end]).probe(now, routes[end]);
+    }
+    pair.run(Duration::from_millis(100), |_| false);
+    let (now, ids) = (pair.now, [0, 1].map(|end| pair.connection(end, both[end]).open().unwrap()));
+    for end in 0..2 {
+        assert!(pair.connection(end, both[end]).switch(now, routes[end]));
+        pair.connection(end, both[end]).write(ids[end], &content(200_000, 1)).unwrap();
+    }
+    pair.run(Duration::from_secs(1), |_| false);
+    assert_eq!(pair.connection(0, both[0]).route(), routes[0], "that of the initiator");
+    let at_other = Route { socket: 0, remote: SocketAddr::new(pair.ends[0].address.ip(), 4001) };
+    assert_eq!(pair.connection(1, both[1]).route(), at_other);
+}
+
+#[test]
 fn a_path_that_was_proven_long_ago_is_proven_again() {
     let mut pair = Pair::new();
     let [here, there] = pair.connected(Target::default());
