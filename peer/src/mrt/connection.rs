@@ -1,13 +1,17 @@
 //! What can be done with a connection.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use common::mrt::{CloseCode, Connection as Machine, ConnectionHandle, Remote, Route, Side, Stats};
 
+use super::entry::{PathEvent, Phase, Signals};
 use super::error::ConnectionError;
-use super::shared::{Attention, PathEvent, Phase, Shared, Signals, until};
+use super::relayed::is_pseudo;
+use super::shared::{Attention, Shared};
 use super::stream::Stream;
+use super::waiting::until;
 
 /// A connection that stands, or did. Clones are the same connection.
 ///
@@ -30,6 +34,14 @@ pub(super) struct Inner {
 impl Connection {
     pub(super) const fn new(inner: Arc<Inner>, remote: Remote) -> Self {
         Self { inner, remote }
+    }
+
+    pub(super) fn handle(&self) -> ConnectionHandle {
+        self.inner.handle
+    }
+
+    pub(super) fn belongs_to(&self, node: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.inner.shared, node)
     }
 
     /// Who is at the other end.
@@ -96,20 +108,23 @@ impl Connection {
         self.inner.shared.look(self.inner.handle, Machine::route)
     }
 
-    /// Where this side seemed to be when it asked for the connection, as the other side saw it.
-    pub fn observed(&self) -> Result<Option<std::net::SocketAddr>, ConnectionError> {
-        self.inner.shared.look(self.inner.handle, Machine::observed)
+    /// Where this side seemed to be when it asked for the connection, as the other side saw it; `None` at the side that was
+    /// asked, and where it was asked through a relay.
+    pub fn observed(&self) -> Result<Option<SocketAddr>, ConnectionError> {
+        let observed = self.inner.shared.look(self.inner.handle, Machine::observed)?;
+        Ok(observed.filter(|address| !is_pseudo(*address)))
     }
 
-    /// Tries a path. What becomes of it is told by [`Self::path_event`].
+    /// Tries a path, from any socket of the node or through a relay (see [`Node::route`](super::Node::route) and
+    /// [`Node::add_relayed`](super::Node::add_relayed)): challenges are sent, which open a NAT towards there, until one is
+    /// answered or 3 s have passed. What becomes of it is told by [`Self::path_event`]. An error where the route leads
+    /// nowhere. Nothing else is sent there until [`Self::switch`].
     pub fn probe(&self, route: Route) -> Result<(), ConnectionError> {
-        self.inner.shared.act(self.inner.handle, |machine, _| {
-            machine.probe(Instant::now(), route);
-            (Attention::Needed, ())
-        })
+        self.inner.shared.probe(Instant::now(), self.inner.handle, route)
     }
 
-    /// Sends on this path from now on; says whether it is one that is validated, otherwise nothing changes.
+    /// Sends on this path from now on, and the other side follows; says whether it is one that is validated, otherwise
+    /// nothing changes. Nothing is lost by it: what is under way on the old path is still taken there.
     pub fn switch(&self, route: Route) -> Result<bool, ConnectionError> {
         self.inner.shared.act(self.inner.handle, |machine, _| {
             let switched = machine.switch(Instant::now(), route);

@@ -1,8 +1,11 @@
 //! The loop: between socket, machine, clock and those who wait.
 //!
-//! One turn is: 1. receive what is there, up to a bound, and tell those who wait for it; 2. send what the machine has to
-//! send, up to a bound; 3. sleep until a datagram comes, the socket takes more, the machine's time has come, or a handle
-//! rouses the loop. Who is told after 1. runs as soon as the turn ends, so a turn is short.
+//! One turn is: 1. receive what is there on each socket, up to a bound, and tell those who wait for it; 2. send what the
+//! machine has to send, up to a bound; 3. sleep until a datagram comes, the socket takes more, the machine's time has come,
+//! or a handle rouses the loop. Who is told after 1. runs as soon as the turn ends, so a turn is short.
+//!
+//! There is one loop for all sockets, and one queue: while one of them takes no more, the others wait. That costs nothing
+//! where they share an interface, as they mostly do.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -12,12 +15,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use common::mrt::Transmit;
+use common::mrt::{Route, Transmit};
 use tokio::time::Sleep;
 
 use super::error::ConnectionError;
-use super::shared::{Shared, Stage, State, wake};
-use super::socket::{Arrivals, Sent, Socket};
+use super::relayed::RELAY_SOCKET;
+use super::shared::{Shared, Stage, State};
+use super::socket::{Arrivals, Face, Sent, Socket};
+use super::waiting::wake;
+use super::ways::SocketId;
 
 /// Calls to receive in one turn.
 const RECEIVE_ROUNDS: usize = 2;
@@ -30,11 +36,12 @@ const TRANSMIT: usize = 64 << 10;
 /// Deadlines so near are waited for awake: the runtime's clock counts in milliseconds.
 const NEAR: Duration = Duration::from_micros(50);
 
-/// The loop of one socket.
+/// The loop of a node.
 #[derive(Debug)]
 pub(super) struct Driver {
     guard: EndGuard,
-    socket: Socket,
+    /// Those of the node, as far as the loop knows.
+    sockets: Vec<Socket>,
     arrivals: Arrivals,
     outgoing: Outgoing,
     /// Who is to be woken as soon as the mutex is free.
@@ -78,10 +85,10 @@ enum Left {
 }
 
 impl Driver {
-    pub(super) fn new(shared: Arc<Shared>, socket: Socket) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             guard: EndGuard { shared, error: ConnectionError::Node },
-            socket,
+            sockets: Vec::new(),
             arrivals: Arrivals::new(),
             outgoing: Outgoing {
                 bytes: Vec::with_capacity(BYTES_AT_ONCE + TRANSMIT),
@@ -93,7 +100,7 @@ impl Driver {
         }
     }
 
-    /// Runs until the node is closed, or the socket fails.
+    /// Runs until the node is closed, or its last socket fails.
     pub(super) async fn run(mut self) {
         if let Err(error) = poll_fn(|context| self.poll(context)).await {
             tracing::warn!(%error, "the socket of MRT failed");
@@ -117,9 +124,28 @@ impl Driver {
     }
 
     fn receive(&mut self) -> io::Result<Left> {
+        let (mut left, mut at) = (Left::Nothing, 0);
+        while at < self.sockets.len() {
+            match self.receive_from(at) {
+                Ok(Left::More) => left = Left::More,
+                Ok(Left::Nothing | Left::Blocked) => {}
+                Err(error) => {
+                    self.lose(at, error)?;
+                    continue;
+                }
+            }
+            at += 1;
+        }
+        Ok(left)
+    }
+
+    /// Receives from the socket that stands at this place.
+    fn receive_from(&mut self, at: usize) -> io::Result<Left> {
         for _ in 0..RECEIVE_ROUNDS {
-            let more = self.socket.receive(&mut self.arrivals)?;
-            self.deliver();
+            let Some(socket) = self.sockets.get_mut(at) else { break };
+            let more = socket.receive(&mut self.arrivals)?;
+            let face = socket.face();
+            self.deliver(face);
             if !more {
                 return Ok(Left::Nothing);
             }
@@ -127,31 +153,45 @@ impl Driver {
         Ok(Left::More)
     }
 
+    /// A socket has failed: the node goes on with the others, if there are any.
+    fn lose(&mut self, at: usize, error: io::Error) -> io::Result<()> {
+        if self.sockets.len() <= 1 {
+            return Err(error);
+        }
+        let face = self.sockets.remove(at).face();
+        tracing::warn!(%error, local = %face.local(), "a socket of MRT failed, and is closed");
+        self.guard.shared.remove_socket(Instant::now(), SocketId(face.number()));
+        Ok(())
+    }
+
     /// Hands what arrived to the machine.
-    fn deliver(&mut self) {
-        let Self { guard: EndGuard { shared, .. }, arrivals, wakers, socket, .. } = self;
-        let mut rows = arrivals.rows(socket.face()).peekable();
+    fn deliver(&mut self, face: Face) {
+        let Self { guard: EndGuard { shared, .. }, arrivals, wakers, sockets, outgoing, .. } = self;
+        let mut rows = arrivals.rows(face).peekable();
         while rows.peek().is_some() {
             let now = Instant::now();
             let mut state = shared.lock();
-            let mut handled = 0;
+            // Stays without memory in all nodes but relays.
+            let (mut handled, mut onward) = (0, Vec::new());
             while handled < BYTES_AT_ONCE
                 && let Some((received, size, row)) = rows.next()
             {
                 handled += row.len();
-                for datagram in row.chunks_mut(size) {
-                    state.endpoint.handle_datagram(now, received, datagram);
-                }
+                state.handle_row(now, &received, size, row, &mut onward);
             }
             state.tell_events(&shared.incoming, wakers);
             drop(state);
             wake(wakers);
+            // Own datagrams that wait go first: what is forwarded is lost then, as on any full link.
+            if outgoing.transmits.is_empty() {
+                onward.drain(..).for_each(|row| row.send(sockets));
+            }
         }
     }
 
     fn send(&mut self) -> io::Result<Left> {
         for _ in 0..SEND_ROUNDS {
-            if self.outgoing.flush(&mut self.socket)? == Sent::Blocked {
+            if self.outgoing.flush(&mut self.sockets)? == Sent::Blocked {
                 return Ok(Left::Blocked);
             }
             if !self.gather() {
@@ -163,18 +203,27 @@ impl Driver {
 
     /// Takes what the machine has to send, up to a bound; says whether there was anything.
     fn gather(&mut self) -> bool {
-        let Self { guard: EndGuard { shared, .. }, wakers, outgoing, socket, .. } = self;
+        let Self { guard: EndGuard { shared, .. }, wakers, outgoing, sockets, .. } = self;
         let now = Instant::now();
         let mut state = shared.lock();
         state.attend();
+        if state.ways.have_changed() {
+            state.ways.update(sockets);
+        }
         if state.endpoint.poll_timeout().is_some_and(|at| at <= now) {
             state.endpoint.handle_timeout(now);
         }
-        let segments = socket.segments();
+        state.aside.move_to(&mut outgoing.bytes, &mut outgoing.transmits);
+        let segments = sockets.iter().map(Socket::segments).min().unwrap_or(1);
         while outgoing.bytes.len() < BYTES_AT_ONCE
             && let Some(transmit) = state.endpoint.poll_transmit(now, segments, &mut outgoing.bytes)
         {
-            outgoing.transmits.push_back(transmit);
+            if transmit.route.socket == RELAY_SOCKET {
+                let rows = state.ways.relayed.wrap(&state.endpoint, &transmit, &mut outgoing.bytes);
+                outgoing.transmits.extend(rows);
+            } else {
+                outgoing.transmits.push_back(transmit);
+            }
         }
         state.tell_events(&shared.incoming, wakers);
         drop(state);
@@ -184,13 +233,19 @@ impl Driver {
 
     /// Registers for everything that may come. Ready: something is there already.
     fn poll_rest(&mut self, context: &mut Context<'_>, sent: Left) -> io::Result<Poll<()>> {
-        if self.socket.poll_readable(context)?.is_ready() {
-            return Ok(Poll::Ready(()));
+        for socket in &self.sockets {
+            if socket.poll_readable(context)?.is_ready() {
+                return Ok(Poll::Ready(()));
+            }
         }
-        if sent == Left::Blocked && self.socket.poll_writable(context)?.is_ready() {
+        if sent == Left::Blocked && self.poll_writable(context)?.is_ready() {
             return Ok(Poll::Ready(()));
         }
         let mut state = self.guard.shared.lock();
+        if state.ways.have_changed() {
+            state.ways.update(&mut self.sockets);
+            return Ok(Poll::Ready(()));
+        }
         // What is held back because the socket takes no more may be what the machine's time is about.
         let at = if sent == Left::Blocked { None } else { state.endpoint.poll_timeout() };
         if state.sleep(context.waker()) && sent != Left::Blocked {
@@ -198,6 +253,15 @@ impl Driver {
         }
         drop(state);
         Ok(self.alarm.poll_until(context, at))
+    }
+
+    /// Whether the socket takes datagrams again that the first of those waiting is for.
+    fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waiting = self.outgoing.transmits.front().map(|transmit| transmit.route.socket);
+        match self.sockets.iter().find(|socket| Some(socket.face().number()) == waiting) {
+            Some(socket) => socket.poll_writable(context),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     /// Whether the node is closed and nothing is left to be said.
@@ -219,10 +283,13 @@ impl Drop for EndGuard {
 
 impl Outgoing {
     /// Sends until nothing is left, or the socket takes no more.
-    fn flush(&mut self, socket: &mut Socket) -> io::Result<Sent> {
+    fn flush(&mut self, sockets: &mut [Socket]) -> io::Result<Sent> {
         while let Some(transmit) = self.transmits.front() {
             let end = self.sent + transmit.size;
-            if socket.send(transmit, self.bytes.get(self.sent..end).unwrap_or_default())? == Sent::Blocked {
+            // Those of a socket that is gone are lost.
+            if let Some(socket) = socket_of(sockets, transmit.route)
+                && socket.send(transmit, self.bytes.get(self.sent..end).unwrap_or_default())? == Sent::Blocked
+            {
                 return Ok(Sent::Blocked);
             }
             self.sent = end;
@@ -232,6 +299,11 @@ impl Outgoing {
         self.sent = 0;
         Ok(Sent::Done)
     }
+}
+
+/// The socket that a route begins at.
+pub(super) fn socket_of(sockets: &mut [Socket], route: Route) -> Option<&mut Socket> {
+    sockets.iter_mut().find(|socket| socket.face().number() == route.socket)
 }
 
 impl Alarm {

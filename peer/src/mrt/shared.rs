@@ -4,43 +4,29 @@
 //! say so. Wakers are called after the mutex is free again.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Waker};
-use std::time::{Duration, Instant};
+use std::task::Waker;
+use std::time::Instant;
 
 use common::mrt::{
-    CloseCode, Connection as Machine, ConnectionEvent, ConnectionHandle, Endpoint, Event, Remote, Route, StreamEvent,
-    StreamId, Target, WriteError,
+    CloseCode, CloseReason, Connection as Machine, ConnectionEvent, ConnectionHandle, Endpoint, Event, Remote, Route,
+    StreamId, Target,
 };
 use tokio::sync::Notify;
 
+use super::aside::Aside;
+use super::entry::{Direction, Entry, Holder, PathEvent, Phase, Signals};
 use super::error::ConnectionError;
+use super::forwarding::Forwarding;
+use super::relayed::{Via, is_pseudo};
+use super::stun::Stun;
+use super::waiting::wake;
+use super::ways::{SocketId, Ways};
 
 /// Connections that stand and wait to be accepted; those beyond are closed with [`BUSY`].
 const MOST_INCOMING: usize = 1024;
 /// Why a connection is closed that nobody accepts.
 const BUSY: &str = "not accepted";
-/// Events of the paths of a connection that are kept for the program; beyond, the oldest go.
-const MOST_PATH_EVENTS: usize = 16;
-
-/// What happened to a way to the other side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PathEvent {
-    /// It works in both directions.
-    Validated {
-        /// Which.
-        route: Route,
-        /// Its round trip.
-        round_trip: Duration,
-        /// Where we seemed to be, as the other side saw it.
-        observed: SocketAddr,
-    },
-    /// It did not answer, and is given up.
-    Failed(Route),
-    /// Packets are sent on it from now on.
-    InUse(Route),
-}
 
 /// What the loop and the handles share.
 #[derive(Debug)]
@@ -59,6 +45,12 @@ pub(super) struct State {
     connections: HashMap<ConnectionHandle, Entry>,
     incoming: VecDeque<ConnectionHandle>,
     pub(super) stage: Stage,
+    pub(super) ways: Ways,
+    /// What the node itself has to send.
+    pub(super) aside: Aside,
+    pub(super) stun: Stun,
+    /// What it forwards, if it is a relay.
+    pub(super) forwarding: Option<Forwarding>,
     /// Something was changed since the loop last looked.
     attention: bool,
     /// The loop, while it sleeps.
@@ -77,75 +69,6 @@ pub(super) enum Stage {
     Ended(ConnectionError),
 }
 
-/// One connection.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) signals: Arc<Signals>,
-    phase: Phase,
-    holder: Holder,
-    streams: HashMap<StreamId, StreamEntry>,
-    path_events: VecDeque<PathEvent>,
-}
-
-/// How far a connection is. It only goes forward.
-#[derive(Debug, Clone)]
-pub(super) enum Phase {
-    Connecting,
-    Open(Remote),
-    Closed(ConnectionError),
-}
-
-/// Who has a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holder {
-    /// The other side asked for it, and it does not stand yet or waits to be accepted.
-    Nobody,
-    /// The program.
-    Program,
-    /// Not the program any more.
-    Dropped,
-}
-
-/// What tasks of a connection wait for, besides reading and writing.
-#[derive(Debug, Default)]
-pub(super) struct Signals {
-    /// It stands.
-    pub(super) connected: Notify,
-    /// The other side opened a stream.
-    pub(super) opened: Notify,
-    /// One more stream may be opened.
-    pub(super) may_open: Notify,
-    /// There are events of paths.
-    pub(super) paths: Notify,
-    /// It is closed.
-    pub(super) closed: Notify,
-}
-
-/// A stream that the program has; each half until it is dropped.
-#[derive(Debug, Default)]
-struct StreamEntry {
-    reading: Option<Half>,
-    writing: Option<Half>,
-}
-
-/// One direction of a stream.
-#[derive(Debug, Default)]
-pub(super) struct Half {
-    /// Who waits for it: one task, since it takes `&mut` to wait.
-    waker: Option<Waker>,
-    /// How it ended, if it is one for writing. Kept here, since the machine forgets a stream that is over.
-    pub(super) outcome: Option<Outcome>,
-}
-
-/// How a stream ended that was written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// All that was written is acknowledged, the end too.
-    Finished,
-    /// The other side does not want the rest, with this number.
-    Stopped(u64),
-}
-
 /// Whether what was done may give something to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Attention {
@@ -160,20 +83,17 @@ impl Attention {
     }
 }
 
-/// Which half of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
-    Reading,
-    Writing,
-}
-
 impl Shared {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
+    pub(super) fn new(now: Instant, endpoint: Endpoint, ways: Ways) -> Self {
         let state = State {
             endpoint,
             connections: HashMap::new(),
             incoming: VecDeque::new(),
             stage: Stage::Open,
+            ways,
+            aside: Aside::default(),
+            stun: Stun::new(now),
+            forwarding: None,
             attention: false,
             sleeper: None,
         };
@@ -228,11 +148,8 @@ impl Shared {
         target: Target,
     ) -> Result<(ConnectionHandle, Arc<Signals>), ConnectionError> {
         let mut state = self.lock();
-        match &state.stage {
-            Stage::Open => {}
-            Stage::Closing | Stage::Stopping => return Err(ConnectionError::Node),
-            Stage::Ended(error) => return Err(error.clone()),
-        }
+        state.stage.must_be_open()?;
+        let route = state.ways.checked(route)?;
         let handle = state.endpoint.connect(now, route, target)?;
         let entry = Entry::new(Holder::Program);
         let signals = Arc::clone(&entry.signals);
@@ -245,6 +162,9 @@ impl Shared {
     /// none yet.
     pub(super) fn accept(&self) -> Option<Option<(ConnectionHandle, Remote, Arc<Signals>)>> {
         let mut state = self.lock();
+        if !matches!(state.stage, Stage::Open) {
+            return None;
+        }
         while let Some(handle) = state.incoming.pop_front() {
             if let Some(entry) = state.connections.get_mut(&handle)
                 && let Phase::Open(remote) = entry.phase
@@ -253,7 +173,36 @@ impl Shared {
                 return Some(Some((handle, remote, Arc::clone(&entry.signals))));
             }
         }
-        matches!(state.stage, Stage::Open).then_some(None)
+        Some(None)
+    }
+
+    /// Tries a path of a connection.
+    pub(super) fn probe(&self, now: Instant, handle: ConnectionHandle, route: Route) -> Result<(), ConnectionError> {
+        let mut state = self.lock();
+        let route = state.ways.checked(route)?;
+        let (machine, _) = state.open_connection(handle)?;
+        machine.probe(now, route);
+        state.release(Attention::Needed);
+        Ok(())
+    }
+
+    /// A socket is to go; says whether it was there.
+    pub(super) fn remove_socket(&self, now: Instant, socket: SocketId) -> bool {
+        let mut state = self.lock();
+        let was_there = state.remove_socket(now, socket);
+        state.release(Attention::Needed);
+        was_there
+    }
+
+    /// A relayed way is to go; says whether it was there.
+    pub(super) fn remove_relayed(&self, now: Instant, route: Route) -> bool {
+        let mut state = self.lock();
+        let was_there = state.ways.relayed.remove(route);
+        if was_there {
+            state.endpoint.forget_routes(now, |gone| gone == route);
+        }
+        state.release(Attention::Needed);
+        was_there
     }
 
     /// How far a connection is that the program has.
@@ -311,6 +260,7 @@ impl Shared {
             return;
         }
         state.stage = Stage::Closing;
+        state.incoming.clear();
         let handles: Vec<ConnectionHandle> = state.endpoint.handles().collect();
         for handle in handles {
             if let Some(machine) = state.endpoint.connection(handle) {
@@ -362,7 +312,23 @@ impl Shared {
     }
 }
 
+impl Stage {
+    /// Whether new things may be begun; the error says why not.
+    pub(super) fn must_be_open(&self) -> Result<(), ConnectionError> {
+        match self {
+            Self::Open => Ok(()),
+            Self::Closing | Self::Stopping => Err(ConnectionError::Node),
+            Self::Ended(error) => Err(error.clone()),
+        }
+    }
+}
+
 impl State {
+    /// The error says that a connection is not open any more.
+    pub(super) fn must_be_connected(&self, handle: ConnectionHandle) -> Result<(), ConnectionError> {
+        self.entry_of_open(handle).map(|_| ())
+    }
+
     fn entry_of_open(&self, handle: ConnectionHandle) -> Result<&Entry, ConnectionError> {
         let entry = self.connections.get(&handle).ok_or(ConnectionError::Node)?;
         match &entry.phase {
@@ -411,17 +377,16 @@ impl State {
                 }
             }
             ConnectionEvent::PathValidated { route, round_trip, observed } => {
+                let observed = Some(observed).filter(|observed| !is_pseudo(*observed));
                 entry.on_path_event(PathEvent::Validated { route, round_trip, observed });
+                self.follow_member(handle);
             }
             ConnectionEvent::PathFailed(route) => entry.on_path_event(PathEvent::Failed(route)),
-            ConnectionEvent::PathInUse(route) => entry.on_path_event(PathEvent::InUse(route)),
-            ConnectionEvent::Closed(reason) => {
-                tracing::debug!(connection = handle.0, %reason, "closed");
-                entry.close(reason.into(), wakers);
-                if entry.holder != Holder::Program {
-                    self.connections.remove(&handle);
-                }
+            ConnectionEvent::PathInUse(route) => {
+                entry.on_path_event(PathEvent::InUse(route));
+                self.follow_member(handle);
             }
+            ConnectionEvent::Closed(reason) => self.on_closed(handle, reason, wakers),
         }
     }
 
@@ -440,6 +405,43 @@ impl State {
             machine.close(Instant::now(), CloseCode::DONE, BUSY);
             self.attention = true;
         }
+        self.follow_member(handle);
+    }
+
+    fn on_closed(&mut self, handle: ConnectionHandle, reason: CloseReason, wakers: &mut Vec<Waker>) {
+        let Some(entry) = self.connections.get_mut(&handle) else { return };
+        tracing::debug!(connection = handle.0, %reason, "closed");
+        entry.close(reason.into(), wakers);
+        let holder = entry.holder;
+        if holder != Holder::Program {
+            self.connections.remove(&handle);
+        }
+        if holder == Holder::Nobody {
+            self.incoming.retain(|waiting| *waiting != handle);
+        }
+        if let Some(forwarding) = &mut self.forwarding {
+            forwarding.forget(handle);
+        }
+        self.forget_relayed(Instant::now(), |via| via == Via::Connection(handle));
+    }
+
+    /// A socket is gone, or to go: its paths have failed. Says whether it was there.
+    pub(super) fn remove_socket(&mut self, now: Instant, socket: SocketId) -> bool {
+        let was_there = self.ways.remove(socket);
+        if was_there {
+            self.endpoint.forget_routes(now, |route| route.socket == socket.0);
+            self.forget_relayed(now, |via| matches!(via, Via::Fixed(route) if route.socket == socket.0));
+        }
+        was_there
+    }
+
+    /// Relays that `is_gone` names are gone, and the paths through them have failed.
+    fn forget_relayed(&mut self, now: Instant, is_gone: impl Fn(Via) -> bool) {
+        let gone = self.ways.relayed.remove_via(is_gone);
+        if !gone.is_empty() {
+            self.endpoint.forget_routes(now, |route| gone.contains(&route));
+            self.attention = true;
+        }
     }
 
     /// Ends a change: gives the mutex back and rouses the loop, if that is needed.
@@ -453,7 +455,7 @@ impl State {
 }
 
 /// Gives the mutex back.
-trait Release {
+pub(super) trait Release {
     /// Frees the mutex, and rouses the loop if `attention` is needed.
     fn release(self, attention: Attention);
 }
@@ -465,114 +467,5 @@ impl Release for MutexGuard<'_, State> {
         if let Some(sleeper) = sleeper {
             sleeper.wake();
         }
-    }
-}
-
-impl Entry {
-    fn new(holder: Holder) -> Self {
-        Self {
-            signals: Arc::default(),
-            phase: Phase::Connecting,
-            holder,
-            streams: HashMap::new(),
-            path_events: VecDeque::new(),
-        }
-    }
-
-    /// The program has a stream from now on.
-    pub(super) fn add_stream(&mut self, id: StreamId) {
-        let both = StreamEntry { reading: Some(Half::default()), writing: Some(Half::default()) };
-        self.streams.insert(id, both);
-    }
-
-    /// A half of a stream that the program has.
-    pub(super) fn half(&mut self, id: StreamId, direction: Direction) -> Option<&mut Half> {
-        let stream = self.streams.get_mut(&id)?;
-        match direction {
-            Direction::Reading => stream.reading.as_mut(),
-            Direction::Writing => stream.writing.as_mut(),
-        }
-    }
-
-    /// The task of `context` is woken when something happens to this half.
-    pub(super) fn wait(&mut self, id: StreamId, direction: Direction, context: &Context<'_>) {
-        if let Some(half) = self.half(id, direction)
-            && !half.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()))
-        {
-            half.waker = Some(context.waker().clone());
-        }
-    }
-
-    fn remove_half(&mut self, id: StreamId, direction: Direction) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        match direction {
-            Direction::Reading => stream.reading = None,
-            Direction::Writing => stream.writing = None,
-        }
-        if stream.reading.is_none() && stream.writing.is_none() {
-            self.streams.remove(&id);
-        }
-    }
-
-    fn on_stream_event(&mut self, machine: &mut Machine, event: StreamEvent, wakers: &mut Vec<Waker>) {
-        let (id, direction) = match event {
-            StreamEvent::Opened => return self.signals.opened.notify_waiters(),
-            StreamEvent::MayOpen => return self.signals.may_open.notify_waiters(),
-            StreamEvent::Readable(id) => (id, Direction::Reading),
-            StreamEvent::Writable(id) | StreamEvent::Finished(id) => (id, Direction::Writing),
-        };
-        let Some(half) = self.half(id, direction) else { return };
-        match event {
-            StreamEvent::Finished(_) => half.outcome = Some(Outcome::Finished),
-            StreamEvent::Writable(_) => {
-                if let Err(WriteError::Stopped(code)) = machine.write(id, &[]) {
-                    half.outcome = Some(Outcome::Stopped(code));
-                }
-            }
-            StreamEvent::Opened | StreamEvent::MayOpen | StreamEvent::Readable(_) => {}
-        }
-        wakers.extend(half.waker.take());
-    }
-
-    fn on_path_event(&mut self, event: PathEvent) {
-        if self.path_events.len() >= MOST_PATH_EVENTS {
-            self.path_events.pop_front();
-        }
-        self.path_events.push_back(event);
-        self.signals.paths.notify_waiters();
-    }
-
-    fn close(&mut self, error: ConnectionError, wakers: &mut Vec<Waker>) {
-        if matches!(self.phase, Phase::Closed(_)) {
-            return;
-        }
-        self.phase = Phase::Closed(error);
-        for stream in self.streams.values_mut() {
-            wakers.extend(
-                [&mut stream.reading, &mut stream.writing].into_iter().flatten().filter_map(|half| half.waker.take()),
-            );
-        }
-        let Signals { connected, opened, may_open, paths, closed } = &*self.signals;
-        for signal in [connected, opened, may_open, paths, closed] {
-            signal.notify_waiters();
-        }
-    }
-}
-
-/// Calls all wakers.
-pub(super) fn wake(wakers: &mut Vec<Waker>) {
-    wakers.drain(..).for_each(Waker::wake);
-}
-
-/// Waits until `check` gives something; it is asked again each time `signal` is given.
-pub(super) async fn until<T>(signal: &Notify, mut check: impl FnMut() -> Option<T>) -> T {
-    loop {
-        let mut told = std::pin::pin!(signal.notified());
-        // From here on no signal is missed, and only then is it worth looking.
-        told.as_mut().enable();
-        if let Some(value) = check() {
-            return value;
-        }
-        told.await;
     }
 }

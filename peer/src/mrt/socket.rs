@@ -28,8 +28,6 @@ const WARN_BELOW: usize = 4;
 const ARRIVAL: usize = 64 << 10;
 /// Errors of receiving in a row after which the socket is held for dead: each is about one datagram, if it is alive.
 const MOST_ERRORS: u32 = 256;
-/// The number of the one socket of a node.
-const SOCKET: u16 = 0;
 
 /// A UDP socket of the node.
 #[derive(Debug)]
@@ -43,6 +41,8 @@ pub(super) struct Socket {
 /// Where a socket is bound, which says whom it reaches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Face {
+    /// The number of the socket.
+    number: u16,
     local: SocketAddr,
     families: Families,
 }
@@ -75,7 +75,7 @@ pub(super) enum Sent {
 }
 
 impl Socket {
-    /// Opens a socket. `[::]` is all addresses of IPv4 too, and only those where the system has no IPv6.
+    /// Opens a socket, which has the number 0 until it is given another. `[::]` is all addresses of IPv4 too, and only those where the system has no IPv6.
     ///
     /// Must be called in a tokio runtime.
     pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
@@ -90,7 +90,7 @@ impl Socket {
         Self::from_std(raw.into())
     }
 
-    /// Takes over a socket. Must be called in a tokio runtime.
+    /// Takes over a socket, which has the number 0 until it is given another. Must be called in a tokio runtime.
     pub(super) fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         enlarge_buffers(&socket);
         let face = Face::of(&socket)?;
@@ -101,6 +101,11 @@ impl Socket {
 
     pub(super) const fn face(&self) -> Face {
         self.face
+    }
+
+    /// Gives it a number.
+    pub(super) const fn set_number(&mut self, number: u16) {
+        self.face.number = number;
     }
 
     /// How many datagrams one call of [`Self::send`] can take.
@@ -155,7 +160,7 @@ impl Socket {
 
     /// Sends `contents`, which `transmit` describes.
     pub(super) fn send(&mut self, transmit: &Transmit, contents: &[u8]) -> io::Result<Sent> {
-        if transmit.route.socket != SOCKET || !self.face.reaches(transmit.route.remote) {
+        if !self.face.reaches(transmit.route.remote) {
             tracing::debug!(route = ?transmit.route, "a datagram for a place that cannot be reached");
             return Ok(Sent::Done);
         }
@@ -200,7 +205,12 @@ impl Face {
             SocketAddr::V6(_) if socket2::SockRef::from(socket).only_v6()? => Families::Six,
             SocketAddr::V6(_) => Families::Both,
         };
-        Ok(Self { local, families })
+        Ok(Self { number: 0, local, families })
+    }
+
+    /// The number of the socket: [`Route::socket`] of all ways from here.
+    pub(super) const fn number(self) -> u16 {
+        self.number
     }
 
     /// Where it is bound.
@@ -214,7 +224,7 @@ impl Face {
         if !self.reaches(canonical) {
             return Err(ConnectionError::Address(remote));
         }
-        Ok(Route { socket: SOCKET, remote: canonical })
+        Ok(Route { socket: self.number, remote: canonical })
     }
 
     /// Whether anything can be sent to `remote`. To try it with an address that the system refuses as invalid would turn
@@ -359,7 +369,7 @@ mod tests {
     const SIZE: usize = 1_200;
 
     fn transmit(remote: SocketAddr, size: usize, segment_size: Option<usize>) -> Transmit {
-        let route = Route { socket: SOCKET, remote };
+        let route = Route { socket: 0, remote };
         Transmit { route, local_ip: None, ecn: Ecn::Capable, size, segment_size }
     }
 

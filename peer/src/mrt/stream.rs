@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
 use super::connection::Inner;
+use super::entry::{Direction, Half, Outcome};
 use super::error::StreamError;
-use super::shared::{Attention, Direction, Half, Outcome};
+use super::shared::Attention;
 
 /// Most bytes copied in or out while all other connections of the node wait: some 10 us.
 const QUANTUM: usize = 128 << 10;

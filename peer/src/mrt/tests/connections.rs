@@ -1,6 +1,5 @@
-//! Two nodes over real sockets.
+//! Connections and streams: what arrives, what stops, what ends.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,83 +7,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use common::identity::Identity;
-use common::mrt::{CloseCode, CloseReason, Config, LocalKeys, ReadError, Target, WriteError};
-use sha2::{Digest as _, Sha256};
+use common::mrt::{CloseCode, CloseReason, Config, ReadError, Target, WriteError};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
-use tokio::time::timeout;
 
 use super::*;
-use crate::tasks::Tasks;
-
-const PSK: [u8; 32] = [7; 32];
-const LOOPBACK: &str = "127.0.0.1:0";
-/// Nothing here takes so long, unless it hangs.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Two nodes, and the tasks in which they run.
-struct Stage {
-    tasks: Tasks,
-    here: Node,
-    there: Node,
-}
-
-impl Stage {
-    fn new(here: &str, there: &str, config: &Config) -> Self {
-        let tasks = Tasks::new();
-        let (here, there) = (node(&tasks, here, 1, PSK, config), node(&tasks, there, 2, PSK, config));
-        Self { tasks, here, there }
-    }
-
-    /// A connection, as both nodes have it.
-    async fn connect(&self) -> (Connection, Connection) {
-        let target = at_loopback(self.there.local_addr());
-        let (asked, accepted) = tokio::join!(self.here.connect(target, Target::default()), self.there.accept());
-        (asked.unwrap(), accepted.unwrap())
-    }
-}
-
-fn node(tasks: &Tasks, listen: &str, seed: u8, psk: [u8; 32], config: &Config) -> Node {
-    let options = BindOptions { listen: listen.parse().unwrap(), config: config.clone(), keys: keys(seed, psk) };
-    Node::bind(tasks, options).unwrap()
-}
-
-fn keys(seed: u8, psk: [u8; 32]) -> LocalKeys {
-    LocalKeys::new(Arc::new(Identity::from_seed(&[seed; 32])), psk)
-}
-
-/// Where a socket is reached that is bound to all addresses.
-fn at_loopback(bound: SocketAddr) -> SocketAddr {
-    if bound.ip().is_unspecified() { ([127, 0, 0, 1], bound.port()).into() } else { bound }
-}
-
-async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    timeout(DEADLINE, future).await.expect("it ends")
-}
-
-/// Bytes that differ everywhere, and with `seed`.
-fn content(seed: u8, length: usize) -> Vec<u8> {
-    let mut block = Sha256::digest([seed]);
-    let mut bytes = Vec::with_capacity(length + block.len());
-    while bytes.len() < length {
-        bytes.extend_from_slice(&block);
-        block = Sha256::digest(block);
-    }
-    bytes.truncate(length);
-    bytes
-}
-
-/// Sends `seed`'s content and ends, and at the same time reads what comes to its end.
-async fn exchange(stream: Stream, seed: u8, length: usize) -> Vec<u8> {
-    let (mut read, mut write) = stream.into_split();
-    let sending = async {
-        write.write_all(&content(seed, length)).await.unwrap();
-        write.finished().await.unwrap();
-    };
-    let mut came = Vec::new();
-    let (_, received) = tokio::join!(sending, read.read_to_end(&mut came));
-    received.unwrap();
-    came
-}
 
 async fn exchange_over(here: &str, there: &str) {
     const LENGTH: usize = 5_000_001;
@@ -331,6 +257,24 @@ async fn a_node_that_closes_says_so_to_all_and_ends_its_task() {
     // The port is free again, since the task has ended.
     std::net::UdpSocket::bind(stage.there.local_addr()).unwrap();
     in_time(stage.there.close(code, "twice")).await;
+}
+
+#[tokio::test]
+async fn connections_that_close_before_they_are_accepted_take_nobodys_place() {
+    /// More than may wait.
+    const MANY: usize = 1_030;
+    let stage = Stage::new(LOOPBACK, LOOPBACK, &Config::default());
+    in_time(async {
+        for _ in 0..MANY {
+            let asked = stage.here.connect(stage.there.local_addr(), Target::default()).await.unwrap();
+            asked.close(CloseCode::DONE, "");
+        }
+        let asked = stage.here.connect(stage.there.local_addr(), Target::default()).await.unwrap();
+        // In order: the other node knows of all ends by now.
+        let accepted = stage.there.accept().await.unwrap();
+        exchange_between(&asked, &accepted, 1_000).await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,0 +1,154 @@
+//! What a node forwards for others, if it is a relay.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use common::id::PeerId;
+use common::mrt::{ConnectionHandle, Route};
+use common::relay::{ChannelId, OpenError, PairInfo, Relay, RelayConfig, Totals};
+
+use super::connection::Connection;
+use super::error::ConnectionError;
+use super::relayed::{Outside, RELAY_SOCKET};
+use super::shared::{Shared, State};
+
+/// The relay of a node: who may talk to whom through it.
+///
+/// The loop forwards what comes from one member of a pair to the other, from and to the addresses at which their MRT
+/// connections to this node are proven to be at that moment; a member that moves is followed. What is over the quota is
+/// dropped, and so is what the socket does not take at once: forwarding has no queue, and comes after what the node itself
+/// has to send. Clones are the same relay; it goes with the node.
+#[derive(Debug, Clone)]
+pub struct RelayHandle {
+    shared: Arc<Shared>,
+}
+
+/// Why there is no pair of two members.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PairError {
+    /// The relay does not take it.
+    #[error(transparent)]
+    Refused(#[from] OpenError),
+    /// One of the two is not connected any more.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
+}
+
+/// What the loop knows of a relay.
+#[derive(Debug)]
+pub(super) struct Forwarding {
+    table: Relay,
+    /// From which of our addresses a member is answered, where that is known.
+    local_ips: HashMap<Route, IpAddr>,
+    /// Where the members are.
+    places: HashMap<ConnectionHandle, Route>,
+}
+
+impl RelayHandle {
+    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Makes a pair of the nodes at the other ends of these connections; gives what each of them is to use as channel with
+    /// [`Node::add_relayed`](super::Node::add_relayed), in the same order. To tell them is up to the caller. A pair over
+    /// which nothing goes for [`CHANNEL_IDLE`](common::relay::CHANNEL_IDLE) ends, see [`Self::expire`].
+    pub fn open_pair(&self, members: [&Connection; 2]) -> Result<[ChannelId; 2], PairError> {
+        let mut bytes = [[0; 8]; 2];
+        for bytes in &mut bytes {
+            aws_lc_rs::rand::fill(bytes).map_err(|_unspecified| PairError::Randomness)?;
+        }
+        let channels = bytes.map(|bytes| ChannelId(u64::from_be_bytes(bytes)));
+        let mut state = self.shared.lock();
+        let state = &mut *state;
+        for member in members {
+            if !member.belongs_to(&self.shared) {
+                return Err(ConnectionError::Node.into());
+            }
+            state.must_be_connected(member.handle())?;
+        }
+        let forwarding = state.forwarding.as_mut().ok_or(ConnectionError::Node)?;
+        let peers = members.map(|member| member.remote().identity.peer_id());
+        forwarding.table.open_pair(Instant::now(), peers, channels)?;
+        for member in members {
+            state.follow_member(member.handle());
+        }
+        Ok(channels)
+    }
+
+    /// Ends the pair that has this channel, if there is one.
+    pub fn close_pair(&self, channel: ChannelId) -> Option<PairInfo> {
+        self.with(|relay| relay.close(channel)).flatten()
+    }
+
+    /// Ends all pairs of a member.
+    pub fn remove_member(&self, member: PeerId) -> Vec<PairInfo> {
+        self.with(|relay| relay.remove_member(member)).unwrap_or_default()
+    }
+
+    /// Ends pairs that have not been used for long; gives them, so that their members can be told. To be called now and then:
+    /// every ten seconds is often enough.
+    pub fn expire(&self) -> Vec<PairInfo> {
+        self.with(|relay| relay.handle_timeout(Instant::now())).unwrap_or_default()
+    }
+
+    /// All pairs.
+    pub fn pairs(&self) -> Vec<PairInfo> {
+        self.with(|relay| relay.pairs().collect()).unwrap_or_default()
+    }
+
+    /// Counters since the relay was made.
+    pub fn totals(&self) -> Totals {
+        self.with(|relay| relay.totals()).unwrap_or_default()
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Relay) -> T) -> Option<T> {
+        self.shared.lock().forwarding.as_mut().map(|forwarding| act(&mut forwarding.table))
+    }
+}
+
+impl Forwarding {
+    pub(super) fn new(now: Instant, config: RelayConfig) -> Self {
+        Self { table: Relay::new(now, config), local_ips: HashMap::new(), places: HashMap::new() }
+    }
+
+    /// A RELY datagram came from `from`. If it is to be sent on, it is made ready for that, and where to is given.
+    pub(super) fn forward(&mut self, now: Instant, from: Route, datagram: &mut [u8]) -> Option<Outside> {
+        match self.table.forward(now, from, datagram) {
+            Ok(route) => Some(Outside { route, local_ip: self.local_ips.get(&route).copied() }),
+            Err(dropped) => {
+                tracing::trace!(%dropped, ?from, "a relayed datagram was dropped");
+                None
+            }
+        }
+    }
+
+    /// A connection is over.
+    pub(super) fn forget(&mut self, handle: ConnectionHandle) {
+        if let Some(route) = self.places.remove(&handle) {
+            self.local_ips.remove(&route);
+        }
+    }
+}
+
+impl State {
+    /// Whoever is at the other end of a connection may be somewhere else now.
+    pub(super) fn follow_member(&mut self, handle: ConnectionHandle) {
+        let (Some(forwarding), Some(connection)) = (&mut self.forwarding, self.endpoint.peek(handle)) else { return };
+        let (Some(remote), Some(route)) = (connection.remote(), connection.proven_route()) else { return };
+        // What comes through another relay has no address to send on to.
+        if route.socket == RELAY_SOCKET {
+            return;
+        }
+        forwarding.forget(handle);
+        forwarding.places.insert(handle, route);
+        if let Some(local_ip) = connection.local_ip() {
+            forwarding.local_ips.insert(route, local_ip);
+        }
+        forwarding.table.move_member(remote.identity.peer_id(), route);
+    }
+}

@@ -1,0 +1,151 @@
+//! STUN (RFC 8489) on the sockets of a node: it asks others from where its datagrams come, and tells those who ask.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::mrt::{Received, Route};
+use common::nat::{StunClient, StunFailure, TransactionId, respond_to_stun};
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
+
+use super::error::ConnectionError;
+use super::shared::{Attention, Release as _, Shared, Stage, State};
+
+/// Answers a second at most, so that nobody can make a node work for him; picked by hand.
+const ANSWERS_PER_SEC: u32 = 1_000;
+
+/// Most questions of a node at once.
+const MOST_QUESTIONS: usize = 256;
+
+/// Why it is not known from where our datagrams come.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StunError {
+    /// The server did not say.
+    #[error("the STUN server did not say: {0}")]
+    Failed(#[from] StunFailure),
+    /// The server cannot be reached from this socket, or the node is closed.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// Too many questions at once.
+    #[error("too many questions at once ({MOST_QUESTIONS})")]
+    Busy,
+    /// The system gives no randomness.
+    #[error("the system gives no randomness")]
+    Randomness,
+}
+
+/// What a node asks, and how much it answers.
+#[derive(Debug)]
+pub(super) struct Stun {
+    questions: BTreeMap<TransactionId, Question>,
+    /// Told when a question is answered.
+    answered: Arc<Notify>,
+    /// The second that is counted.
+    second: Instant,
+    /// Answers given in it.
+    given: u32,
+}
+
+#[derive(Debug)]
+struct Question {
+    route: Route,
+    client: StunClient,
+}
+
+/// A question for as long as somebody waits for the answer.
+#[derive(Debug)]
+struct Asking<'a> {
+    shared: &'a Shared,
+    id: TransactionId,
+}
+
+impl Stun {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { questions: BTreeMap::new(), answered: Arc::default(), second: now, given: 0 }
+    }
+
+    /// Whether one more answer may be given.
+    fn may_answer(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
+            (self.second, self.given) = (now, 0);
+        }
+        let may = self.given < ANSWERS_PER_SEC;
+        self.given += u32::from(may);
+        may
+    }
+}
+
+impl State {
+    /// A datagram of STUN came: an answer to a question of ours, or a question.
+    pub(super) fn handle_stun(&mut self, now: Instant, received: &Received, datagram: &[u8]) {
+        let Received { route, local_ip, .. } = *received;
+        let mut asked = self.stun.questions.values_mut().filter(|question| question.route == route);
+        if asked.any(|question| question.client.handle_datagram(route.remote, datagram)) {
+            self.stun.answered.notify_waiters();
+        } else if self.stun.may_answer(now)
+            && let Some(answer) = respond_to_stun(datagram, route.remote)
+        {
+            self.aside.push(route, local_ip, &answer);
+        }
+    }
+}
+
+impl Shared {
+    /// Asks whoever is at the end of `route` from where this datagram came.
+    pub(super) async fn ask(&self, route: Route) -> Result<SocketAddr, StunError> {
+        let mut id = TransactionId([0; 12]);
+        aws_lc_rs::rand::fill(&mut id.0).map_err(|_unspecified| StunError::Randomness)?;
+        let answered = {
+            let mut state = self.lock();
+            let route = state.ways.checked(route)?;
+            if state.stun.questions.len() >= MOST_QUESTIONS {
+                return Err(StunError::Busy);
+            }
+            let client = StunClient::new(Instant::now(), route.remote, id);
+            state.stun.questions.insert(id, Question { route, client });
+            Arc::clone(&state.stun.answered)
+        };
+        let asking = Asking { shared: self, id };
+        loop {
+            let mut told = std::pin::pin!(answered.notified());
+            told.as_mut().enable();
+            let at = match asking.go_on(Instant::now()) {
+                Ok(at) => at,
+                Err(outcome) => return outcome,
+            };
+            // Time over, or told: both are looked at in the same way.
+            let _either = timeout_at(at.into(), told).await;
+        }
+    }
+}
+
+impl Asking<'_> {
+    /// Sends what is due, and gives the time at which to look again; or the outcome.
+    fn go_on(&self, now: Instant) -> Result<Instant, Result<SocketAddr, StunError>> {
+        let mut state = self.shared.lock();
+        if let Stage::Ended(error) = &state.stage {
+            return Err(Err(error.clone().into()));
+        }
+        let inner = &mut *state;
+        let gone = || Err(ConnectionError::Node.into());
+        let question = inner.stun.questions.get_mut(&self.id).ok_or_else(gone)?;
+        if let Some(outcome) = question.client.outcome() {
+            return Err(outcome.map_err(StunError::from));
+        }
+        let request = question.client.poll_transmit(now);
+        let next = question.client.poll_timeout();
+        if let Some(request) = request {
+            inner.aside.push(question.route, None, &request);
+            state.release(Attention::Needed);
+        }
+        next.ok_or(Err(StunFailure::Silence.into()))
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().stun.questions.remove(&self.id);
+    }
+}
