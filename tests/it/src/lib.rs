@@ -14,6 +14,7 @@
 //! - `rights`: every operation against every role
 //! - `mrt`: the transport on simulated networks
 //! - `mrt_hostile`: the transport under attack
+//! - `stun`: against a STUN server that others wrote
 //! - `hosts`: on hosts of their own, over IPv4 and IPv6
 //! - `rebinding`: the transport through a router that forgets
 //! - `natlab`: routers that translate addresses
@@ -53,6 +54,8 @@ mod sharing;
 mod shell;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod stun;
 
 /// Runs a scenario at the size for tests.
 #[cfg(test)]
