@@ -153,7 +153,7 @@ impl Node {
                 }
             }
         };
-        timeout(patience, asking).await.unwrap_or(Err(StunFailure::Silence.into()))
+        timeout(patience, asking).await.unwrap_or_else(|_elapsed| Err(StunFailure::Silence.into()))
     }
 
     /// A way through a relay, which knows it by `channel`. Such a route can be used like any other: a connection can begin

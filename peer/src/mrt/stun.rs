@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -112,8 +113,8 @@ impl Shared {
             let mut told = std::pin::pin!(answered.notified());
             told.as_mut().enable();
             let at = match asking.go_on(Instant::now()) {
-                Ok(at) => at,
-                Err(outcome) => return outcome,
+                ControlFlow::Continue(at) => at,
+                ControlFlow::Break(outcome) => return outcome,
             };
             // Time over, or told: both are looked at in the same way.
             let _either = timeout_at(at.into(), told).await;
@@ -122,25 +123,26 @@ impl Shared {
 }
 
 impl Asking<'_> {
-    /// Sends what is due, and gives the time at which to look again; or the outcome.
-    fn go_on(&self, now: Instant) -> Result<Instant, Result<SocketAddr, StunError>> {
+    /// Sends what is due, and gives the time at which to look again; or it is over.
+    fn go_on(&self, now: Instant) -> ControlFlow<Result<SocketAddr, StunError>, Instant> {
         let mut state = self.shared.lock();
         if let Stage::Ended(error) = &state.stage {
-            return Err(Err(error.clone().into()));
+            return ControlFlow::Break(Err(error.clone().into()));
         }
-        let inner = &mut *state;
-        let gone = || Err(ConnectionError::Node.into());
-        let question = inner.stun.questions.get_mut(&self.id).ok_or_else(gone)?;
-        if let Some(outcome) = question.client.outcome() {
-            return Err(outcome.map_err(StunError::from));
+        let State { stun, aside, .. } = &mut *state;
+        let Some(Question { route, client }) = stun.questions.get_mut(&self.id) else {
+            return ControlFlow::Break(Err(ConnectionError::Node.into()));
+        };
+        let request = client.poll_transmit(now);
+        if let Some(outcome) = client.outcome() {
+            return ControlFlow::Break(outcome.map_err(StunError::from));
         }
-        let request = question.client.poll_transmit(now);
-        let next = question.client.poll_timeout();
+        let next = client.poll_timeout().unwrap_or(now);
         if let Some(request) = request {
-            inner.aside.push(question.route, None, &request);
+            aside.push(*route, None, &request);
             state.release(Attention::Needed);
         }
-        next.ok_or(Err(StunFailure::Silence.into()))
+        ControlFlow::Continue(next)
     }
 }
 
