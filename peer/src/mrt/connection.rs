@@ -123,8 +123,10 @@ impl Connection {
         self.inner.shared.probe(Instant::now(), self.inner.handle, route)
     }
 
-    /// Sends on this path from now on, and the other side follows; says whether it is one that is validated, otherwise
-    /// nothing changes. Nothing is lost by it: what is under way on the old path is still taken there.
+    /// Sends on this path from now on, and the other side follows; says whether it is one that is validated, and was heard
+    /// within 30 s; otherwise nothing changes, and it is to be probed again. Nothing is lost by it: what is under way on the
+    /// old path is still taken there. Should the path die later, another that answers is taken without being told to, a
+    /// relayed one as well ([`PathEvent::InUse`] says so).
     pub fn switch(&self, route: Route) -> Result<bool, ConnectionError> {
         self.inner.shared.act(self.inner.handle, |machine, _| {
             let switched = machine.switch(Instant::now(), route);

@@ -266,7 +266,8 @@ impl Connection {
         }
     }
 
-    /// Sends on this validated path from now on, and the other side follows; says whether it is one.
+    /// Sends on this path from now on, and the other side follows; says whether it is one that is validated and was heard
+    /// within 30 s.
     pub fn switch(&mut self, now: Instant, route: Route) -> bool {
         self.session().is_some_and(|session| session.switch(now, route))
     }
