@@ -3,6 +3,7 @@
 //!
 //! Each module uses only those that stand after it in this list:
 //!
+//! - [`group`]: networks without a tracker: members, election, chat, see `group/WIRE.md`
 //! - [`relay`]: passing on datagrams of those who cannot reach each other
 //! - [`nat`]: public addresses, kinds of NAT, and where a node may be reached
 //! - [`mrt`]: the transport over UDP, see `mrt/WIRE.md`
@@ -26,6 +27,7 @@
 pub mod audience;
 pub mod bitmap;
 pub mod chunk;
+pub mod group;
 pub mod id;
 pub mod identity;
 pub mod index;

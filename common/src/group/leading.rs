@@ -1,0 +1,456 @@
+//! Being the supernode: the list of members, who of them is here, and who is looked for.
+//!
+//! A member is *awaited* until it says HERE: it was promised a place, or its connection broke, or a new supernode took it
+//! over from the last roster. Who does not come in time is *absent*: out of the list, but looked for.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::directory::Directory;
+use super::limits::{AWAIT_TIME, LEAVE_GRACE, MAX_TERM_LEAD, PROBE_EVERY, PROBE_FOR, PUBLISH_EVERY, YIELD_TIME};
+use super::links::Watch;
+use super::machine::{Group, Loss, Rewatch, Role};
+use super::message::{Denial, Join, Message, Origin};
+use super::roster::{Farewell, Member, Point, Roster, Sealed};
+use super::{Closing, Event, Refusal};
+use crate::id::PeerId;
+use crate::identity::PublicKey;
+
+/// What a supernode knows.
+#[derive(Debug)]
+pub(super) struct Leading {
+    /// As it will be signed next.
+    pub(super) roster: Roster,
+    /// As it was signed last; `None` before anybody came.
+    pub(super) sealed: Option<Sealed>,
+    /// The members that our user was told of.
+    told: Vec<Member>,
+    /// Since when the roster differs from the signed one.
+    pub(super) changed: Option<Instant>,
+    published: Option<Instant>,
+    /// Members that are not here, and until when they may come.
+    pub(super) awaited: BTreeMap<PeerId, Instant>,
+    /// Awaited and absent ones: when to look for them.
+    pub(super) looking: BTreeMap<PeerId, Looking>,
+    /// We asked this supernode to take us and ours in.
+    pub(super) yielding: Option<Yielding>,
+    /// New lines wait for those of the last supernode.
+    pub(super) gathering: Option<Gathering>,
+    pub(super) leaving: Option<Leaving>,
+    pub(super) directory: Directory,
+}
+
+/// A member that is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looking {
+    pub(super) next: Instant,
+    pub(super) until: Instant,
+}
+
+/// A supernode that we hand over to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Yielding {
+    pub(super) to: PeerId,
+    pub(super) until: Instant,
+}
+
+/// Lines of the last supernode may still come from members who saw them.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    pub(super) until: Instant,
+    /// Who ordered them.
+    pub(super) supernode: PublicKey,
+    /// In which term.
+    pub(super) term: u64,
+}
+
+/// Our user wants to leave.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    pub(super) successor: PeerId,
+    pub(super) farewell: Sealed,
+    pub(super) until: Instant,
+}
+
+impl Leading {
+    /// Of a network of one, that nobody joined.
+    pub(super) fn alone(me: &Member) -> Self {
+        let point = Point { term: 0, number: 0 };
+        let roster = Roster { point, supernode: me.id(), members: vec![me.clone()], absent: Vec::new() };
+        Self::of(roster)
+    }
+
+    /// Of this list, in which nobody is awaited.
+    pub(super) fn of(roster: Roster) -> Self {
+        Self {
+            told: roster.members.clone(),
+            roster,
+            sealed: None,
+            changed: None,
+            published: None,
+            awaited: BTreeMap::new(),
+            looking: BTreeMap::new(),
+            yielding: None,
+            gathering: None,
+            leaving: None,
+            directory: Directory::default(),
+        }
+    }
+
+    /// Whether this peer is a member and follows us.
+    pub(super) fn is_confirmed(&self, peer: &PeerId) -> bool {
+        self.roster.member(peer).is_some() && !self.awaited.contains_key(peer)
+    }
+
+    /// Members that follow us, in order, without ourselves.
+    pub(super) fn confirmed(&self) -> impl Iterator<Item = &Member> {
+        let beside = self.roster.members.iter().filter(|member| member.id() != self.roster.supernode);
+        beside.filter(|member| !self.awaited.contains_key(&member.id()))
+    }
+
+    pub(super) fn watch_of(&self, peer: &PeerId) -> Watch {
+        if self.is_confirmed(peer) { Watch::Expect } else { Watch::Not }
+    }
+
+    pub(super) fn publish_at(&self) -> Option<Instant> {
+        let changed = self.changed.filter(|_| self.leaving.is_none())?;
+        if self.sealed.is_none() && self.roster.members.len() == 1 && self.roster.absent.is_empty() {
+            // Nobody to tell.
+            return None;
+        }
+        Some(self.published.map_or(changed, |published| changed.max(published + PUBLISH_EVERY)))
+    }
+
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        let looking = self.looking.values().flat_map(|looking| [looking.next, looking.until]);
+        let yielding = self.yielding.map(|yielding| yielding.until);
+        let gathering = self.gathering.as_ref().map(|gathering| gathering.until);
+        let leaving = self.leaving.as_ref().map(|leaving| leaving.until);
+        let single = [self.publish_at(), yielding, gathering, leaving].into_iter().flatten();
+        self.awaited.values().copied().chain(looking).chain(single).min()
+    }
+
+    /// Looks for a member from now on.
+    pub(super) fn look_for(&mut self, now: Instant, peer: PeerId) {
+        self.looking.insert(peer, Looking { next: now, until: now + PROBE_FOR });
+    }
+
+    /// A member did not come in time, or is silent.
+    pub(super) fn miss(&mut self, now: Instant, peer: &PeerId) {
+        if let Some(place) = self.roster.place(peer) {
+            let member = self.roster.members.remove(place);
+            self.roster.absent.push(member);
+            self.changed = self.changed.or(Some(now));
+            self.look_for(now, *peer);
+        }
+        self.awaited.remove(peer);
+        self.directory.remove(peer);
+    }
+
+    /// A member left for good, or an absent one is not looked for any more.
+    pub(super) fn strike(&mut self, now: Instant, peer: &PeerId) {
+        let before = self.roster.members.len() + self.roster.absent.len();
+        self.roster.members.retain(|member| member.id() != *peer);
+        self.roster.absent.retain(|member| member.id() != *peer);
+        if self.roster.members.len() + self.roster.absent.len() < before {
+            self.changed = self.changed.or(Some(now));
+        }
+        self.awaited.remove(peer);
+        self.looking.remove(peer);
+        self.directory.remove(peer);
+    }
+
+    /// Puts a member into the list, or changes what is known of it.
+    fn enlist(&mut self, now: Instant, member: Member) {
+        let peer = member.id();
+        match self.roster.members.iter_mut().find(|known| known.id() == peer) {
+            Some(known) if *known == member => {}
+            Some(known) => {
+                *known = member;
+                self.changed = self.changed.or(Some(now));
+            }
+            None => {
+                self.roster.absent.retain(|absent| absent.id() != peer);
+                self.roster.members.push(member);
+                self.awaited.insert(peer, now + AWAIT_TIME);
+                self.changed = self.changed.or(Some(now));
+            }
+        }
+    }
+
+    /// Raises the term above that of somebody who comes from elsewhere, so that its own does not shrink.
+    fn rise_above(&mut self, now: Instant, after: Origin) {
+        let known = after.supernode == self.roster.supernode && after.point <= self.roster.point;
+        if !known && after.point.term >= self.roster.point.term {
+            self.roster.point = Point { term: after.point.term + 1, number: 0 };
+            self.changed = self.changed.or(Some(now));
+        }
+    }
+}
+
+impl Group {
+    /// Does what is due for a supernode.
+    pub(super) fn step_leading(&mut self, now: Instant) {
+        let Role::Leading(leading) = &mut self.role else { return };
+        let late: Vec<PeerId> =
+            leading.awaited.iter().filter(|(_, until)| **until <= now).map(|(peer, _)| *peer).collect();
+        for peer in &late {
+            leading.miss(now, peer);
+            self.rewatch = Rewatch::Needed;
+        }
+        if leading.yielding.is_some_and(|yielding| yielding.until <= now) {
+            leading.yielding = None;
+        }
+        self.look_around(now);
+        self.end_gathering(now);
+        let Role::Leading(leading) = &self.role else { return };
+        if leading.publish_at().is_some_and(|at| at <= now) {
+            self.publish(now);
+        }
+        self.step_leaving(now);
+    }
+
+    /// Dials those who are looked for, and introduces itself where there is a connection.
+    fn look_around(&mut self, now: Instant) {
+        let Role::Leading(leading) = &mut self.role else { return };
+        let over: Vec<PeerId> =
+            leading.looking.iter().filter(|(_, looking)| looking.until <= now).map(|(peer, _)| *peer).collect();
+        for peer in &over {
+            leading.looking.remove(peer);
+            if leading.roster.member(peer).is_none() {
+                leading.strike(now, peer);
+            }
+        }
+        let mut due = Vec::new();
+        for (peer, looking) in &mut leading.looking {
+            if looking.next <= now {
+                looking.next = now + PROBE_EVERY;
+                due.push(*peer);
+            }
+        }
+        let listed = leading.roster.members.iter().chain(&leading.roster.absent);
+        let members: Vec<Member> = listed.filter(|member| due.contains(&member.id())).cloned().collect();
+        for member in members {
+            if self.links.is_ready(&member.id()) {
+                self.greet(member.id());
+            } else {
+                self.dial(now, &member, None);
+            }
+        }
+    }
+
+    /// Says to a peer that we lead: by PEER if it is in our list, otherwise by MEET.
+    pub(super) fn greet(&mut self, peer: PeerId) {
+        let Role::Leading(leading) = &self.role else { return };
+        match &leading.sealed {
+            // The next roster goes out within moments, and the last one may not have it.
+            Some(_) if leading.roster.member(&peer).is_some() && leading.changed.is_some() => {}
+            Some(sealed) if leading.roster.member(&peer).is_some() => {
+                let message = Message::Peer { roster: sealed.clone(), heard: self.talk.heard() };
+                self.put(peer, &message);
+            }
+            _ => self.introduce(peer),
+        }
+    }
+
+    /// Signs the roster and sends it to all members.
+    pub(super) fn publish(&mut self, now: Instant) {
+        let Role::Leading(leading) = &mut self.role else { return };
+        let point = &mut leading.roster.point;
+        (point.term, point.number) = (point.term.max(1), point.number + 1);
+        let first = leading.sealed.is_none();
+        let sealed = leading.roster.seal(&self.me.identity, &self.me.network);
+        leading.sealed = Some(sealed.clone());
+        (leading.changed, leading.published) = (None, Some(now));
+        let members = leading.roster.members.clone();
+        let before = std::mem::replace(&mut leading.told, members.clone());
+        let term = leading.roster.point.term;
+        self.past.remember(&leading.roster, &self.me.id());
+        let ready: Vec<PeerId> = members.iter().map(Member::id).filter(|peer| self.links.is_ready(peer)).collect();
+        let message = Message::Peer { roster: sealed, heard: self.talk.heard() };
+        self.put_all(ready, &message);
+        if first {
+            self.tell(Event::SupernodeIs { peer: self.me.id(), term });
+        }
+        self.tell_changes(&before, &members);
+        self.rewatch = Rewatch::Needed;
+    }
+
+    /// Somebody wants to be taken in.
+    pub(super) fn on_join(&mut self, now: Instant, from: PeerId, join: Join) {
+        match &self.role {
+            Role::Leading(leading) => {
+                if let Some(leaving) = &leading.leaving {
+                    let farewell = leaving.farewell.clone();
+                    return self.put(from, &Message::Farewell(farewell));
+                }
+                // Both of us want to hand over: the lower id stays.
+                if leading.yielding.is_some_and(|yielding| yielding.to == from) && from < self.me.id() {
+                    return;
+                }
+                self.take_in(now, from, join);
+            }
+            Role::Following(_) => self.lead_on(now, from),
+            Role::Seeking(_) | Role::Left => {}
+        }
+    }
+
+    fn take_in(&mut self, now: Instant, from: PeerId, join: Join) {
+        if !self.may_cost(now, from) {
+            return;
+        }
+        let Role::Leading(leading) = &mut self.role else { return };
+        let Some(link) = self.links.get(&from) else { return };
+        let far =
+            join.after.is_some_and(|after| after.point.term > leading.roster.point.term.saturating_add(MAX_TERM_LEAD));
+        let known = leading.roster.member(&from).is_some() || leading.roster.absent.iter().any(|one| one.id() == from);
+        let denial =
+            if far { Some(Denial::FarAhead) } else { (!known && leading.roster.is_full()).then_some(Denial::Full) };
+        if let Some(denial) = denial {
+            if denial == Denial::FarAhead {
+                self.refuse(from, Refusal::Term);
+            }
+            return self.put(from, &Message::Deny(denial));
+        }
+        let mut addresses = join.addresses;
+        if let Some(observed) = link.observed {
+            addresses.push(observed);
+        }
+        let member = Member::new(link.identity, link.static_key, join.name, addresses);
+        leading.yielding = leading.yielding.filter(|yielding| yielding.to != from);
+        leading.enlist(now, member);
+        if let Some(after) = join.after {
+            leading.rise_above(now, after);
+        }
+        if leading.changed.is_none() {
+            self.greet(from);
+        }
+    }
+
+    /// A member follows us.
+    pub(super) fn on_here(&mut self, now: Instant, from: PeerId, point: Point, heard: Option<Point>) {
+        if let Role::Following(following) = &self.role {
+            // It comes late: we led, and follow somebody else now.
+            let message = Message::Lead(following.sealed.clone());
+            return self.put(from, &message);
+        }
+        let Role::Leading(leading) = &mut self.role else { return };
+        if leading.roster.member(&from).is_none() {
+            // It was late. It asks again when the connection is gone.
+            return self.close(now, from, Closing::Unlisted);
+        }
+        leading.awaited.remove(&from);
+        leading.looking.remove(&from);
+        leading.directory.remove(&from);
+        let current = point == leading.roster.point;
+        self.rewatch = Rewatch::Needed;
+        self.past.acknowledge(from, point);
+        if !current {
+            self.greet(from);
+        }
+        if heard.is_some() {
+            for ordered in self.talk.since(heard) {
+                self.put(from, &Message::Line(ordered));
+            }
+        }
+        self.end_gathering(now);
+    }
+
+    /// A member leaves for good, or goes to another supernode.
+    pub(super) fn on_leave(&mut self, now: Instant, from: PeerId) {
+        if let Role::Leading(leading) = &mut self.role {
+            leading.strike(now, &from);
+            self.rewatch = Rewatch::Needed;
+        }
+    }
+
+    pub(super) fn on_lost_leading(&mut self, now: Instant, peer: PeerId, loss: Loss) {
+        let Role::Leading(leading) = &mut self.role else { return };
+        leading.yielding = leading.yielding.filter(|yielding| yielding.to != peer);
+        if leading.roster.member(&peer).is_none() {
+            return;
+        }
+        self.rewatch = Rewatch::Needed;
+        match loss {
+            _ if leading.leaving.is_some() => leading.strike(now, &peer),
+            Loss::Silent => leading.miss(now, &peer),
+            Loss::Broken => {
+                leading.awaited.entry(peer).or_insert(now + AWAIT_TIME);
+                leading.look_for(now, peer);
+            }
+        }
+    }
+
+    /// Asks a supernode that stays to take us in, and with us our members.
+    pub(super) fn yield_to(&mut self, now: Instant, peer: PeerId) {
+        let Role::Leading(leading) = &mut self.role else { return };
+        // One that was asked before may lead no more.
+        if leading.leaving.is_none() && leading.yielding.is_none_or(|yielding| yielding.to != peer) {
+            leading.yielding = Some(Yielding { to: peer, until: now + YIELD_TIME });
+            self.join(now, peer);
+        }
+    }
+
+    /// Our addresses changed.
+    pub(super) fn on_own_addresses(&mut self) {
+        let me = self.me.member.clone();
+        match &mut self.role {
+            Role::Leading(leading) => leading.enlist(self.now, me),
+            Role::Following(following) => {
+                let supernode = following.supernode;
+                self.join(self.now, supernode);
+            }
+            Role::Seeking(_) | Role::Left => {}
+        }
+    }
+
+    /// Asks a peer to take us in.
+    pub(super) fn join(&mut self, now: Instant, peer: PeerId) {
+        let after = self.roster().filter(|roster| roster.point.term > 0);
+        let after = after.map(|roster| Origin { point: roster.point, supernode: roster.supernode });
+        let (name, addresses) = (self.me.member.name().clone(), self.me.member.addresses().clone());
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.joined_at = Some(now);
+            self.put(peer, &Message::Join(Join { name, addresses, after }));
+        }
+    }
+
+    /// Our user wants to leave.
+    pub(super) fn begin_leaving(&mut self, now: Instant) {
+        let Role::Leading(leading) = &self.role else { return };
+        if leading.leaving.is_some() {
+            return;
+        }
+        let Some(successor) = leading.confirmed().next().cloned() else { return self.end() };
+        if leading.changed.is_some() {
+            self.publish(now);
+        }
+        let Role::Leading(leading) = &mut self.role else { return };
+        let term = leading.roster.point.term;
+        let farewell = Farewell { term, next_term: term + 1, successor };
+        let sealed = farewell.seal(&self.me.identity, &self.me.network);
+        let successor = farewell.successor.id();
+        let until = now + super::limits::LEAVE_TIME;
+        leading.leaving = Some(Leaving { successor, farewell: sealed.clone(), until });
+        let members: Vec<PeerId> = leading.roster.members.iter().map(Member::id).collect();
+        self.put_all(members, &Message::Farewell(sealed));
+    }
+
+    /// The successor says that it took over.
+    pub(super) fn on_succeeded(&mut self, now: Instant, from: PeerId) {
+        let Role::Leading(leading) = &mut self.role else { return };
+        leading.strike(now, &from);
+        if let Some(leaving) = &mut leading.leaving {
+            leaving.until = leaving.until.min(now + LEAVE_GRACE);
+        }
+    }
+
+    fn step_leaving(&mut self, now: Instant) {
+        let Role::Leading(leading) = &self.role else { return };
+        let Some(leaving) = &leading.leaving else { return };
+        let gone = leading.confirmed().next().is_none();
+        if gone || leaving.until <= now {
+            self.end();
+        }
+    }
+}

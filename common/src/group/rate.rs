@@ -1,0 +1,55 @@
+//! Token buckets: how often something may happen.
+
+use std::time::{Duration, Instant};
+
+/// So much at once, so much a second in the long run.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    burst: u32,
+    per_sec: u32,
+    left: u32,
+    /// Up to when tokens were put in.
+    filled: Instant,
+}
+
+impl Bucket {
+    /// A full one. `per_sec` is not 0.
+    pub(super) const fn new(now: Instant, burst: u32, per_sec: u32) -> Self {
+        Self { burst, per_sec, left: burst, filled: now }
+    }
+
+    /// Takes one, if there is one.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let each = Duration::from_secs(1) / self.per_sec;
+        let passed = now.saturating_duration_since(self.filled);
+        let gained = u32::try_from(passed.as_nanos() / each.as_nanos().max(1)).unwrap_or(u32::MAX);
+        if gained >= self.burst - self.left {
+            (self.left, self.filled) = (self.burst, now);
+        } else {
+            self.left += gained;
+            self.filled += each * gained;
+        }
+        let taken = self.left.checked_sub(1);
+        self.left = taken.unwrap_or(0);
+        taken.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let mut now = crate::group::tests::start();
+        let mut bucket = Bucket::new(now, 3, 10);
+        let taken = |bucket: &mut Bucket, now| (0..100).filter(|_| bucket.take(now)).count();
+        assert_eq!(taken(&mut bucket, now), 3);
+        now += Duration::from_millis(250);
+        assert_eq!(taken(&mut bucket, now), 2);
+        now += Duration::from_millis(50);
+        assert_eq!(taken(&mut bucket, now), 1, "the rest of the time counts");
+        now += Duration::from_secs(1 << 40);
+        assert_eq!(taken(&mut bucket, now), 3);
+    }
+}
