@@ -11,6 +11,7 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use common::name::UserName;
 use common::wire::tracker::Welcome;
 use tokio::sync::{OnceCell, SetOnce, broadcast, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -25,10 +26,12 @@ use crate::command::{Command, Downloads, Failure, Outcome, Parts, SeenNames, Upd
 use crate::dir::{Dir, Lock};
 use crate::engine::{Engine, EngineConfig};
 use crate::hashing::Hashers;
+use crate::node::{self, Asker, NodeConfig, Started};
 use crate::notice::Notice;
+use crate::overlay::Reached;
 use crate::sync::Syncing;
 use crate::tasks::Tasks;
-pub use crate::tracker_client::{NameChoice, TrackerAddress};
+pub use crate::tracker_client::{NameChoice, Place, TrackerAddress};
 use crate::tracker_client::{TrackerClient, TrackerConfig, TrackerError, TrackerState};
 
 /// Notices that a slow reader may be behind before it loses the oldest.
@@ -60,6 +63,21 @@ pub struct AppConfig {
     pub unfinished: Unfinished,
     /// Whose offers are accepted without asking.
     pub accept: AcceptRule,
+    /// A network without a tracker, instead of one with a tracker; `listen` is then where its datagrams come.
+    pub group: Option<GroupConfig>,
+}
+
+/// A network without a tracker.
+#[derive(Clone)]
+pub struct GroupConfig {
+    /// The key that all its members have.
+    pub psk: [u8; 32],
+}
+
+impl std::fmt::Debug for GroupConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupConfig").finish_non_exhaustive()
+    }
 }
 
 /// What happens at the start to downloads that an earlier run did not finish; what is followed and watched goes with it.
@@ -107,16 +125,21 @@ impl App {
             notices: notices.clone(),
             events,
         };
-        let engine = Engine::bind(engine_config, &tasks)
-            .await
-            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let (NameChoice::Given(wished_name) | NameChoice::Default(wished_name)) = name.clone();
+        let (engine, place, node) = match config.group {
+            None => {
+                let engine = Engine::bind(engine_config, &tasks).await;
+                let on_listen = |source| StartError::Listen { address: config.listen, source };
+                (engine.map_err(on_listen)?, Place::Address(tracker), None)
+            }
+            Some(group) => start_node(group, wished_name.clone(), engine_config, &tasks)?,
+        };
         let looking = engine.clone();
         // Before anything is shared: what is complete is not unfinished.
         let unfinished = off_reactor(move || looking.unfinished()).await;
         let listen = engine.local_addr();
-        let (NameChoice::Given(wished_name) | NameChoice::Default(wished_name)) = name.clone();
         let tracker_config = TrackerConfig {
-            address: tracker.clone(),
+            place: place.clone(),
             identity: Arc::clone(&identity),
             name: name.clone(),
             listen,
@@ -129,10 +152,11 @@ impl App {
         let parts = Arc::new(Parts {
             peer: identity.peer_id(),
             dir: config.dir,
-            address: tracker,
+            place,
             listen,
             wished_name,
             tracker: client,
+            node,
             engine,
             library: Arc::new(library),
             hashers: Hashers::default(),
@@ -190,7 +214,7 @@ impl App {
                 TrackerState::Connecting { why } => why.clone(),
             };
             if timeout_at(deadline, state.changed()).await.is_err() {
-                return Err(TrackerError::NotConnected { place: self.tracker().place(), why }.into());
+                return Err(TrackerError::NotConnected { place: self.tracker().text(), why }.into());
             }
         }
     }
@@ -242,8 +266,8 @@ impl App {
     }
 
     /// The tracker in use.
-    pub fn tracker(&self) -> &TrackerAddress {
-        &self.inner.parts.address
+    pub fn tracker(&self) -> &Place {
+        &self.inner.parts.place
     }
 
     /// The user name: the tracker's word for it, or the one wished for before it was reached.
@@ -265,6 +289,35 @@ impl App {
     /// Names of the downloads under way, in order.
     pub fn download_names(&self) -> Vec<String> {
         self.inner.parts.downloads.all().iter().map(|running| running.name().to_owned()).collect()
+    }
+}
+
+/// Starts a node and an engine over it.
+fn start_node(
+    group: GroupConfig,
+    name: UserName,
+    config: EngineConfig,
+    tasks: &Tasks,
+) -> Result<(Engine, Place, Option<Asker>), StartError> {
+    let node_config =
+        NodeConfig { identity: Arc::clone(&config.identity), psk: group.psk, name, listen: config.listen };
+    let started = node::start(node_config, config.notices.clone(), tasks);
+    let on_listen = |source| StartError::Listen { address: config.listen, source };
+    let Started { asker, entrance, overlay, visitors, local } = started.map_err(on_listen)?;
+    let engine = Engine::over(overlay, EngineConfig { listen: local, ..config }, tasks);
+    tasks.spawn("visitors", take_in(engine.clone(), visitors, tasks.clone()));
+    Ok((engine, Place::Group(entrance), Some(asker)))
+}
+
+/// Hands those who come over the overlay to the engine.
+async fn take_in(engine: Engine, mut visitors: mpsc::Receiver<Reached>, tasks: Tasks) {
+    while let Some(reached) = visitors.recv().await {
+        let engine = engine.clone();
+        tasks.spawn("greet", async move {
+            if let Err(error) = engine.take(reached).await {
+                tracing::debug!(%error, "a conversation came to nothing");
+            }
+        });
     }
 }
 

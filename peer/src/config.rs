@@ -70,6 +70,7 @@ impl Config {
             limit_down: options.limit_down,
             unfinished: Unfinished::Leave,
             accept: accept(options),
+            group: None,
         };
         Ok(Self {
             app,

@@ -17,6 +17,7 @@ use crate::engine::EngineEvent;
 use crate::limit::Limiter;
 use crate::links::Links;
 use crate::notice::Notice;
+use crate::overlay::Overlay;
 use crate::revocations::Revocations;
 use crate::storage::SEGMENT;
 use crate::swarm::{Resharing, Swarm, Swarms};
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) identity: Arc<Identity>,
     /// Where peers are accepted.
     pub(crate) port: u16,
+    /// How peers are reached that have no TCP of their own; where it is there, all are.
+    pub(crate) overlay: Option<Overlay>,
     pub(crate) swarms: Swarms,
     pub(crate) links: Links,
     pub(crate) up: Limiter,

@@ -16,7 +16,6 @@ use common::audience::Audience;
 use common::id::{Content, NetworkId, PeerId};
 use common::identity::Identity;
 use common::manifest::ManifestError;
-use common::tls::Expect;
 use common::wire::peer::Reason;
 use common::wire::tracker::{Event, Have, Plan, Request};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -30,10 +29,10 @@ use crate::context::{Buffers, Context};
 use crate::download::{Goal, Job, JobEvent, JobTools};
 use crate::gate::Gate;
 use crate::limit::Limiter;
-use crate::link::Link;
 use crate::links::{self, Links};
 use crate::notice::Notice;
 pub use crate::outline::Insides;
+use crate::overlay::{Overlay, Reached};
 use crate::revocations::Revocations;
 pub use crate::storage::{Looks, Placing, PlanSource};
 use crate::storage::{Partial, PartialMeta, PartialRecord};
@@ -237,10 +236,22 @@ impl Engine {
     pub async fn bind(config: EngineConfig, tasks: &Tasks) -> io::Result<Self> {
         let listener = listen(config.listen).await?;
         let local = listener.local_addr()?;
+        let engine = Self::new(EngineConfig { listen: local, ..config }, None, tasks);
+        tasks.spawn("accept peers", accept(Arc::clone(&engine.context), listener));
+        Ok(engine)
+    }
+
+    /// One that reaches others, and is reached, over this overlay only. [`EngineConfig::listen`] is where that is.
+    pub(crate) fn over(overlay: Overlay, config: EngineConfig, tasks: &Tasks) -> Self {
+        Self::new(config, Some(overlay), tasks)
+    }
+
+    fn new(config: EngineConfig, overlay: Option<Overlay>, tasks: &Tasks) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let context = Arc::new(Context {
             identity: config.identity,
-            port: local.port(),
+            port: config.listen.port(),
+            overlay,
             swarms: Swarms::default(),
             links: Links::new(),
             up: Limiter::new(config.limit_up),
@@ -257,8 +268,12 @@ impl Engine {
             downloaded: AtomicU64::new(0),
             links_made: AtomicU64::new(0),
         });
-        tasks.spawn("accept peers", accept(Arc::clone(&context), listener));
-        Ok(Self { context, local, downloading: config.downloading, jobs: Arc::default() })
+        Self { context, local: config.listen, downloading: config.downloading, jobs: Arc::default() }
+    }
+
+    /// Somebody came over the overlay.
+    pub(crate) async fn take(&self, reached: Reached) -> io::Result<()> {
+        links::take(&self.context, reached).await
     }
 
     /// Where peers are accepted.
@@ -398,10 +413,7 @@ impl Engine {
     pub async fn ping(&self, peer: Option<PeerId>, addresses: &[SocketAddr]) -> io::Result<Pong> {
         let (link, lasting) = match peer {
             Some(peer) => (links::connect(&self.context, peer, addresses).await?, true),
-            None => {
-                let (stream, introduced) = links::dial(&self.context, Expect::Anyone, addresses).await?;
-                (Link::start(stream, introduced, &self.context), false)
-            }
+            None => (links::connect_to_anyone(&self.context, addresses).await?, false),
         };
         let (answer, answered) = oneshot::channel();
         link.ping(Some(answer));

@@ -19,9 +19,12 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::context::Context;
 use crate::gate::network_of;
 use crate::link::{Dialler, HANDSHAKE_DEADLINE, Introduced, Link, introduce};
+use crate::overlay::Reached;
 
 /// How long the addresses of a peer may take, all together (DESIGN section 3).
 const DIAL_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the overlay may look for a way to a peer: over a relay, at first, or by opening both routers.
+const OVERLAY_DEADLINE: Duration = Duration::from_secs(5);
 /// How long one address is tried alone before the next is tried beside it (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(100);
 /// A link that was silent for so long gives way to any new one.
@@ -184,13 +187,46 @@ pub(crate) async fn connect(context: &Arc<Context>, peer: PeerId, addresses: &[S
         changed.changed().await.map_err(io::Error::other)?;
     }
     let _guard = DialGuard { links, peer };
-    let (stream, introduced) = dial(context, Expect::Peer(peer), addresses).await?;
-    let link = Link::start(stream, introduced, context);
+    let link = match &context.overlay {
+        None => {
+            let (stream, introduced) = dial(context, Expect::Peer(peer), addresses).await?;
+            Link::start(stream, introduced, context)
+        }
+        Some(overlay) => {
+            let reached = timeout(OVERLAY_DEADLINE, overlay.reach(peer)).await??;
+            greet(context, reached, Dialler::Here).await?
+        }
+    };
     Ok(links.add(link, context.identity.peer_id()))
 }
 
+/// A link to whoever is at the first of these addresses that answers; it is not one of [`Links`].
+pub(crate) async fn connect_to_anyone(context: &Arc<Context>, addresses: &[SocketAddr]) -> io::Result<Arc<Link>> {
+    let (stream, introduced) = dial(context, Expect::Anyone, addresses).await?;
+    Ok(Link::start(stream, introduced, context))
+}
+
+/// Takes somebody who came over the overlay.
+pub(crate) async fn take(context: &Arc<Context>, reached: Reached) -> io::Result<()> {
+    let link = timeout(HANDSHAKE_DEADLINE, greet(context, reached, Dialler::There)).await??;
+    context.links.add(link, context.identity.peer_id());
+    Ok(())
+}
+
+/// Says hello on a stream of the overlay.
+async fn greet(context: &Arc<Context>, reached: Reached, dialler: Dialler) -> io::Result<Arc<Link>> {
+    let network = context.joined.get().and_then(crate::tracker_client::TrackerClient::network);
+    let network = network.ok_or_else(|| io::Error::other("this peer is in no network yet"))?;
+    let Reached { mut stream, key, address } = reached;
+    introduce(&mut stream, network, context.port).await?;
+    if dialler == Dialler::There && !context.links.has_room() {
+        return Err(io::Error::other("refused: too many"));
+    }
+    Ok(Link::start(stream, Introduced { key, address, dialler }, context))
+}
+
 /// A new connection to the first of these addresses that answers as expected.
-pub(crate) async fn dial(
+async fn dial(
     context: &Arc<Context>,
     expect: Expect,
     addresses: &[SocketAddr],

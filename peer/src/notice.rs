@@ -158,6 +158,22 @@ pub enum Notice {
         /// Who, and what it says.
         receiver: Receiver,
     },
+    /// In a network without a tracker somebody shares something new.
+    Shares {
+        /// Who.
+        owner: String,
+        /// What it is called.
+        name: String,
+        /// How large it is; of a folder, its manifest.
+        bytes: u64,
+    },
+    /// The supernode of this network is another one now.
+    Supernode {
+        /// Its user's name; `None`: it is this node.
+        name: Option<String>,
+    },
+    /// The supernode does not answer, or has left.
+    SupernodeLost,
     /// Something else went wrong that the user can mend (a disk that is full, say).
     Warning {
         /// A sentence.
@@ -229,6 +245,10 @@ impl fmt::Display for Notice {
                     OfferState::Offered | OfferState::Accepted { .. } => write!(f, "{user} accepted {name}."),
                 }
             }
+            Self::Shares { owner, name, bytes } => write!(f, "{owner} shares {name} ({bytes} bytes)."),
+            Self::Supernode { name: Some(name) } => write!(f, "{name} is the supernode now."),
+            Self::Supernode { name: None } => f.write_str("This node is the supernode now."),
+            Self::SupernodeLost => f.write_str("The supernode is gone; the next one takes over."),
             Self::Warning { text } => f.write_str(text),
         }
     }

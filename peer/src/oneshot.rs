@@ -317,7 +317,7 @@ impl Run<'_> {
                 let ready = serde_json::json!({
                     "name": name,
                     "listen": listen,
-                    "tracker": tracker,
+                    "tracker": tracker.to_string(),
                     "dir": app.dir().root(),
                     "process": std::process::id(),
                 });

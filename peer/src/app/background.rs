@@ -127,7 +127,9 @@ async fn watch(parts: Arc<Parts>) {
 async fn remember(parts: Arc<Parts>, before: Settings, name: NameChoice) {
     on_network(&parts).await;
     let mut now = before.clone();
-    now.tracker = Some(parts.address.clone());
+    if let Some(address) = parts.place.address() {
+        now.tracker = Some(address.clone());
+    }
     if let NameChoice::Given(name) = name {
         now.name = Some(name);
     }

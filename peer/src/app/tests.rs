@@ -3,6 +3,7 @@
 mod accounts;
 mod folders;
 mod following;
+mod group;
 mod safety;
 
 use super::*;
@@ -65,6 +66,7 @@ impl Net {
             limit_down: None,
             unfinished: Unfinished::Resume,
             accept: AcceptRule::Ask,
+            group: None,
         }
     }
 
@@ -408,7 +410,7 @@ async fn shutdown_gives_the_dir_back_and_may_be_called_by_all() {
     ann.shutdown().await;
     assert_eq!(run_it(&ann, Command::Status).await.unwrap_err().text, "this peer is ending");
     let again = net.peer("ann").await;
-    assert_eq!(again.tracker(), ann.tracker());
+    assert_eq!(again.tracker().to_string(), ann.tracker().to_string());
     again.shutdown().await;
 }
 

@@ -12,7 +12,7 @@ use crate::notice::Notice;
 pub(super) async fn tracker(parts: &Parts) -> Result<Outcome, Failure> {
     let fingerprint = parts.tracker.met().await?;
     Ok(Outcome::Tracker {
-        address: parts.address.to_string(),
+        address: parts.place.to_string(),
         fingerprint,
         confirmed: parts.tracker.is_confirmed(),
         // Whoever is not let in without a login may as well believe that there are accounts only.
@@ -94,7 +94,7 @@ pub(super) async fn who_am_i(parts: &Parts) -> Result<Outcome, Failure> {
         account: welcome.as_ref().is_some_and(|welcome| welcome.account),
         name: welcome.map(|welcome| welcome.name),
         peer: parts.peer,
-        tracker: parts.address.to_string(),
+        tracker: parts.place.to_string(),
     })
 }
 

@@ -16,6 +16,7 @@ mod hash;
 mod local;
 mod names;
 mod newer;
+mod nodes;
 mod offers;
 mod outcome;
 mod parts;
@@ -27,6 +28,7 @@ mod syncer;
 mod talk;
 mod watch;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use common::id::NetworkId;
@@ -39,6 +41,7 @@ pub(crate) use self::downloads::Downloads;
 pub(crate) use self::errand::resume;
 pub use self::hash::hash_file;
 pub(crate) use self::names::SeenNames;
+pub use self::nodes::{Neighbour, Way};
 pub use self::outcome::{Activity, Downloaded, Outcome, Progress, Share, SharedItem, Status, Synced};
 pub(crate) use self::parts::{Parts, off_reactor};
 pub(crate) use self::run::{refresh_names, run};
@@ -208,6 +211,19 @@ pub enum Command {
         /// The file.
         path: PathBuf,
     },
+    /// In a network without a tracker: become one network with whoever is there. Ends in [`Outcome::Connected`].
+    Connect {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// In a network without a tracker: open our router for whoever is there, until it answers or a minute has passed. Ends
+    /// in [`Outcome::Invited`].
+    Invite {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// In a network without a tracker: who is there, and how each is reached. Ends in [`Outcome::Neighbours`].
+    Neighbours,
     /// End the running peer of this DIR. Ends in [`Outcome::Stopping`].
     Stop,
 }

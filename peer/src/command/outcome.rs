@@ -10,6 +10,8 @@ use common::wire::tracker::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Neighbour;
+
 /// How far a download or a hashing is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -203,6 +205,22 @@ pub enum Outcome {
         /// Which.
         names: Vec<String>,
     },
+    /// Of [`super::Command::Connect`].
+    Connected {
+        /// As it was asked for.
+        address: SocketAddr,
+        /// Who is there.
+        peer: PeerId,
+        /// Its user's name, once it is known.
+        name: Option<String>,
+    },
+    /// Of [`super::Command::Invite`].
+    Invited {
+        /// As it was asked for.
+        address: SocketAddr,
+    },
+    /// Of [`super::Command::Neighbours`].
+    Neighbours(Vec<Neighbour>),
     /// Of [`super::Command::Users`].
     Users(Vec<User>),
     /// Of [`super::Command::Ping`].

@@ -20,21 +20,24 @@ use crate::dir::Dir;
 use crate::engine::{Engine, Shared};
 use crate::hashing::Hashers;
 use crate::library::{Item, Library, Reshared};
+use crate::node::Asker;
 use crate::notice::Notice;
 use crate::sync::{Records, Syncing};
 use crate::tasks::Tasks;
-use crate::tracker_client::{TrackerAddress, TrackerClient};
+use crate::tracker_client::{Place, TrackerClient};
 
 /// What commands work with.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) peer: PeerId,
     pub(crate) dir: Dir,
-    pub(crate) address: TrackerAddress,
+    pub(crate) place: Place,
     pub(crate) listen: SocketAddr,
     /// The user name wished for.
     pub(crate) wished_name: UserName,
     pub(crate) tracker: TrackerClient,
+    /// In a network without a tracker.
+    pub(crate) node: Option<Asker>,
     pub(crate) engine: Engine,
     pub(crate) library: Arc<Library>,
     pub(crate) hashers: Hashers,

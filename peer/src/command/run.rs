@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use super::parts::Parts;
 use super::{
-    Command, Failure, Outcome, SharedItem, Status, Update, account, catalogue, download, failure, follow, hash, offers,
-    ping, register, sharing, talk, watch,
+    Command, Failure, Outcome, SharedItem, Status, Update, account, catalogue, download, failure, follow, hash, nodes,
+    offers, ping, register, sharing, talk, watch,
 };
 use crate::library::Item;
 use crate::tracker_client::{TrackerState, is_sound};
@@ -67,6 +67,9 @@ async fn dispatch(parts: &Arc<Parts>, command: Command, updates: &mpsc::Sender<U
         Command::Message { to, text } => talk::message(parts, &to, &text).await,
         Command::History => talk::history(parts).await,
         Command::Hash { path } => hash::hash(&parts.hashers, path, updates).await,
+        Command::Connect { address } => nodes::connect(parts, address).await,
+        Command::Invite { address } => nodes::invite(parts, address).await,
+        Command::Neighbours => nodes::neighbours(parts).await,
         Command::Stop => {
             parts.stop.cancel();
             Ok(Outcome::Stopping)
@@ -84,7 +87,7 @@ fn status(parts: &Parts) -> Status {
         peer: parts.peer,
         dir: parts.dir.root().to_owned(),
         listen: parts.listen,
-        tracker: parts.address.to_string(),
+        tracker: parts.place.to_string(),
         network,
         connected: matches!(*parts.tracker.state().borrow(), TrackerState::Connected(_)),
         sharing: items.into_iter().map(shared_item).collect(),

@@ -161,6 +161,7 @@ impl Stage {
             limit_down: None,
             unfinished: Unfinished::Leave,
             accept: AcceptRule::Ask,
+            group: None,
         };
         Box::pin(App::start(config)).await.map_err(|error: StartError| Failure {
             hint: error.hint(),

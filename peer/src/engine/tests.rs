@@ -7,13 +7,13 @@ use crate::link::introduce;
 use crate::storage::Stamp;
 use crate::swarm::Swarm;
 use crate::tracker_client::tests::{Caller, FakeTracker};
-use crate::tracker_client::{NameChoice, TrackerConfig, TrackerState};
+use crate::tracker_client::{NameChoice, Place, TrackerConfig, TrackerState};
 use common::audience::OfferId;
 use common::id::{FileId, FolderId, Hash};
 use common::merkle::FileHasher;
 use common::name::UserName;
 use common::ticket::Ticket;
-use common::tls;
+use common::tls::{self, Expect};
 use common::wire::peer::{ConversationId, Message};
 use common::wire::tracker::{Entry, FromTracker, Holder, Plan, Reply, Revocation};
 use common::wire::{FRAME_HEADER, PEER_ALPN};
@@ -63,7 +63,7 @@ async fn scene() -> Scene {
     };
     let engine = Engine::bind(config, &tasks).await.unwrap();
     let config = TrackerConfig {
-        address: tracker.address(),
+        place: Place::Address(tracker.address()),
         identity,
         name: NameChoice::Default(UserName::new("ann").unwrap()),
         listen: engine.local_addr(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use common::id::Content;
 use common::merkle::SwarmHashes;
-use common::ticket::Ticket;
 use common::wire::peer::{ConversationId, MAX_HASHES, Message, Opener, Reason, chunks_in_map, maps};
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
@@ -230,13 +229,7 @@ impl Receiving {
 
     /// What a ticket grants for this content; a sentence where that is nothing.
     fn check_ticket(&self, content: &Content, ticket: &[u8]) -> Result<Grant, String> {
-        let tracker = self.context.tracker();
-        let (Some(network), Some(tracker_key)) = (tracker.network(), tracker.tracker_key()) else {
-            return Err("this peer is in no network yet".to_owned());
-        };
-        let ticket = Ticket::verify(ticket, &tracker_key).map_err(|error| error.to_string())?;
-        ticket.check(network, content, self.link.key(), tracker.now_ms()).map_err(|error| error.to_string())?;
-        let grant = Grant { audience: ticket.audience, not_before_ms: ticket.not_before_ms };
+        let grant = self.context.tracker().check_ticket(self.link.key(), content, ticket)?;
         if self.context.revocations.contains(self.link.peer(), &grant) {
             return Err(REVOKED.to_owned());
         }

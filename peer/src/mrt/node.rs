@@ -132,6 +132,11 @@ impl Node {
         self.hold.shared.lock().ways.route_from(socket, remote)
     }
 
+    /// The way to `remote` from the first socket that reaches such an address; an error if none does.
+    pub fn route_to(&self, remote: SocketAddr) -> Result<Route, ConnectionError> {
+        self.hold.shared.lock().ways.route_to(remote)
+    }
+
     /// Asks a STUN server from which address the datagrams of a socket come: what a router makes of where it is bound. An
     /// answer is no proof: who sees the request can give a false one. Gives up after four requests and 5.5 s. To drop
     /// the future gives it up.

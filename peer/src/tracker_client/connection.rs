@@ -14,16 +14,15 @@ use common::wire::tracker::{
 };
 use common::wire::{MAX_DEVICE_NAME, TRACKER_ALPN};
 use tokio::io::{AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::announcements::Announcements;
 use super::dial::{dial, words};
 use super::frames::{self, FrameReader};
 use super::interfaces::reachable_addresses;
+use super::place::{Entered, Place, Stream};
 use super::requests::{Asked, LineEnd, Question};
 use super::{NameChoice, TrackerAddress, sound};
 
@@ -43,13 +42,13 @@ const ACCOUNT_DEADLINE: Duration = Duration::from_secs(30);
 /// The number of the one request that is sent before the line is open; those that follow begin with 1.
 const FIRST_ID: u64 = 0;
 
-type Reader = FrameReader<ReadHalf<TlsStream<TcpStream>>>;
-type Writer = WriteHalf<TlsStream<TcpStream>>;
+type Reader = FrameReader<ReadHalf<Stream>>;
+type Writer = WriteHalf<Stream>;
 
 /// How this peer introduces itself.
 #[derive(Debug)]
 pub(super) struct Introduction {
-    pub(super) address: TrackerAddress,
+    pub(super) place: Place,
     pub(super) identity: Arc<Identity>,
     pub(super) name: NameChoice,
     pub(super) listen: SocketAddr,
@@ -129,16 +128,23 @@ struct Secured {
 }
 
 async fn secure(introduction: &Introduction, expect: Expect) -> Result<Secured, JoinError> {
-    let address = &introduction.address;
+    let Entered { stream, key } = match &introduction.place {
+        Place::Address(address) => dial_tracker(address, &introduction.identity, expect).await?,
+        Place::Group(entrance) => entrance.enter().await.map_err(JoinError::NoTracker)?,
+    };
+    let (reader, writer) = tokio::io::split(stream);
+    Ok(Secured { reader: FrameReader::new(reader), writer, key })
+}
+
+async fn dial_tracker(address: &TrackerAddress, identity: &Identity, expect: Expect) -> Result<Entered, JoinError> {
     let stream = dial(&address.host, address.port, DIAL_DEADLINE).await.map_err(JoinError::NoTracker)?;
-    let config = tls::client_config(&introduction.identity, expect, TRACKER_ALPN);
+    let config = tls::client_config(identity, expect, TRACKER_ALPN);
     let connected = TlsConnector::from(config).connect(tls::server_name(), stream).await;
     let stream = connected.map_err(|error| handshake_error(&error))?;
     let Some(key) = tls::peer_key(stream.get_ref().1) else {
         return Err(JoinError::NoTracker("what is there is no tracker".to_owned()));
     };
-    let (reader, writer) = tokio::io::split(stream);
-    Ok(Secured { reader: FrameReader::new(reader), writer, key })
+    Ok(Entered { stream: Box::new(stream), key })
 }
 
 fn handshake_error(error: &io::Error) -> JoinError {

@@ -12,19 +12,19 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Takes frames off a stream. What has come of one stays here, so [`Self::next`] may be dropped at any await.
 #[derive(Debug)]
-pub(super) struct FrameReader<R> {
+pub(crate) struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(super) fn new(stream: R) -> Self {
+    pub(crate) fn new(stream: R) -> Self {
         Self { stream, buffer: BytesMut::new() }
     }
 
     /// The next body; `None` when the stream ends between two frames. A frame over [`MAX_TRACKER_FRAME`] is an error before
     /// any of it is kept.
-    pub(super) async fn next(&mut self) -> io::Result<Option<BytesMut>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<BytesMut>> {
         loop {
             if let Some(body) = self.take()? {
                 return Ok(Some(body));
@@ -51,7 +51,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
 /// Writes a whole frame within [`WRITE_DEADLINE`]. After an error, or when dropped before its end, the stream is of no use
 /// any more.
-pub(super) async fn write<W: AsyncWrite + Unpin>(stream: &mut W, frame: &[u8]) -> io::Result<()> {
+pub(crate) async fn write<W: AsyncWrite + Unpin>(stream: &mut W, frame: &[u8]) -> io::Result<()> {
     let all = async {
         stream.write_all(frame).await?;
         stream.flush().await

@@ -8,7 +8,7 @@ use nix::net::if_::InterfaceFlags;
 
 /// The addresses that a peer that listens at `listen` has on interfaces that are up, at most [`MAX_ADDRESSES`]; without
 /// those that mean another machine elsewhere: loopback and link-local.
-pub(super) fn reachable_addresses(listen: SocketAddr) -> Vec<IpAddr> {
+pub(crate) fn reachable_addresses(listen: SocketAddr) -> Vec<IpAddr> {
     if !listen.ip().is_unspecified() {
         return Some(listen.ip().to_canonical()).into_iter().filter(|address| is_meant_everywhere(*address)).collect();
     }

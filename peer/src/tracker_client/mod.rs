@@ -20,6 +20,7 @@ mod dial;
 mod frames;
 mod interfaces;
 mod known_trackers;
+mod place;
 mod requests;
 mod revoked;
 mod run;
@@ -31,10 +32,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::audience::Sharing;
-use common::id::NetworkId;
+use common::audience::{Audience, Sharing};
+use common::id::{Content, NetworkId};
 use common::identity::{Identity, PublicKey};
 use common::name::UserName;
+use common::ticket::Ticket;
 use common::wire::tracker::{Event, Have, Refusal, Reply, Request, TooLarge, Welcome};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, timeout_at};
@@ -44,11 +46,16 @@ use self::account::Renewal;
 pub use self::address::{AddressError, TrackerAddress};
 use self::announcements::Announcements;
 use self::connection::Introduction;
+pub(crate) use self::frames::{FrameReader, write as write_frame};
+pub(crate) use self::interfaces::reachable_addresses;
+pub(crate) use self::place::{Entered, Stream, Wish};
+pub use self::place::{Entrance, Place};
 use self::requests::{Line, Requests};
 use self::revoked::OnRevoked;
 pub(crate) use self::sound::is_sound;
 use self::trust::Trust;
 use crate::notice::Notice;
+use crate::revocations::Grant;
 use crate::tasks::Tasks;
 
 /// A request that has no answer after so long has failed.
@@ -72,7 +79,7 @@ pub struct TrackerClient {
 #[derive(Debug)]
 pub struct TrackerConfig {
     /// Which tracker.
-    pub address: TrackerAddress,
+    pub place: Place,
     /// This peer's key.
     pub identity: Arc<Identity>,
     /// The user name wished for.
@@ -178,10 +185,13 @@ struct LastWelcome {
 impl TrackerClient {
     /// Begins to connect; never fails, see [`Self::state`]. Blocks for a small file.
     pub fn start(config: TrackerConfig, tasks: &Tasks) -> Self {
-        let trust = Trust::new(&config.address, config.known_trackers);
+        let trust = match &config.place {
+            Place::Address(address) => Trust::new(address, config.known_trackers),
+            Place::Group(entrance) => Trust::given(entrance.network(), config.known_trackers),
+        };
         let shared = Arc::new(Shared {
             introduction: Introduction {
-                address: config.address,
+                place: config.place,
                 identity: config.identity,
                 name: config.name,
                 listen: config.listen,
@@ -241,7 +251,7 @@ impl TrackerClient {
                     None => (deadline, String::new()),
                 },
                 // Never reached, and a try has failed: most likely nobody has started one.
-                TrackerState::Connecting { why } if self.tracker_key().is_none() && !why.is_empty() => {
+                TrackerState::Connecting { why } if self.shared.last_welcome().is_none() && !why.is_empty() => {
                     (Instant::now(), why.clone())
                 }
                 TrackerState::Connecting { why } => (self.shared.lost_at() + PATIENCE, why.clone()),
@@ -280,7 +290,7 @@ impl TrackerClient {
     }
 
     /// Which network this is; `None` until the tracker was reached for the first time, unless its key is pinned or
-    /// remembered.
+    /// remembered. That of a group is known from the start.
     pub fn network(&self) -> Option<NetworkId> {
         let reached = self.tracker_key().map(|key| NetworkId(key.peer_id().0));
         reached.or_else(|| self.shared.trust.expected())
@@ -289,6 +299,20 @@ impl TrackerClient {
     /// The key that the tracker signs tickets with; `None` until it was reached for the first time.
     pub fn tracker_key(&self) -> Option<PublicKey> {
         self.shared.key.get().copied()
+    }
+
+    /// What somebody with this key may have of `content` who shows this ticket; a sentence where that is nothing. In a group
+    /// there are no tickets: who is a member may have what is for everybody.
+    pub(crate) fn check_ticket(&self, key: &PublicKey, content: &Content, ticket: &[u8]) -> Result<Grant, String> {
+        if matches!(self.shared.introduction.place, Place::Group(_)) {
+            return Ok(Grant { audience: Audience::Public, not_before_ms: 0 });
+        }
+        let (Some(network), Some(tracker_key)) = (self.network(), self.tracker_key()) else {
+            return Err("this peer is in no network yet".to_owned());
+        };
+        let ticket = Ticket::verify(ticket, &tracker_key).map_err(|error| error.to_string())?;
+        ticket.check(network, content, key, self.now_ms()).map_err(|error| error.to_string())?;
+        Ok(Grant { audience: ticket.audience, not_before_ms: ticket.not_before_ms })
     }
 
     /// The tracker's time, milliseconds since 1970 (UTC): this machine's until it was reached for the first time.
@@ -317,7 +341,7 @@ impl TrackerClient {
     }
 
     fn place(&self) -> String {
-        self.shared.introduction.address.place()
+        self.shared.introduction.place.text()
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use common::id::{NetworkId, PeerId};
+use common::identity::PublicKey;
 use common::wire::tracker::{Code, Event, HistoryLine, Refusal};
 use tokio::time::{Instant, sleep};
 
 use super::connection::{JoinError, Joined, join, serve};
 use super::trust::FirstUse;
-use super::{LastWelcome, Shared, TrackerError, TrackerState};
+use super::{LastWelcome, Place, Shared, TrackerError, TrackerState};
 use crate::notice::Notice;
 
 /// Pause before the next try, at least and at most; where in between is chance, so that the peers of a tracker that
@@ -130,12 +131,12 @@ async fn try_to_join(shared: &Shared) -> Result<Joined, Failure> {
         JoinError::Unexpected(unexpected) => Failure::ForGood(shared.trust.wrong_key(&unexpected)),
         JoinError::Refused { refusal, key } => {
             // It has proven its key, which a login needs to know.
-            let network = NetworkId(key.peer_id().0);
-            shared.trust.on_met(network);
+            if matches!(shared.introduction.place, Place::Address(_)) {
+                shared.trust.on_met(NetworkId(key.peer_id().0));
+            }
             match refusal.code {
                 Code::LoginRequired => {
-                    remember(shared, network);
-                    let _already = shared.key.set(key);
+                    on_key(shared, key);
                     Failure::LoginRequired(refusal)
                 }
                 _ if is_final(&refusal) => Failure::ForGood(refusal.into()),
@@ -157,9 +158,7 @@ const fn is_final(refusal: &Refusal) -> bool {
 
 /// From the welcome to the end of the connection; says why it ended.
 async fn on_network(shared: &Shared, joined: Joined, told: &mut Told) -> End {
-    // Set once: a reconnect expects this very key.
-    let _already = shared.key.set(joined.key);
-    remember(shared, NetworkId(joined.key.peer_id().0));
+    on_key(shared, joined.key);
     let last_welcome = LastWelcome { welcome: joined.welcome.clone(), at: joined.at };
     *shared.last_welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(last_welcome);
     shared.announcements.on_connected();
@@ -190,12 +189,17 @@ async fn on_network(shared: &Shared, joined: Joined, told: &mut Told) -> End {
     End::Lost(why)
 }
 
-fn remember(shared: &Shared, network: NetworkId) {
+/// The tracker has this key.
+fn on_key(shared: &Shared, key: PublicKey) {
+    let Place::Address(address) = &shared.introduction.place else { return };
+    // Set once: a reconnect expects this very key.
+    let _already = shared.key.set(key);
+    let network = NetworkId(key.peer_id().0);
     // Blocks for one small file, once in the life of a DIR.
     match shared.trust.on_proven(network) {
         FirstUse::No => {}
         FirstUse::Remembered(path) => {
-            let tracker = shared.introduction.address.place();
+            let tracker = address.place();
             tell(shared, Notice::TrackerRemembered { tracker, fingerprint: network, path });
         }
         FirstUse::NotRemembered(text) => tell(shared, Notice::Warning { text }),

@@ -138,7 +138,7 @@ fn start_in(address: TrackerAddress, dir: tempfile::TempDir) -> Setup {
     let (sender, notices) = broadcast::channel(100);
     let tasks = Tasks::new();
     let config = TrackerConfig {
-        address,
+        place: Place::Address(address),
         identity: Arc::new(Identity::from_seed(&[9; 32])),
         name: NameChoice::Default(UserName::new("ann").unwrap()),
         listen: "127.0.0.1:4567".parse().unwrap(),

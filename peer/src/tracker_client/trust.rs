@@ -64,6 +64,18 @@ impl Trust {
         }
     }
 
+    /// The network is this one, whoever coordinates it.
+    pub(super) fn given(network: NetworkId, known_trackers: PathBuf) -> Self {
+        Self {
+            place: String::new(),
+            known: KnownTrackers::new(known_trackers),
+            basis: Ok(Basis::Pinned(network)),
+            first_use: OnceLock::new(),
+            met: OnceLock::new(),
+            confirmed: AtomicBool::new(false),
+        }
+    }
+
     /// The network that the tracker must be, where that is known.
     pub(super) fn expected(&self) -> Option<NetworkId> {
         match &self.basis {

@@ -1,0 +1,515 @@
+//! The task of a node: one after the other it takes what comes, tells the group, and does what the group says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use common::group::{Action, Addresses, Closing, ConnectError, Dial, DialId, Event, Facts, Group, RequestId};
+use common::id::PeerId;
+use common::mrt::{CloseCode, Route, Target};
+use common::nat::{Candidates, Origin, to_try};
+use common::wire::tracker::Holder;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::{interval, sleep_until};
+
+use super::asks::{Answer, Ask, Members, Page, PeerLine, Way};
+use super::dial::dial;
+use super::line::{Line, LineId, Opened, converse};
+use super::meet::{Meeting, meet};
+use super::wire::{FIRST, NodeMessage};
+use crate::link::Dialler;
+use crate::mrt::{Connection, Node, RelayAt, RelayHandle};
+use crate::overlay::{Reach, Reached};
+use crate::tasks::Tasks;
+
+/// How long an invitation lasts.
+const INVITATION: Duration = Duration::from_secs(60);
+/// How long our router is opened for a member who is about to dial.
+const OPENING: Duration = Duration::from_secs(5);
+/// How often pairs that nobody uses are looked for.
+const EXPIRY: Duration = Duration::from_secs(10);
+/// What was said last to a node that is closed on has so long to arrive.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What comes to a node.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A dial that the group asked for ended.
+    Dialled(DialId, Option<Opened>),
+    /// A dial for a conversation ended.
+    Reached(PeerId, Option<Opened>),
+    /// Somebody came.
+    Came(Opened),
+    /// A message came on a line.
+    Message(LineId, Vec<u8>),
+    /// Somebody opened a stream for chunks.
+    Conversation(Reached),
+    /// A line ended.
+    Ended(LineId),
+    /// The rest of the program asks something.
+    Ask(Ask),
+}
+
+/// The task's state.
+pub(super) struct Actor {
+    pub(super) group: Group,
+    pub(super) node: Node,
+    pub(super) relay: RelayHandle,
+    /// Where this node may be reached.
+    pub(super) candidates: Candidates,
+    pub(super) inputs: mpsc::Sender<Input>,
+    /// Who came for chunks.
+    pub(super) visitors: mpsc::Sender<Reached>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) tasks: Tasks,
+    pub(super) state: State,
+}
+
+/// What is under way.
+#[derive(Default)]
+pub(super) struct State {
+    lines: BTreeMap<PeerId, Standing>,
+    lines_made: u64,
+    /// Who waits for a stream to whom.
+    reaching: HashMap<PeerId, Vec<Reach>>,
+    /// Who waits for a relayed way to whom.
+    relaying: HashMap<PeerId, Vec<oneshot::Sender<Route>>>,
+    /// Relayed ways, by who is at their other end.
+    ways: HashMap<PeerId, Route>,
+    lists: HashMap<RequestId, Answer<Page>>,
+    questions: HashMap<RequestId, Answer<Vec<Holder>>>,
+    connecting: HashMap<SocketAddr, Vec<Answer<Result<PeerId, ConnectError>>>>,
+    leaving: Vec<Answer<()>>,
+}
+
+/// A line, and how it is about to become a direct one.
+struct Standing {
+    line: Line,
+    meeting: Option<mpsc::Sender<Meeting>>,
+    /// Where the other side may be reached, as it said last.
+    theirs: Candidates,
+}
+
+impl Actor {
+    /// Runs until the node has left, or its tasks are shut down.
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut reaches: mpsc::Receiver<Reach>) {
+        let mut expiry = interval(EXPIRY);
+        loop {
+            if self.follow_group() {
+                return;
+            }
+            let due = self.group.poll_timeout().map(tokio::time::Instant::from_std);
+            let timeout = async {
+                match due {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(input) = inputs.recv() => self.on_input(input),
+                Some(reach) = reaches.recv() => self.on_reach(reach),
+                Some(connection) = self.node.accept() => self.on_visit(connection),
+                () = timeout => self.group.handle_timeout(Instant::now()),
+                _ = expiry.tick() => drop(self.relay.expire()),
+                else => return,
+            }
+        }
+    }
+
+    fn on_input(&mut self, input: Input) {
+        let now = Instant::now();
+        match input {
+            Input::Dialled(id, opened) => {
+                let peer = opened.map(|opened| self.take(opened));
+                self.group.dialled(now, id, peer);
+            }
+            Input::Reached(peer, opened) => {
+                if let Some(opened) = opened {
+                    self.take(opened);
+                }
+                self.answer_reaches(peer);
+            }
+            Input::Came(opened) => {
+                let peer = self.take(opened);
+                self.answer_reaches(peer);
+            }
+            Input::Message(id, bytes) => self.on_message(now, id, &bytes),
+            Input::Conversation(reached) => {
+                if self.visitors.try_send(reached).is_err() {
+                    tracing::debug!("somebody who wanted chunks found no room");
+                }
+            }
+            Input::Ended(id) => {
+                let ended = self.state.lines.iter().find(|(_, standing)| standing.line.id == id);
+                if let Some(peer) = ended.map(|(peer, _)| *peer) {
+                    self.state.lines.remove(&peer);
+                    self.group.lost(now, peer);
+                }
+            }
+            Input::Ask(ask) => self.on_ask(now, ask),
+        }
+    }
+
+    /// Somebody's connection stands.
+    fn on_visit(&self, connection: Connection) {
+        let inputs = self.inputs.clone();
+        self.tasks.spawn("visit", async move {
+            match Opened::there(connection).await {
+                Ok(opened) => drop(inputs.send(Input::Came(opened)).await),
+                Err(error) => tracing::debug!(%error, "a connection came to nothing"),
+            }
+        });
+    }
+
+    /// Takes a line, unless there is one that stays. Of two that both sides dialled, that of the lower peer id stays, so that
+    /// both keep the same; of two that were dialled here, the first; of two dialled there, the second, since who dials
+    /// again has most likely been started anew.
+    fn take(&mut self, opened: Opened) -> PeerId {
+        let (now, peer, here) = (Instant::now(), opened.peer(), self.group.id());
+        if let Some(earlier) = self.state.lines.get(&peer) {
+            let keep_earlier = match (earlier.line.dialler, opened.dialler()) {
+                (Dialler::Here, Dialler::Here) => true,
+                (Dialler::There, Dialler::There) => false,
+                (Dialler::Here, Dialler::There) => here < peer,
+                (Dialler::There, Dialler::Here) => peer < here,
+            };
+            if keep_earlier {
+                return peer;
+            }
+            self.state.lines.remove(&peer);
+            self.group.lost(now, peer);
+        }
+        let id = LineId(self.state.lines_made);
+        self.state.lines_made += 1;
+        let line = opened.run(id, &self.inputs, &self.tasks);
+        let remote = line.connection.remote();
+        let facts = Facts { identity: remote.identity, static_key: remote.static_key, observed: line.direct() };
+        // Who was dialled says from where we came: our router's address for this socket.
+        if let Ok(Some(observed)) = line.connection.observed()
+            && self.candidates.add(Origin::Peer, observed)
+        {
+            self.tell_addresses(now);
+        }
+        let meeting = self.begin_to_meet(&line);
+        self.state.lines.insert(peer, Standing { line, meeting, theirs: Candidates::default() });
+        self.group.connected(now, &facts);
+        peer
+    }
+
+    /// This node may be reached elsewhere, too.
+    fn tell_addresses(&mut self, now: Instant) {
+        let local = self.node.local_addr();
+        // Who listens on this machine only is reached from this machine.
+        let only_here = local.ip().is_loopback().then_some(local);
+        let all = self.candidates.iter().map(|candidate| candidate.address).chain(only_here);
+        self.group.set_addresses(now, Addresses::new(all));
+    }
+
+    /// Two who talk through a relay look for a direct way; who dialled leads.
+    fn begin_to_meet(&self, line: &Line) -> Option<mpsc::Sender<Meeting>> {
+        let leads = line.dialler == Dialler::Here && line.direct().is_none();
+        leads.then(|| {
+            let (sender, receiver) = mpsc::channel(4);
+            let (connection, node, mine) = (line.connection.clone(), self.node.clone(), self.candidates.clone());
+            let say = line.sayer();
+            self.tasks.spawn("meet", async move { meet(&node, &connection, mine, say, receiver).await });
+            sender
+        })
+    }
+
+    fn on_message(&mut self, now: Instant, id: LineId, bytes: &[u8]) {
+        let from = self.state.lines.iter().find(|(_, standing)| standing.line.id == id).map(|(peer, _)| *peer);
+        let Some(from) = from else { return };
+        if bytes.first().is_none_or(|first| *first < FIRST) {
+            self.group.message(now, from, bytes);
+            return;
+        }
+        match NodeMessage::decode(bytes) {
+            Ok(message) => self.on_node_message(from, message),
+            Err(error) => {
+                tracing::warn!(peer = %from, %error, "a node sent what is no message");
+                self.hang_up(now, from);
+            }
+        }
+    }
+
+    fn on_node_message(&mut self, from: PeerId, message: NodeMessage) {
+        match message {
+            NodeMessage::RelayWanted(to) => self.make_way(from, to),
+            NodeMessage::RelayGiven(to, channel) => {
+                let Some(standing) = self.state.lines.get(&from) else { return };
+                match self.node.add_relayed(RelayAt::Connection(&standing.line.connection), channel) {
+                    Ok(route) => {
+                        if let Some(before) = self.state.ways.insert(to, route) {
+                            self.node.remove_relayed(before);
+                        }
+                        let waiting = self.state.relaying.remove(&to).unwrap_or_default();
+                        waiting.into_iter().for_each(|waiting| reply(waiting, route));
+                    }
+                    Err(error) => tracing::warn!(%error, "a relayed way was not taken"),
+                }
+            }
+            NodeMessage::RelayDenied(to) => drop(self.state.relaying.remove(&to)),
+            NodeMessage::Candidates(round, theirs) => {
+                let Some(standing) = self.state.lines.get_mut(&from) else { return };
+                standing.theirs = theirs.clone();
+                match &standing.meeting {
+                    Some(meeting) => drop(meeting.try_send(Meeting::Theirs(round, theirs))),
+                    None => drop(standing.line.send(&NodeMessage::Candidates(round, self.candidates.clone()).encode())),
+                }
+            }
+            NodeMessage::Sync(_) => {
+                let Some(standing) = self.state.lines.get(&from) else { return };
+                for address in to_try(&self.candidates, &standing.theirs) {
+                    let probed = self.node.route_to(address).and_then(|route| standing.line.connection.probe(route));
+                    if let Err(error) = probed {
+                        tracing::debug!(%error, %address, "not tried");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a relayed way between two who have a line here: the supernode has one to all members, and whoever leads a newcomer
+    /// on to it has one to both.
+    fn make_way(&self, from: PeerId, to: PeerId) {
+        let (Some(one), Some(other)) = (self.state.lines.get(&from), self.state.lines.get(&to)) else {
+            return self.say(from, &NodeMessage::RelayDenied(to));
+        };
+        match self.relay.open_pair([&one.line.connection, &other.line.connection]) {
+            Ok([near, far]) => {
+                self.say(to, &NodeMessage::RelayGiven(from, far));
+                self.say(from, &NodeMessage::RelayGiven(to, near));
+            }
+            Err(error) => {
+                tracing::info!(%error, "no relayed way was made");
+                self.say(from, &NodeMessage::RelayDenied(to));
+            }
+        }
+    }
+
+    fn say(&self, to: PeerId, message: &NodeMessage) {
+        if let Some(standing) = self.state.lines.get(&to) {
+            // Who does not take it is given up by the group soon.
+            let _taken = standing.line.send(&message.encode());
+        }
+    }
+
+    /// A route to a member through the supernode, when it is there.
+    fn relayed_way(
+        &mut self,
+        through: Option<PeerId>,
+        to: PeerId,
+    ) -> impl Future<Output = Option<Route>> + Send + use<> {
+        let through = through.filter(|through| *through != to && self.state.lines.contains_key(through));
+        let waiting = through.map(|through| {
+            let (given, waiting) = oneshot::channel();
+            self.state.relaying.entry(to).or_default().push(given);
+            self.say(through, &NodeMessage::RelayWanted(to));
+            waiting
+        });
+        async move { waiting?.await.ok() }
+    }
+
+    /// The group's actions and events; true when the node has left.
+    fn follow_group(&mut self) -> bool {
+        let mut left = false;
+        loop {
+            if let Some(action) = self.group.poll_action() {
+                self.act(action);
+            } else if let Some(event) = self.group.poll_event() {
+                left |= event == Event::Left;
+                self.on_event(event);
+            } else {
+                return left;
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Dial(Dial { id, peer, static_key, addresses, relay_through }) => {
+                if let Some(peer) = peer.filter(|peer| self.state.lines.contains_key(peer)) {
+                    return self.group.dialled(Instant::now(), id, Some(peer));
+                }
+                let relayed = peer.map(|peer| self.relayed_way(relay_through, peer));
+                let (node, inputs) = (self.node.clone(), self.inputs.clone());
+                self.tasks.spawn("dial", async move {
+                    let relayed = async { relayed?.await };
+                    let opened = dial(&node, Target { peer, static_key }, &addresses, relayed).await;
+                    drop(inputs.send(Input::Dialled(id, opened)).await);
+                });
+            }
+            Action::Send { peer, bytes } => {
+                let sent = self.state.lines.get(&peer).is_some_and(|standing| standing.line.send(&bytes));
+                if !sent {
+                    self.hang_up(Instant::now(), peer);
+                }
+            }
+            Action::Close { peer, reason } => self.close(peer, reason),
+            Action::Open { peer, addresses, .. } => {
+                tracing::debug!(%peer, "a member is about to come");
+                addresses.into_iter().for_each(|address| self.open_towards(address, OPENING));
+            }
+        }
+    }
+
+    fn open_towards(&self, address: SocketAddr, patience: Duration) {
+        let Ok(route) = self.node.route_to(address) else { return };
+        let node = self.node.clone();
+        self.tasks.spawn("open", async move {
+            let seen = node.open_towards(route, patience).await;
+            tracing::debug!(%address, ?seen, "our router was opened");
+        });
+    }
+
+    /// The group has closed on somebody already.
+    fn close(&mut self, peer: PeerId, reason: Closing) {
+        let Some(Standing { line, .. }) = self.state.lines.remove(&peer) else { return };
+        let (connection, written) = line.end();
+        self.tasks.spawn("close", async move {
+            drop(tokio::time::timeout(LAST_WORDS, written.cancelled()).await);
+            connection.close(CloseCode(reason.code()), "");
+        });
+    }
+
+    /// Somebody cannot be talked to.
+    fn hang_up(&mut self, now: Instant, peer: PeerId) {
+        if let Some(Standing { line, .. }) = self.state.lines.remove(&peer) {
+            line.connection.close(CloseCode(Closing::Misbehaved.code()), "");
+            self.group.lost(now, peer);
+        }
+    }
+
+    /// Somebody wants a stream to a member.
+    fn on_reach(&mut self, reach: Reach) {
+        let peer = reach.peer;
+        self.state.reaching.entry(peer).or_default().push(reach);
+        if self.state.lines.contains_key(&peer) {
+            return self.answer_reaches(peer);
+        }
+        if self.state.reaching.get(&peer).is_some_and(|waiting| waiting.len() > 1) {
+            return;
+        }
+        let member = self.group.roster().and_then(|roster| roster.member(&peer)).cloned();
+        let Some(member) = member else { return self.answer_reaches(peer) };
+        self.group.invite(Instant::now(), peer);
+        let relayed = self.relayed_way(self.group.supernode(), peer);
+        let (node, inputs) = (self.node.clone(), self.inputs.clone());
+        self.tasks.spawn("reach", async move {
+            let target = Target { peer: Some(peer), static_key: Some(member.static_key()) };
+            let opened = dial(&node, target, member.addresses().as_slice(), relayed).await;
+            drop(inputs.send(Input::Reached(peer, opened)).await);
+        });
+    }
+
+    /// There is a line to a member, or none can be had.
+    fn answer_reaches(&mut self, peer: PeerId) {
+        let waiting = self.state.reaching.remove(&peer).unwrap_or_default();
+        let connection = self.state.lines.get(&peer).map(|standing| standing.line.connection.clone());
+        for Reach { answer, .. } in waiting {
+            let connection = connection.clone();
+            self.tasks.spawn("converse", async move {
+                let stream = match connection {
+                    Some(connection) => converse(&connection).await,
+                    None => Err(io::Error::new(io::ErrorKind::NotConnected, "no way to it was found")),
+                };
+                // Who asked may be gone.
+                reply(answer, stream);
+            });
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match &event {
+            Event::Files { request, total, files } => {
+                if let Some(answer) = self.state.lists.remove(request) {
+                    reply(answer, Page { total: *total, files: files.clone() });
+                }
+            }
+            Event::Holders { request, holders, .. } => {
+                if let Some(answer) = self.state.questions.remove(request) {
+                    reply(answer, holders.clone());
+                }
+            }
+            Event::Unanswered(request) => {
+                self.state.lists.remove(request);
+                self.state.questions.remove(request);
+            }
+            Event::Connected { address, peer } => self.end_connecting(*address, Ok(*peer)),
+            Event::ConnectFailed { address, why } => self.end_connecting(*address, Err(*why)),
+            Event::Left => self.state.leaving.drain(..).for_each(|answer| reply(answer, ())),
+            _ => {}
+        }
+        // Nobody may be listening.
+        let _heard = self.events.send(event);
+    }
+
+    fn end_connecting(&mut self, address: SocketAddr, result: Result<PeerId, ConnectError>) {
+        let waiting = self.state.connecting.remove(&address).unwrap_or_default();
+        waiting.into_iter().for_each(|answer| reply(answer, result));
+    }
+
+    fn on_ask(&mut self, now: Instant, ask: Ask) {
+        match ask {
+            Ask::Share(entry, content, answer) => reply(answer, self.group.share(now, entry, content)),
+            Ask::Unshare(entry, answer) => {
+                self.group.unshare(now, &entry);
+                reply(answer, ());
+            }
+            Ask::Announce(content, have, answer) => reply(answer, self.group.announce(now, content, &have)),
+            Ask::List(name, offset, answer) => {
+                if let Ok(request) = self.group.list(now, name, offset) {
+                    self.state.lists.insert(request, answer);
+                }
+            }
+            Ask::Holders(content, answer) => {
+                if let Ok(request) = self.group.request(now, content) {
+                    self.state.questions.insert(request, answer);
+                }
+            }
+            Ask::Members(answer) => {
+                let members = self.group.roster().map(|roster| roster.members().to_vec()).unwrap_or_default();
+                reply(answer, Members { members });
+            }
+            Ask::Chat(text, answer) => reply(answer, self.group.chat(now, &text)),
+            Ask::Connect(address, answer) => match self.group.connect(now, address) {
+                Ok(()) => self.state.connecting.entry(address).or_default().push(answer),
+                Err(_too_many) => reply(answer, Err(ConnectError::Timeout)),
+            },
+            Ask::Invite(address, answer) => {
+                self.open_towards(address, INVITATION);
+                reply(answer, ());
+            }
+            Ask::Peers(answer) => reply(answer, self.peers()),
+            Ask::Leave(answer) => {
+                self.state.leaving.push(answer);
+                self.group.leave(now);
+            }
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerLine> {
+        let supernode = self.group.supernode();
+        let members = self.group.roster().map(|roster| roster.members()).unwrap_or_default();
+        let others = members.iter().filter(|member| member.id() != self.group.id());
+        let line = |peer: &PeerId| {
+            let line = &self.state.lines.get(peer)?.line;
+            let stats = line.connection.stats().ok()?;
+            Some(Way { address: line.direct(), round_trip: stats.round_trip, rate: stats.rate })
+        };
+        let peer = |member: &common::group::Member| PeerLine {
+            peer: member.id(),
+            name: member.name().to_string(),
+            supernode: supernode == Some(member.id()),
+            way: line(&member.id()),
+        };
+        others.map(peer).collect()
+    }
+}
+
+/// Answers; who asked may be gone.
+fn reply<T>(answer: Answer<T>, value: T) {
+    let _nobody_waits = answer.send(value);
+}

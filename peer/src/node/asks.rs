@@ -1,0 +1,158 @@
+//! What the rest of the program asks a node.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::group::{ChatError, ConnectError, Listing, Member, ShelfFull};
+use common::id::{Content, PeerId};
+use common::name::EntryName;
+use common::wire::tracker::{Have, Holder};
+use tokio::sync::{mpsc, oneshot};
+
+use super::actor::Input;
+
+/// Asks a node; clones ask the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    inputs: mpsc::Sender<Input>,
+}
+
+/// The node has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node is ending")]
+pub(crate) struct Ended;
+
+/// What a node is asked.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Share(EntryName, Content, Answer<Result<(), ShelfFull>>),
+    Unshare(EntryName, Answer<()>),
+    Announce(Content, Have, Answer<Result<(), ShelfFull>>),
+    List(Option<EntryName>, u32, Answer<Page>),
+    Holders(Content, Answer<Vec<Holder>>),
+    Members(Answer<Members>),
+    Chat(String, Answer<Result<(), ChatError>>),
+    Connect(SocketAddr, Answer<Result<PeerId, ConnectError>>),
+    Invite(SocketAddr, Answer<()>),
+    Peers(Answer<Vec<PeerLine>>),
+    Leave(Answer<()>),
+}
+
+/// Where an answer goes; dropped where there is none.
+pub(super) type Answer<T> = oneshot::Sender<T>;
+
+/// A part of the list of files.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Page {
+    /// How many there are in all.
+    pub(crate) total: u32,
+    /// Those from where it was asked for.
+    pub(crate) files: Vec<Listing>,
+}
+
+/// Who is in the network.
+#[derive(Debug, Clone)]
+pub(crate) struct Members {
+    /// In order of joining; this node is one of them.
+    pub(crate) members: Vec<Member>,
+}
+
+/// How another node is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerLine {
+    /// Who.
+    pub(crate) peer: PeerId,
+    /// Its user's name.
+    pub(crate) name: String,
+    /// Whether it is the supernode.
+    pub(crate) supernode: bool,
+    /// How, if there is a connection to it.
+    pub(crate) way: Option<Way>,
+}
+
+/// A way to another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Way {
+    /// Where it is; `None`: reached through a relay.
+    pub(crate) address: Option<SocketAddr>,
+    /// How far.
+    pub(crate) round_trip: Duration,
+    /// How fast it sends there, in bytes a second, if that is known.
+    pub(crate) rate: Option<u64>,
+}
+
+impl Asker {
+    pub(super) const fn new(inputs: mpsc::Sender<Input>) -> Self {
+        Self { inputs }
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Ask) -> Result<T, Ended> {
+        let (answer, answered) = oneshot::channel();
+        self.inputs.send(Input::Ask(question(answer))).await.map_err(|_closed| Ended)?;
+        answered.await.map_err(|_dropped| Ended)
+    }
+
+    /// Shares something under this name, and tells all.
+    pub(crate) async fn share(&self, entry: EntryName, content: Content) -> Result<Result<(), ShelfFull>, Ended> {
+        self.ask(|answer| Ask::Share(entry, content, answer)).await
+    }
+
+    /// Ends that.
+    pub(crate) async fn unshare(&self, entry: EntryName) -> Result<(), Ended> {
+        self.ask(|answer| Ask::Unshare(entry, answer)).await
+    }
+
+    /// Says which chunks are here.
+    pub(crate) async fn announce(&self, content: Content, have: Have) -> Result<Result<(), ShelfFull>, Ended> {
+        self.ask(|answer| Ask::Announce(content, have, answer)).await
+    }
+
+    /// What there is, all or of one name, in order; an error where nobody answers, too.
+    pub(crate) async fn list(&self, name: Option<&EntryName>) -> Result<Vec<Listing>, Ended> {
+        let mut all = Vec::new();
+        loop {
+            let offset = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            let page = self.ask(|answer| Ask::List(name.cloned(), offset, answer)).await?;
+            let is_last = page.files.is_empty();
+            all.extend(page.files);
+            if is_last || all.len() >= page.total as usize {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Who has something of `content`; an error where nobody answers, too.
+    pub(crate) async fn holders(&self, content: Content) -> Result<Vec<Holder>, Ended> {
+        self.ask(|answer| Ask::Holders(content, answer)).await
+    }
+
+    /// Who is in the network.
+    pub(crate) async fn members(&self) -> Result<Members, Ended> {
+        self.ask(Ask::Members).await
+    }
+
+    /// Says something to all.
+    pub(crate) async fn chat(&self, text: String) -> Result<Result<(), ChatError>, Ended> {
+        self.ask(|answer| Ask::Chat(text, answer)).await
+    }
+
+    /// Connects to whoever is there, with all who follow this node.
+    pub(crate) async fn connect(&self, address: SocketAddr) -> Result<Result<PeerId, ConnectError>, Ended> {
+        self.ask(|answer| Ask::Connect(address, answer)).await
+    }
+
+    /// Opens our router towards an address, until it answers or a minute has passed.
+    pub(crate) async fn invite(&self, address: SocketAddr) -> Result<(), Ended> {
+        self.ask(|answer| Ask::Invite(address, answer)).await
+    }
+
+    /// Who is there, and how each is reached.
+    pub(crate) async fn peers(&self) -> Result<Vec<PeerLine>, Ended> {
+        self.ask(Ask::Peers).await
+    }
+
+    /// Leaves in good order.
+    pub(crate) async fn leave(&self) -> Result<(), Ended> {
+        self.ask(Ask::Leave).await
+    }
+}

@@ -1,0 +1,376 @@
+//! The desk: where the rest of the program finds, in a network without a tracker, who speaks like one. It answers from what
+//! the group knows, on a stream within this process; so a network that changes its supernode looks like a tracker that is
+//! always there.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use common::audience::Audience;
+use common::group::{Event as GroupEvent, Listing, Member};
+use common::id::{Content, PeerId};
+use common::identity::PublicKey;
+use common::name::{EntryName, EntryRef, UserName};
+use common::wire::MAX_PAGE;
+use common::wire::tracker::{
+    Access, Announced, Code, Entry, Event, FromPeer, FromTracker, HistoryLine, Holder, Plan, Query, Refusal, Reply,
+    Request, SortBy, User, Welcome,
+};
+use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
+use tokio::sync::{broadcast, mpsc};
+
+use super::asks::{Asker, Ended, Members};
+use crate::tasks::Tasks;
+use crate::tracker_client::{Entered, FrameReader, Wish, write_frame};
+
+/// Bytes that the stream holds.
+const PIPE: usize = 256 << 10;
+/// Answers and events that wait to be written; who asks waits when there is no room.
+const WAITING: usize = 64;
+/// How long the client may wait for a word, in milliseconds. There is no machine in between that could be gone: a day.
+const SILENCE_MS: u64 = 24 * 3600 * 1000;
+
+/// Speaks like a tracker.
+#[derive(Debug, Clone)]
+pub(super) struct Desk {
+    asker: Asker,
+    key: PublicKey,
+    name: UserName,
+    local: SocketAddr,
+    events: broadcast::Sender<GroupEvent>,
+}
+
+impl Desk {
+    pub(super) const fn new(
+        asker: Asker,
+        key: PublicKey,
+        name: UserName,
+        local: SocketAddr,
+        events: broadcast::Sender<GroupEvent>,
+    ) -> Self {
+        Self { asker, key, name, local, events }
+    }
+
+    /// Serves everybody who enters.
+    pub(super) async fn run(self, mut wishes: mpsc::Receiver<Wish>, tasks: Tasks) {
+        while let Some(Wish { answer }) = wishes.recv().await {
+            let (here, there) = tokio::io::duplex(PIPE);
+            tasks.spawn("desk", self.clone().serve(here, tasks.clone()));
+            // Who wished for it may be gone.
+            drop(answer.send(Ok(Entered { stream: Box::new(there), key: self.key })));
+        }
+    }
+
+    async fn serve(self, stream: DuplexStream, tasks: Tasks) {
+        let events = self.events.subscribe();
+        let (read, write) = tokio::io::split(stream);
+        let (outgoing, waiting) = mpsc::channel(WAITING);
+        tokio::select! {
+            () = self.answer_all(read, &outgoing, &tasks) => {}
+            () = tell_all(events, &self, &outgoing) => {}
+            () = write_all(write, waiting) => {}
+        }
+    }
+
+    async fn answer_all(&self, read: ReadHalf<DuplexStream>, outgoing: &mpsc::Sender<FromTracker>, tasks: &Tasks) {
+        let mut reader = FrameReader::new(read);
+        while let Ok(Some(body)) = reader.next().await {
+            let Ok(FromPeer::Request { id, op }) = FromPeer::from_body(&body) else { continue };
+            let leaves = op == Request::Leave;
+            let (desk, outgoing) = (self.clone(), outgoing.clone());
+            let answering = async move {
+                let message = match desk.answer(op).await {
+                    Ok(result) => FromTracker::Reply { id, result },
+                    Err(error) => FromTracker::Refusal { id, error },
+                };
+                drop(outgoing.send(message).await);
+            };
+            if leaves {
+                return answering.await;
+            }
+            tasks.spawn("answer", answering);
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Result<Reply, Refusal> {
+        match request {
+            Request::Hello(_) => self.welcome().await,
+            Request::Leave => self.asker.leave().await.map(|()| Reply::Done).map_err(ended),
+            Request::Register { name, content, .. } => self.register(&name, content).await,
+            Request::Deregister { entry } => self.deregister(&entry).await,
+            Request::List(query) => self.entries(&query, |_entry| true).await,
+            Request::Search { text, query } => {
+                let wanted = text.to_lowercase();
+                self.entries(&query, |entry| entry.name.to_lowercase().contains(&wanted)).await
+            }
+            Request::Plan { entry, content } => self.plan(&entry, content).await,
+            Request::Loc { entry, .. } => {
+                let entry = self.find(&entry, None).await?;
+                let holders = self.holders(entry.content).await?;
+                Ok(Reply::Locations { entry, holders, next: None })
+            }
+            Request::Announce { swarms } => self.announce(swarms).await,
+            Request::Completed { entry, content, .. } => self.share_on(&entry, content).await,
+            Request::Dialled { .. } => Ok(Reply::Done),
+            Request::Users => self.users().await,
+            Request::Where { user } => self.whereabouts(&user).await,
+            Request::Chat { text } => {
+                let said = self.asker.chat(text).await.map_err(ended)?;
+                said.map(|()| Reply::Done).map_err(|error| refusal(Code::Limit, error.to_string()))
+            }
+            Request::History => Ok(Reply::History { lines: Vec::new() }),
+            Request::Subscriptions => Ok(Reply::Subscriptions { subscriptions: Vec::new() }),
+            Request::Offers => Ok(Reply::Offers { received: Vec::new(), sent: Vec::new() }),
+            _ => Err(refusal(Code::Unknown, "that needs a tracker, and this network has none".to_owned())),
+        }
+    }
+
+    async fn welcome(&self) -> Result<Reply, Refusal> {
+        let Members { members } = self.asker.members().await.map_err(ended)?;
+        Ok(Reply::Welcome(Welcome {
+            name: self.name.to_string(),
+            seen_as: self.local,
+            time_ms: now_ms(),
+            silence_ms: SILENCE_MS,
+            peers: u32::try_from(members.len()).unwrap_or(u32::MAX),
+            account: false,
+            access: Access::Open,
+        }))
+    }
+
+    async fn register(&self, name: &str, content: Content) -> Result<Reply, Refusal> {
+        let entry = name.parse().map_err(|error: common::name::NameError| refusal(Code::BadName, error.to_string()))?;
+        let shared = self.asker.share(entry, content).await.map_err(ended)?;
+        shared.map_err(|error| refusal(Code::Limit, error.to_string()))?;
+        let entry = format!("{}/{name}", self.name);
+        Ok(Reply::Registered { entry, version: 1, already: false, audience: Audience::Public })
+    }
+
+    async fn deregister(&self, entry: &str) -> Result<Reply, Refusal> {
+        let EntryRef { name, .. } = parse(entry)?;
+        self.asker.unshare(name).await.map(|()| Reply::Done).map_err(ended)
+    }
+
+    /// What was downloaded is offered by this node, too: whoever shared it first may leave.
+    async fn share_on(&self, entry: &str, content: Content) -> Result<Reply, Refusal> {
+        let EntryRef { name, .. } = parse(entry)?;
+        // Where there is no room for it, it is served all the same.
+        let _full = self.asker.share(name, content).await.map_err(ended)?;
+        Ok(Reply::Done)
+    }
+
+    async fn announce(&self, swarms: Vec<Announced>) -> Result<Reply, Refusal> {
+        for Announced { content, have, .. } in swarms {
+            let announced = self.asker.announce(content, have).await.map_err(ended)?;
+            announced.map_err(|error| refusal(Code::Limit, error.to_string()))?;
+        }
+        Ok(Reply::Done)
+    }
+
+    async fn entries(&self, query: &Query, wanted: impl Fn(&Entry) -> bool) -> Result<Reply, Refusal> {
+        let mut entries = self.all(None).await?;
+        entries.retain(wanted);
+        if query.mine {
+            entries.retain(|entry| entry.owners.iter().any(|owner| owner == self.name.as_str()));
+        }
+        match query.by {
+            // Nobody knows when something was shared first.
+            SortBy::Name | SortBy::Date => {}
+            SortBy::Size => entries.sort_by_key(|entry| Reverse(entry.bytes())),
+            SortBy::Seeders => entries.sort_by_key(|entry| Reverse(entry.seeders)),
+        }
+        let total = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        let limit = match query.limit {
+            0 => MAX_PAGE,
+            limit => limit.min(MAX_PAGE),
+        };
+        let part = entries.into_iter().skip(query.offset as usize).take(limit as usize);
+        Ok(Reply::Entries { entries: part.collect(), total })
+    }
+
+    /// All entries, or those of a name: what several members share under one name with the same content is one.
+    async fn all(&self, name: Option<&EntryName>) -> Result<Vec<Entry>, Refusal> {
+        let files = self.asker.list(name).await.map_err(unanswered)?;
+        let Members { members } = self.asker.members().await.map_err(ended)?;
+        Ok(merge(&files, &names(&members)))
+    }
+
+    /// The one entry that this text means.
+    async fn find(&self, text: &str, content: Option<Content>) -> Result<Entry, Refusal> {
+        let EntryRef { owner, name } = parse(text)?;
+        let mut found = self.all(Some(&name)).await?;
+        found.retain(|entry| {
+            let of_owner = owner.as_ref().is_none_or(|owner| entry.owners.iter().any(|one| one == owner.as_str()));
+            // What is being downloaded goes on although its owner has left.
+            content.map_or(of_owner, |content| entry.content == content)
+        });
+        match found.as_slice() {
+            [] => Err(refusal(Code::NotFound, format!("nobody shares {text}"))),
+            [_] => Ok(found.swap_remove(0)),
+            [_, _, ..] => {
+                let text = format!("different files are shared as {text}");
+                Err(Refusal { code: Code::Ambiguous, text, candidates: found })
+            }
+        }
+    }
+
+    async fn plan(&self, text: &str, content: Option<Content>) -> Result<Reply, Refusal> {
+        let entry = match (self.find(text, content).await, content) {
+            (Err(Refusal { code: Code::NotFound, .. }), Some(content)) => orphan(&parse(text)?, content),
+            (found, _) => found?,
+        };
+        let holders = self.holders(entry.content).await?;
+        Ok(Reply::Plan(Plan { entry, audience: Audience::Public, ticket: String::new(), holders }))
+    }
+
+    async fn holders(&self, content: Content) -> Result<Vec<Holder>, Refusal> {
+        self.asker.holders(content).await.map_err(unanswered)
+    }
+
+    async fn users(&self) -> Result<Reply, Refusal> {
+        let Members { members } = self.asker.members().await.map_err(ended)?;
+        let user = |member: &Member| User {
+            name: member.name().to_string(),
+            peer: member.id(),
+            since_ms: 0,
+            files: 0,
+            reachable: None,
+        };
+        Ok(Reply::Users { users: members.iter().map(user).collect() })
+    }
+
+    async fn whereabouts(&self, user: &str) -> Result<Reply, Refusal> {
+        let Members { members } = self.asker.members().await.map_err(ended)?;
+        let found = members.iter().filter(|member| member.name().as_str() == user || member.id().to_string() == user);
+        let holder = |member: &Member| Holder {
+            peer: member.id(),
+            user: member.name().to_string(),
+            addresses: member.addresses().as_slice().to_vec(),
+            have: None,
+        };
+        let holders: Vec<_> = found.map(holder).collect();
+        if holders.is_empty() {
+            return Err(refusal(Code::NotFound, format!("nobody here is called {user}")));
+        }
+        Ok(Reply::Whereabouts { holders })
+    }
+}
+
+/// What members are called: the first of a name as he calls himself, the next `name-2`, and so on, in order of joining.
+fn names(members: &[Member]) -> BTreeMap<PeerId, String> {
+    let mut taken = BTreeSet::new();
+    let mut names = BTreeMap::new();
+    for member in members {
+        let wished = member.name().to_string();
+        let free = std::iter::once(wished.clone())
+            .chain((2_u32..).map(|number| format!("{wished}-{number}")))
+            .find(|name| !taken.contains(name))
+            .unwrap_or(wished);
+        taken.insert(free.clone());
+        names.insert(member.id(), free);
+    }
+    names
+}
+
+fn merge(files: &[Listing], names: &BTreeMap<PeerId, String>) -> Vec<Entry> {
+    let mut merged: BTreeMap<(String, Content), Entry> = BTreeMap::new();
+    for Listing { owner, entry, content } in files {
+        let owner = names.get(owner).cloned().unwrap_or_else(|| owner.to_string());
+        let key = (entry.to_string(), *content);
+        let merged = merged.entry(key).or_insert_with(|| entry_of(entry, *content));
+        merged.owners.push(owner);
+        merged.seeders += 1;
+    }
+    merged.into_values().collect()
+}
+
+fn entry_of(name: &EntryName, content: Content) -> Entry {
+    Entry {
+        owners: Vec::new(),
+        name: name.to_string(),
+        version: 1,
+        content,
+        folder: None,
+        restricted: false,
+        users: Vec::new(),
+        seeders: 0,
+        downloaders: 0,
+        registered_ms: 0,
+    }
+}
+
+/// An entry that nobody shares any more, of which somebody may still have chunks.
+fn orphan(reference: &EntryRef, content: Content) -> Entry {
+    let owners = reference.owner.iter().map(UserName::to_string).collect();
+    Entry { owners, ..entry_of(&reference.name, content) }
+}
+
+fn parse(text: &str) -> Result<EntryRef, Refusal> {
+    text.parse().map_err(|error: common::name::NameError| refusal(Code::BadName, error.to_string()))
+}
+
+fn refusal(code: Code, text: String) -> Refusal {
+    Refusal { code, text, candidates: Vec::new() }
+}
+
+fn ended(ended: Ended) -> Refusal {
+    refusal(Code::Unavailable, ended.to_string())
+}
+
+fn unanswered(_ended: Ended) -> Refusal {
+    refusal(Code::Unavailable, "the supernode does not answer now; try again in some seconds".to_owned())
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Tells what happens in the group.
+async fn tell_all(mut events: broadcast::Receiver<GroupEvent>, desk: &Desk, outgoing: &mpsc::Sender<FromTracker>) {
+    let mut known: BTreeMap<PeerId, String> = BTreeMap::new();
+    loop {
+        let event = match events.recv().await {
+            Ok(event) => event,
+            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        let told = match event {
+            GroupEvent::Came(member) => {
+                let (peer, name) = (member.id(), member.name().to_string());
+                known.insert(peer, name.clone());
+                (peer != desk.key.peer_id()).then_some(Event::Joined { name, peer })
+            }
+            GroupEvent::Went(peer) => {
+                let name = known.remove(&peer).unwrap_or_else(|| peer.to_string());
+                Some(Event::Left { name, peer })
+            }
+            GroupEvent::Chat { name, text, .. } => {
+                Some(Event::Chat(HistoryLine { from: name.to_string(), text, at_ms: now_ms() }))
+            }
+            GroupEvent::Holder { content, holder } => {
+                Some(Event::Holder { content, audience: Audience::Public, holder })
+            }
+            _ => None,
+        };
+        if let Some(event) = told
+            && outgoing.send(FromTracker::Event(event)).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+async fn write_all(mut write: WriteHalf<DuplexStream>, mut waiting: mpsc::Receiver<FromTracker>) {
+    while let Some(message) = waiting.recv().await {
+        match message.to_frame() {
+            Ok(frame) => {
+                if write_frame(&mut write, &frame).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "an answer within this process"),
+        }
+    }
+}

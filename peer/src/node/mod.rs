@@ -1,0 +1,141 @@
+//! The mode without a tracker: a node of a network of nodes, one of which, the supernode, knows the others.
+//!
+//! ```text
+//!   program --(tracker's protocol, in this process)--> desk --> actor --> group (who is in the network, the machine)
+//!   engine  --(overlay: streams for chunks)----------------------^  |
+//!                                                                   +--> lines: one connection to each other node
+//!                                                                         direct, or through the supernode until they meet
+//! ```
+//!
+//! Each module uses only those that stand after it in this list:
+//!
+//! - `desk`: speaks like a tracker to the rest of the program
+//! - `actor`: the one task that has the group
+//! - `news`: what the user hears of
+//! - `asks`: what the rest of the program asks it
+//! - `meet`: from a relayed way to a direct one
+//! - `dial`: from addresses to a connection
+//! - `line`: a connection with its control stream
+//! - `wire`: what nodes say beside the group
+//! - `key`: the key of the network
+
+mod actor;
+mod asks;
+mod desk;
+mod dial;
+mod key;
+mod line;
+mod meet;
+mod news;
+mod wire;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use common::group::{self, Addresses, Group};
+use common::identity::Identity;
+use common::mrt::{self, LocalKeys};
+use common::name::UserName;
+use common::nat::{Candidates, Origin};
+use common::relay::RelayConfig;
+use tokio::sync::{broadcast, mpsc};
+
+use self::actor::{Actor, Input, State};
+pub(crate) use self::asks::{Asker, Ended, PeerLine};
+use self::desk::Desk;
+pub(crate) use self::key::{network_psk, new_network_key};
+use crate::mrt::{BindOptions, Node};
+use crate::notice::Notice;
+use crate::overlay::{Overlay, Reached};
+use crate::tasks::Tasks;
+use crate::tracker_client::{Entrance, reachable_addresses};
+
+/// Inputs that wait for the actor; lines are not read meanwhile.
+const INPUTS: usize = 1024;
+/// Streams for chunks that wait for the engine; more are turned away.
+const VISITORS: usize = 64;
+/// Events that a slow listener may be behind before it loses the oldest.
+const EVENTS: usize = 1024;
+/// Bytes that all receive windows of a node may promise: with twenty nodes on a machine each stays below 50 MiB.
+const RECEIVE_BUDGET: u64 = 24 << 20;
+
+/// What a node is made from.
+pub(crate) struct NodeConfig {
+    /// This peer's key.
+    pub(crate) identity: Arc<Identity>,
+    /// The key of the network, which all its members have.
+    pub(crate) psk: [u8; 32],
+    /// Its user's name.
+    pub(crate) name: UserName,
+    /// Where it receives; port 0 is one that the system chooses.
+    pub(crate) listen: SocketAddr,
+}
+
+/// A node that runs.
+pub(crate) struct Started {
+    /// Asks it.
+    pub(crate) asker: Asker,
+    /// The way to what speaks like a tracker.
+    pub(crate) entrance: Entrance,
+    /// Ways to other members.
+    pub(crate) overlay: Overlay,
+    /// Members who come for chunks.
+    pub(crate) visitors: mpsc::Receiver<Reached>,
+    /// Where it receives.
+    pub(crate) local: SocketAddr,
+}
+
+/// Starts a node among `tasks`; it is alone at first.
+pub(crate) fn start(config: NodeConfig, notices: broadcast::Sender<Notice>, tasks: &Tasks) -> io::Result<Started> {
+    let NodeConfig { identity, psk, name, listen } = config;
+    let keys = LocalKeys::new(Arc::clone(&identity), psk);
+    let static_key = keys.static_key();
+    let options = mrt::Config { receive_budget: RECEIVE_BUDGET, ..mrt::Config::default() };
+    let node = Node::bind(tasks, BindOptions { listen, config: options, keys })?;
+    let local = node.local_addr();
+    let mut candidates = Candidates::default();
+    for address in reachable_addresses(local) {
+        candidates.add(Origin::Interface, SocketAddr::new(address, local.port()));
+    }
+    // Who listens on this machine only is reached from this machine.
+    let only_here = local.ip().is_loopback().then_some(local);
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed).map_err(|_unspecified| io::Error::other("the system gives no randomness"))?;
+    let network = group::network_id(&psk);
+    let group = Group::new(
+        Instant::now(),
+        group::Config {
+            network,
+            identity: Arc::clone(&identity),
+            static_key,
+            name: name.clone(),
+            addresses: Addresses::new(candidates.iter().map(|candidate| candidate.address).chain(only_here)),
+            seed: u64::from_be_bytes(seed),
+        },
+    );
+    let (sender, inputs) = mpsc::channel::<Input>(INPUTS);
+    let (visitors_sender, visitors) = mpsc::channel(VISITORS);
+    let events = broadcast::Sender::new(EVENTS);
+    tasks.spawn("news", news::tell(events.subscribe(), identity.peer_id(), notices));
+    let (entrance, wishes) = Entrance::new(network);
+    let (overlay, reaches) = Overlay::new();
+    let asker = Asker::new(sender.clone());
+    let desk = Desk::new(asker.clone(), identity.public_key(), name, local, events.clone());
+    let relay = node.relay(RelayConfig::default());
+    let actor = Actor {
+        group,
+        node,
+        relay,
+        candidates,
+        inputs: sender,
+        visitors: visitors_sender,
+        events,
+        tasks: tasks.clone(),
+        state: State::default(),
+    };
+    tasks.spawn("node", actor.run(inputs, reaches));
+    tasks.spawn("desks", desk.run(wishes, tasks.clone()));
+    Ok(Started { asker, entrance, overlay, visitors, local })
+}
