@@ -5,21 +5,23 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use common::secret::Secret;
 use tokio::io::BufReader;
 
 use crate::api::ApiClient;
-use crate::app::Unfinished;
+use crate::app::{GroupConfig, Unfinished};
 use crate::backend::{Backend, Notices};
-use crate::cli::{self, Cli, CliVerb, DEFAULT_WAIT_SECS, Environment, NotACommand};
+use crate::cli::{self, Cli, CliVerb, DEFAULT_WAIT_SECS, Environment, MrtArgs, NotACommand};
 use crate::command::{Failure, FailureKind};
 use crate::config::{Colours, Config};
 use crate::demo;
 use crate::host::{Host, Peer};
 use crate::logging::Log;
+use crate::node;
 use crate::oneshot::{Run, TRACKER_PATIENCE};
 use crate::shell::interactive::{self, Afterwards, Left, Setup, Shell};
 use crate::shell::render::{self, Detail, Format, Printed};
-use crate::shell::{Printing, Sink as _, Streams, Surroundings, Todo, pipe, todo};
+use crate::shell::{Dialect, Printing, Sink as _, Streams, Surroundings, Todo, pipe, todo};
 use crate::signals::Signals;
 use crate::tasks::Tasks;
 
@@ -51,7 +53,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn start(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<u8, NotACommand> {
     let cli = cli::parse_arguments(arguments)?;
-    let config = Config::check(&cli.options, environment).map_err(wrong)?;
+    let mut config = Config::check(&cli.options, environment).map_err(wrong)?;
+    if let Some(CliVerb::Mrt(arguments)) = &cli.action {
+        if arguments.new_network_key {
+            let key = node::new_network_key().map_err(|error| wrong(failed(&error)))?;
+            return Err(NotACommand::Show(key));
+        }
+        config.app.group = Some(group_of(arguments).map_err(wrong)?);
+    }
     let log = Log::start(&config.log_filter).map_err(|text| wrong(Failure::new(FailureKind::Usage, text)))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -65,6 +74,27 @@ fn start(arguments: impl IntoIterator<Item = OsString>, environment: &Environmen
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         Err(error) => Err(wrong(Failure::new(FailureKind::Failed, error.to_string()))),
     }
+}
+
+/// The network that a node is to be in.
+fn group_of(arguments: &MrtArgs) -> Result<GroupConfig, Failure> {
+    let from_file = arguments.network_key_file.as_ref().map(|path| {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::new(
+                FailureKind::Usage,
+                format!("the network key could not be read from {}: {error}", path.display()),
+            )
+        })?;
+        Secret::new(text.lines().next().unwrap_or_default().to_owned())
+            .map_err(|error| Failure::new(FailureKind::Usage, error.to_string()))
+    });
+    let key = from_file.transpose()?.or_else(|| arguments.network_key.clone());
+    let psk = node::network_psk(key.as_ref().map(Secret::reveal)).map_err(|error| failed(&error))?;
+    Ok(GroupConfig { psk })
+}
+
+fn failed(error: &dyn std::error::Error) -> Failure {
+    Failure::new(FailureKind::Failed, error.to_string())
 }
 
 fn wrong(failure: Failure) -> NotACommand {
@@ -86,14 +116,14 @@ async fn dispatch(cli: Cli, config: &Config, log: &Log) -> io::Result<u8> {
         Some(CliVerb::Serve) => Box::pin(run.serve()).await,
         Some(CliVerb::Demo(arguments)) => Box::pin(demo::run(arguments, &mut run)).await,
         Some(CliVerb::Verb(verb)) => {
-            let surroundings = Surroundings { wait: Some(DEFAULT_WAIT_SECS), home: None };
+            let surroundings = Surroundings { wait: Some(DEFAULT_WAIT_SECS), home: None, dialect: Dialect::Tracker };
             match todo(verb, config.format == Format::Json, &surroundings) {
                 Ok(Todo::Run(job)) => Box::pin(run.job(job)).await,
                 Ok(Todo::Account(job)) => Box::pin(run.account(&job)).await,
                 Err(failure) => run.fail(&failure),
             }
         }
-        None => Box::pin(shell(&mut run, log)).await,
+        Some(CliVerb::Mrt(_)) | None => Box::pin(shell(&mut run, log)).await,
     };
     tasks.shutdown().await;
     code
@@ -140,7 +170,8 @@ async fn pipe_here(run: &mut Run<'_>, host: &Host) -> io::Result<u8> {
 }
 
 async fn pipe<B: Backend>(run: &mut Run<'_>, backend: &B, notices: Option<&mut Notices>) -> io::Result<u8> {
-    let surroundings = Surroundings { wait: Some(DEFAULT_WAIT_SECS), home: run.config.home.clone() };
+    let surroundings =
+        Surroundings { wait: Some(DEFAULT_WAIT_SECS), home: run.config.home.clone(), dialect: dialect(run.config) };
     let input = BufReader::new(tokio::io::stdin());
     let code = tokio::select! {
         code = pipe::run(input, backend, notices, &surroundings, run.printing, &mut run.streams) => Some(code),
@@ -157,6 +188,13 @@ async fn pipe<B: Backend>(run: &mut Run<'_>, backend: &B, notices: Option<&mut N
 async fn prompt_here(run: &mut Run<'_>, host: &Host, log: &Log) -> io::Result<u8> {
     let mut notices = Notices::Here(host.app.notices());
     let greeting = match run.connect(host, &mut notices, GREETING_PATIENCE).await? {
+        Some(Ok(welcome)) if run.config.app.group.is_some() => {
+            let listen = host.app.local_addr();
+            vec![Printed::Talk(format!(
+                "You are {}; this node listens at {listen}. `C ADDR PORT` connects.",
+                welcome.name
+            ))]
+        }
         Some(Ok(welcome)) => {
             let others = match welcome.peers {
                 0 | 1 => "nobody else is online".to_owned(),
@@ -207,10 +245,17 @@ fn setup(run: &Run<'_>, greeting: Vec<Printed>, name: &str, afterwards: Afterwar
         greeting,
         prompt: interactive::prompt_of(name),
         history: config.app.dir.history(),
-        surroundings: Surroundings { wait: None, home: config.home.clone() },
+        surroundings: Surroundings { wait: None, home: config.home.clone(), dialect: dialect(config) },
         printing: run.printing,
         colours: if config.dumb_terminal { Colours::Never } else { config.colours },
         afterwards,
+    }
+}
+
+const fn dialect(config: &Config) -> Dialect {
+    match config.app.group {
+        None => Dialect::Tracker,
+        Some(_) => Dialect::Mrt,
     }
 }
 

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use common::name::UserName;
+use common::secret::Secret;
 
 pub(crate) use self::environment::Environment;
 pub(crate) use self::explain::{NotACommand, Source, explain};
@@ -131,6 +132,37 @@ pub(crate) enum CliVerb {
     /// Everything happens in a temporary directory, over real sockets, and is cleaned up.
     #[command(name = "demo", after_help = "Examples:\n  peer demo\n  peer demo --size 1GiB --seeders 5")]
     Demo(DemoArgs),
+
+    /// Share without a tracker: a node of a network that finds its own ways, through routers too
+    ///
+    /// Nodes that are connected are one network; one of them, the supernode, knows the others, and when it goes another
+    /// takes its place. At the prompt: `C ADDR PORT` connects, `A ADDR PORT` opens the router here for somebody, `T TEXT`
+    /// talks to all, `B PATH` shares, `G` lists what there is, `R NAME` downloads, `L` lists who is there, `Q` leaves.
+    #[command(
+        name = "mrt",
+        after_help = "Examples:\n  peer mrt --listen 4000\n  peer mrt --name ann --network-key 'correct horse battery'"
+    )]
+    Mrt(MrtArgs),
+}
+
+/// What a node is started with.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct MrtArgs {
+    /// Only nodes with the same key are in the network [default: anybody who knows an address]
+    ///
+    /// Other users of this machine can see it in the list of processes; --network-key-file keeps it from them.
+    #[arg(long, value_name = "TEXT", value_parser = parse_network_key)]
+    pub(crate) network_key: Option<Secret>,
+    /// The same, from the first line of a file
+    #[arg(long, value_name = "PATH", conflicts_with = "network_key")]
+    pub(crate) network_key_file: Option<PathBuf>,
+    /// Print a new key that nobody can guess, and end
+    #[arg(long)]
+    pub(crate) new_network_key: bool,
+}
+
+fn parse_network_key(text: &str) -> Result<Secret, String> {
+    Secret::new(text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// How large the demo is.

@@ -208,6 +208,32 @@ pub(crate) enum Verb {
         target: Vec<String>,
     },
 
+    /// Connect to a node, with all who are with you
+    ///
+    /// In a network without a tracker (`peer mrt`). Any node of a network will do: it leads on to its supernode.
+    #[command(name = "connect", hide = true, after_help = "Examples:\n  C 192.0.2.7 4000\n  C 4000")]
+    Connect {
+        /// ADDR PORT, ADDR:PORT, or a port of this machine
+        #[arg(value_name = "ADDR PORT", required = true, num_args = 1..=2)]
+        place: Vec<String>,
+    },
+
+    /// Open the router here for a node that wants to connect
+    ///
+    /// In a network without a tracker (`peer mrt`). Lasts until it connects, or a minute.
+    #[command(name = "invite", hide = true, after_help = "Example:\n  A 203.0.113.7 4000")]
+    Invite {
+        /// ADDR PORT, or ADDR:PORT
+        #[arg(value_name = "ADDR PORT", required = true, num_args = 1..=2)]
+        place: Vec<String>,
+    },
+
+    /// List the other nodes, and how each is reached
+    ///
+    /// In a network without a tracker (`peer mrt`).
+    #[command(name = "peers", hide = true)]
+    Neighbours,
+
     /// Show what this peer is doing
     #[command(name = "status")]
     Status,

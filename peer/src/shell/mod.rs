@@ -10,5 +10,5 @@ mod secret;
 mod streams;
 
 pub(crate) use self::execute::{Ended, News, Printing, Sink, execute};
-pub(crate) use self::parse::{Job, Stay, Surroundings, Todo, todo};
+pub(crate) use self::parse::{Dialect, Job, Stay, Surroundings, Todo, todo};
 pub(crate) use self::streams::Streams;

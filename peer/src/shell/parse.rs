@@ -1,5 +1,6 @@
 //! Parsing: a line, or the arguments of the program, into commands.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use common::name::UserName;
@@ -84,13 +85,49 @@ pub(crate) struct Surroundings {
     pub(crate) wait: Option<u64>,
     /// What `~` stands for, where the shell did not see to it.
     pub(crate) home: Option<PathBuf>,
+    /// Which words there are.
+    pub(crate) dialect: Dialect,
 }
+
+/// Which words a line begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Those of a network with a tracker.
+    Tracker,
+    /// Those of one without, and all others.
+    Mrt,
+}
+
+/// The letters and long words of networks without a tracker, what they stand for, and what they do.
+const MRT_WORDS: [([&str; 2], &[&str], &str, &str); 8] = [
+    (
+        ["C", "connect"],
+        &["connect"],
+        "ADDR PORT",
+        "Connect to a node, with all who are with you (C PORT: on this machine)",
+    ),
+    (["A", "invite"], &["invite"], "ADDR PORT", "Open the router here for a node that wants to connect"),
+    (["T", "chat"], &["chat"], "TEXT", "Say something to all"),
+    (["B", "share"], &["r"], "PATH", "Share a file or a folder, and tell everybody"),
+    (["G", "list"], &["lst"], "", "List what is shared"),
+    (["R", "get"], &["d", "--no-sync"], "NAME", "Download something"),
+    (["L", "peers"], &["peers"], "", "List who is there, and how each is reached"),
+    (["Q", "quit"], &["q"], "", "Leave; the others go on"),
+];
 
 /// Reads one line.
 pub(crate) fn parse_line(line: &str, surroundings: &Surroundings) -> Result<Asked, Failure> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Ok(Asked::Nothing);
+    }
+    if surroundings.dialect == Dialect::Mrt {
+        if let Some(plain) = translated(line) {
+            return parse_line(&plain, &Surroundings { dialect: Dialect::Tracker, ..surroundings.clone() });
+        }
+        if matches!(line, "help" | "?") {
+            return Ok(Asked::Show(mrt_help()));
+        }
     }
     if let Some(words) = talk(line) {
         return parse_words(&words, surroundings);
@@ -225,6 +262,9 @@ fn commands(verb: Verb, surroundings: &Surroundings) -> Result<Vec<Command>, Fai
         Verb::Synced => Command::Synced,
         Verb::Watch { path: given } => Command::Watch { path: given.as_deref().map(path).transpose()? },
         Verb::Unwatch { path: given } => Command::Unwatch { path: path(&given)? },
+        Verb::Connect { place } => Command::Connect { address: place_of(&place)? },
+        Verb::Invite { place } => Command::Invite { address: place_of(&place)? },
+        Verb::Neighbours => Command::Neighbours,
         Verb::Users => Command::Users,
         Verb::Ping { target } => Command::Ping { target: ping_target(&target) },
         Verb::Status => Command::Status,
@@ -274,6 +314,18 @@ fn ping_target(words: &[String]) -> String {
     }
 }
 
+/// `ADDR PORT`, `ADDR:PORT`, or `PORT` of this machine.
+fn place_of(words: &[String]) -> Result<SocketAddr, Failure> {
+    let place = match words {
+        [port] if port.parse::<u16>().is_ok() => format!("127.0.0.1:{port}"),
+        words => ping_target(words),
+    };
+    place.parse().ok().filter(|address: &SocketAddr| address.port() != 0).ok_or_else(|| {
+        Failure::new(FailureKind::Usage, format!("`{}` is not ADDR PORT", words.join(" ")))
+            .with_hint("an address and a port of a node, as it prints them: 192.0.2.7 4000; or a port of this machine")
+    })
+}
+
 /// The absolute path, with `~/` for home; it must be UTF-8, as it travels as JSON.
 pub(super) fn absolute(path: &Path, home: Option<&Path>) -> Result<PathBuf, Failure> {
     let at_home = path.strip_prefix("~").ok().zip(home).map(|(rest, home)| home.join(rest));
@@ -286,6 +338,24 @@ pub(super) fn absolute(path: &Path, home: Option<&Path>) -> Result<PathBuf, Fail
         return Err(Failure::new(FailureKind::Usage, text).with_hint("rename the file or its folder"));
     }
     Ok(absolute)
+}
+
+/// A line of a network without a tracker in the words of one with.
+fn translated(line: &str) -> Option<String> {
+    let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let (_, plain, ..) = MRT_WORDS.iter().find(|(words, ..)| words.contains(&first))?;
+    Some(format!("{} {}", plain.join(" "), rest.trim()).trim_end().to_owned())
+}
+
+fn mrt_help() -> String {
+    let rows = MRT_WORDS.map(|([letter, word], _, what, about)| (format!("{letter}, {word} {what}"), about));
+    let width = rows.iter().map(|(words, _)| words.len()).max().unwrap_or(0);
+    let lines = rows.iter().map(|(words, about)| format!("  {words:width$}  {about}"));
+    let all: Vec<String> = std::iter::once("Commands:".to_owned()).chain(lines).collect();
+    format!(
+        "{}\nAlso: loc NAME, users, search TEXT, status, cancel, dereg NAME. `help loc` says all about loc.",
+        all.join("\n")
+    )
 }
 
 /// The commands of the prompt, a line each.
@@ -312,7 +382,34 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<Asked, Failure> {
-        parse_line(line, &Surroundings { wait: Some(30), home: Some("/home/ann".into()) })
+        parse_line(line, &Surroundings { wait: Some(30), home: Some("/home/ann".into()), dialect: Dialect::Tracker })
+    }
+
+    #[test]
+    fn networks_without_a_tracker_have_letters_of_their_own() {
+        let surroundings = Surroundings { wait: None, home: None, dialect: Dialect::Mrt };
+        let parse = |line: &str| match parse_line(line, &surroundings) {
+            Ok(Asked::Run(job)) => job.commands.into_iter().next(),
+            _ => None,
+        };
+        let address = "192.0.2.7:4000".parse().unwrap();
+        for line in ["C 192.0.2.7 4000", "connect 192.0.2.7:4000"] {
+            assert_eq!(parse(line), Some(Command::Connect { address }), "{line}");
+        }
+        assert_eq!(parse("C 4000"), Some(Command::Connect { address: "127.0.0.1:4000".parse().unwrap() }));
+        assert_eq!(parse("A 192.0.2.7 4000"), Some(Command::Invite { address }));
+        assert_eq!(parse("T it's me"), Some(Command::Chat { text: "it's me".to_owned() }));
+        assert_eq!(parse("G"), Some(Command::List(Listing::default())));
+        assert_eq!(parse("L"), Some(Command::Neighbours));
+        let got = parse("R 'doug 1.png' -o /tmp/x");
+        let output = Some(PathBuf::from("/tmp/x"));
+        let entry = "doug 1.png".to_owned();
+        let wanted = Command::Download { entry, only: Vec::new(), follow: Follow::No, output, wait_secs: None };
+        assert_eq!(got, Some(wanted));
+        assert_eq!(parse_line("Q", &surroundings).unwrap(), Asked::Quit);
+        for wrong in ["C", "C nowhere", "C 192.0.2.7 0", "C 1 2 3", "A"] {
+            assert!(parse_line(wrong, &surroundings).is_err(), "{wrong}");
+        }
     }
 
     fn command(line: &str) -> Command {

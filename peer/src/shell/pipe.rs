@@ -229,7 +229,7 @@ mod tests {
     async fn pipe(input: impl AsRef<[u8]>) -> Ran {
         let (data, talk, fake) = (Kept::default(), Kept::default(), Fake::new());
         let mut streams = Streams::plain(data.clone(), talk.clone());
-        let surroundings = Surroundings { wait: Some(30), home: None };
+        let surroundings = Surroundings { wait: Some(30), home: None, dialect: crate::shell::Dialect::Tracker };
         let printing = Printing { format: Format::Text, detail: Detail::Chunks };
         let code = run(input.as_ref(), &fake, None, &surroundings, printing, &mut streams).await.unwrap();
         Ran { code, data: data.text(), talk: talk.text(), seen: fake.seen() }

@@ -3,6 +3,7 @@
 mod escape;
 mod json;
 mod lists;
+mod nodes;
 mod people;
 mod progress;
 mod text;

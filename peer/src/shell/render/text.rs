@@ -6,7 +6,7 @@ use common::id::Content;
 use common::wire::tracker::{Entry, FolderSize, Have, Holder};
 
 use super::progress::{bytes, counted, progress_details};
-use super::{Detail, Printed, lists, people};
+use super::{Detail, Printed, lists, nodes, people};
 use crate::command::{Downloaded, Failure, Outcome, Share, Status};
 
 /// Most runs of chunks in one line of `loc`: a peer in the middle of a download may have hundreds.
@@ -41,6 +41,7 @@ pub(super) fn outcome(outcome: &Outcome, detail: Detail, now_ms: u64) -> Vec<Pri
         | Outcome::Devices { .. }
         | Outcome::Revoked { .. } => people::account(outcome, detail, now_ms),
         Outcome::Said => Vec::new(),
+        Outcome::Connected { .. } | Outcome::Invited { .. } | Outcome::Neighbours(_) => nodes::nodes(outcome),
         Outcome::History(lines) => people::history(lines, now_ms),
         Outcome::Sent { .. } | Outcome::Answered { .. } => people::offer(outcome),
         Outcome::Offers { received, sent } => people::offers(received, sent),
