@@ -12,6 +12,7 @@
 //! - `hostile`: those who break the rules
 //! - `story`: a day of three users
 //! - `rights`: every operation against every role
+//! - `nodes`: networks without a tracker
 //! - `mrt`: the transport on simulated networks
 //! - `mrt_hostile`: the transport under attack
 //! - `stun`: against a STUN server that others wrote
@@ -40,6 +41,8 @@ mod mrt_hostile;
 mod names;
 #[cfg(test)]
 mod natlab;
+#[cfg(test)]
+mod nodes;
 #[cfg(test)]
 mod passwords;
 #[cfg(test)]
