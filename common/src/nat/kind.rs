@@ -80,8 +80,10 @@ impl NatKind {
             numbered.flat_map(|(number, one)| translated().skip(number + 1).map(move |other| (one, other)))
         };
         let comparable = || pairs().filter(|(one, other)| one.is_comparable(other));
+        // Only who is outside of everything can say that there is none.
+        let is_outside = |seen: &Observation| Scope::of(seen.mapped.ip()) == Scope::Global;
         if translated().next().is_none() {
-            if observations.is_empty() { Self::Unknown } else { Self::None }
+            if observations.iter().any(is_outside) { Self::None } else { Self::Unknown }
         } else if comparable().any(|(one, other)| one.mapped != other.mapped) {
             Self::EndpointDependent
         } else if comparable().next().is_some() {
@@ -175,8 +177,10 @@ mod tests {
     #[test]
     fn what_is_seen_as_it_is_has_no_nat() {
         let kind = NatKind::from_observations;
-        assert_eq!(kind(&[seen(LOCAL, ONE, LOCAL)]), NatKind::None);
-        assert_eq!(kind(&[seen(LOCAL, ONE, LOCAL), seen(LOCAL, OTHER, LOCAL)]), NatKind::None);
+        const PUBLIC: &str = "203.0.113.9:41000";
+        assert_eq!(kind(&[seen(PUBLIC, ONE, PUBLIC)]), NatKind::None);
+        assert_eq!(kind(&[seen(PUBLIC, ONE, PUBLIC), seen(PUBLIC, OTHER, PUBLIC)]), NatKind::None);
+        assert_eq!(kind(&[seen(LOCAL, ONE, LOCAL)]), NatKind::Unknown, "somebody in the same house");
         assert_eq!(kind(&[seen("0.0.0.0:41000", ONE, LOCAL)]), NatKind::Unknown);
     }
 
