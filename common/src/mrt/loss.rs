@@ -80,7 +80,7 @@ pub(super) struct Sent {
     outstanding: u64,
     last_eliciting: Option<Instant>,
     reordering: Reordering,
-    /// The newest numbers that no packet has, the oldest first.
+    /// Numbers that no packet has, the oldest first; those before `base` are forgotten now and then.
     skipped: VecDeque<u64>,
 }
 
@@ -113,8 +113,8 @@ impl Reordering {
 /// Most lost packets that are remembered.
 const MAX_LATE: usize = 1024;
 
-/// Skipped numbers that are remembered.
-const MAX_SKIPPED: usize = 8;
+/// Most skipped numbers that are remembered: as many as are left out among all packets that may be under way.
+const MAX_SKIPPED: usize = 512;
 
 impl Sent {
     /// Nothing sent yet.
@@ -136,7 +136,7 @@ impl Sent {
     /// The number [`Self::next_number`] is left out. Who acknowledges it acknowledges what it did not get, to be sent more
     /// than the path carries (RFC 9000, section 21.4).
     pub(super) fn skip(&mut self, at: Instant) {
-        if self.skipped.len() == MAX_SKIPPED {
+        while self.skipped.len() >= MAX_SKIPPED || self.skipped.front().is_some_and(|oldest| *oldest < self.base) {
             self.skipped.pop_front();
         }
         self.skipped.push_back(self.next_number());
@@ -145,7 +145,8 @@ impl Sent {
 
     /// Whether one of the numbers in `range` was left out, as far as that is remembered.
     pub(super) fn was_skipped(&self, range: &Range<u64>) -> bool {
-        self.skipped.iter().any(|number| range.contains(number))
+        let first = self.skipped.partition_point(|number| *number < range.start);
+        self.skipped.get(first).is_some_and(|number| *number < range.end)
     }
 
     /// The number of the next packet.

@@ -112,9 +112,10 @@ impl Session {
 
     /// Leaves out a number now and then, so that acknowledgements cannot be made up.
     fn skip_number(&mut self, now: Instant) {
-        if self.sent.next_number() == self.next_skip {
+        let next = self.sent.next_number();
+        if next >= self.next_skip {
             self.sent.skip(now);
-            self.next_skip += SKIP_LEAST + self.random.u64() % SKIP_LEAST;
+            self.next_skip = next + SKIP_LEAST + self.random.u64() % SKIP_LEAST;
         }
     }
 
