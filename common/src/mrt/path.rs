@@ -137,6 +137,10 @@ const GOOD_FOR: Duration = Duration::from_secs(30);
 const MAX_CHALLENGES: u32 = 8;
 const CHALLENGE_TIME: Duration = Duration::from_secs(3);
 
+/// Between two challenges pass no more than this, where a round trip is no longer: both sides of a NAT must try at the same
+/// time, and seldom do so at once.
+const MAX_CHALLENGE_PAUSE: Duration = Duration::from_millis(400);
+
 /// Between two challenges pass at least this.
 const MIN_CHALLENGE_PAUSE: Duration = Duration::from_millis(20);
 
@@ -295,8 +299,9 @@ impl Path {
         }
     }
 
-    /// Two at the first distance, then each twice as long as the one before.
+    /// Two at the first distance, then each twice as long as the one before, up to [`MAX_CHALLENGE_PAUSE`] or the first.
     fn pause(pause: Duration, tries: u32) -> Duration {
-        pause.max(MIN_CHALLENGE_PAUSE) * (1 << tries.saturating_sub(2).min(5))
+        let first = pause.max(MIN_CHALLENGE_PAUSE);
+        (first * (1 << tries.saturating_sub(2).min(5))).min(MAX_CHALLENGE_PAUSE.max(first))
     }
 }

@@ -37,7 +37,17 @@ impl Session {
         let is_good = |path: &Path| path.route == route && path.is_proven() && !path.is_stale(now);
         let Some(at) = self.others.iter().position(is_good) else { return false };
         let path = self.others.remove(at);
-        self.switched = Some(Switched { from: self.path.route, number: self.sent.next_number() });
+        // Of several switches in a row the other side may know none yet.
+        let mut from = if self.is_switch_known() {
+            Vec::new()
+        } else {
+            self.switched.take().map(|last| last.from).unwrap_or_default()
+        };
+        from.retain(|left| *left != route);
+        from.push(self.path.route);
+        let beyond = from.len().saturating_sub(MAX_PATHS + 1);
+        from.drain(..beyond);
+        self.switched = Some(Switched { from, number: self.sent.next_number() });
         self.use_path(path);
         // Tells the other side to follow.
         self.due.ping = true;
@@ -104,12 +114,17 @@ impl Session {
     /// Whether a packet on `route` says nothing about where the other side wants to be, since we moved ourselves and it may
     /// not have known. When both move at once, the initiator's path is the one.
     fn is_behind(&mut self, route: Route) -> bool {
-        let Some(switched) = self.switched else { return false };
-        if self.sent.largest_acked().is_some_and(|acked| acked >= switched.number) {
+        if self.is_switch_known() {
             self.switched = None;
-            return false;
         }
-        self.side == Side::Initiator || route == switched.from
+        let Some(switched) = &self.switched else { return false };
+        self.side == Side::Initiator || switched.from.contains(&route)
+    }
+
+    /// Whether the other side has got something that was sent after our last switch.
+    fn is_switch_known(&self) -> bool {
+        let acked = self.sent.largest_acked();
+        self.switched.as_ref().is_none_or(|switched| acked.is_some_and(|acked| acked >= switched.number))
     }
 
     /// The other side wants to know whether we are there.
@@ -131,7 +146,7 @@ impl Session {
         if number == in_use {
             self.abandon_others(now);
             self.set_loss_timer();
-        } else if self.probe_timeouts >= SILENT {
+        } else if self.probe_timeouts >= SILENT || self.path.validation == Validation::Failed {
             self.switch(now, route);
         }
     }

@@ -242,19 +242,23 @@ impl Session {
         let rtt = path.rtt;
         *overtaken = sent.detect(now, &rtt, |_, packet, frames| {
             found = Found::Losses;
-            if packet.kind == Kind::MtuProbe {
-                path.mtu.on_probe_lost(now, packet.size);
-            } else {
-                counts.packets_lost += 1;
-                path.mtu.on_lost(packet.size);
-            }
-            if packet.path != path.number {
-                if let Some(other) = others.iter_mut().find(|other| other.number == packet.path) {
-                    other.on_settled_beside(now, packet);
+            let is_probe = packet.kind == Kind::MtuProbe;
+            counts.packets_lost += u64::from(!is_probe);
+            if packet.path == path.number {
+                if is_probe {
+                    path.mtu.on_probe_lost(now, packet.size);
+                } else {
+                    path.mtu.on_lost(packet.size);
                 }
-            } else if let Some(state) = packet.state {
-                path.in_flight = path.in_flight.saturating_sub(u64::from(packet.size));
-                path.congestion.on_lost(now, &state, u64::from(packet.size));
+                if let Some(state) = packet.state {
+                    path.in_flight = path.in_flight.saturating_sub(u64::from(packet.size));
+                    path.congestion.on_lost(now, &state, u64::from(packet.size));
+                }
+            } else if let Some(other) = others.iter_mut().find(|other| other.number == packet.path) {
+                other.on_settled_beside(now, packet);
+            } else if is_probe {
+                // Of a path that is gone: the search for the size may have been inherited.
+                path.mtu.on_probe_lost(now, packet.size);
             }
             for frame in frames {
                 match frame {

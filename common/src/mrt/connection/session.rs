@@ -87,10 +87,10 @@ pub(super) struct Session {
 }
 
 /// We moved to another path.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Switched {
-    /// The path that we left.
-    pub(super) from: Route,
+    /// The paths that we left, one after the other.
+    pub(super) from: Vec<Route>,
     /// Packets from this number on were sent after that.
     pub(super) number: u64,
 }

@@ -315,3 +315,41 @@ fn ports_that_change_to_and_fro_do_no_harm() {
     }
     assert!(pair.ends[0].read[&(here, id)] == bytes);
 }
+
+#[test]
+fn two_switches_in_a_row_are_not_undone() {
+    let mut pair = Pair::new();
+    let [here, there] = pair.connected(Target::default());
+    // The responder sends, the initiator answers, all the time; the initiator's packets are still under way on the first path.
+    let id = pair.connection(1, there).open().unwrap();
+    pair.connection(1, there).write(id, &content(2_000_000, 1)).unwrap();
+    let back = pair.connection(0, here).open().unwrap();
+    pair.connection(0, here).write(back, &content(2_000_000, 2)).unwrap();
+    pair.run(Duration::from_millis(200), |_| false);
+    let first = pair.route(1);
+    let now = pair.now;
+    let other = |port: u16| Route {
+        socket: first.socket,
+        remote: SocketAddr::new(first.remote.ip(), first.remote.port() + port),
+    };
+    for port in [1, 0] {
+        let route = Route { socket: 1, ..other(port) };
+        pair.connection(1, there).probe(now, route);
+    }
+    let proven = |pair: &Pair, route: Route| {
+        pair.ends[1].events.iter().any(|event| {
+            matches!(event, Event::Connection(_, ConnectionEvent::PathValidated { route: of, .. }) if *of == route)
+        })
+    };
+    let [one, two] = [1, 0].map(|port| Route { socket: 1, ..other(port) });
+    assert!(pair.run(Duration::from_secs(2), |pair| proven(pair, one) && proven(pair, two)));
+    let now = pair.now;
+    assert!(pair.connection(1, there).switch(now, one) && pair.connection(1, there).switch(now, two));
+    pair.run(Duration::from_secs(1), |_| false);
+    assert_eq!(pair.connection(1, there).route(), two);
+    let used = pair.ends[1].events.iter().filter_map(|event| match event {
+        Event::Connection(_, ConnectionEvent::PathInUse(route)) => Some(*route),
+        _ => None,
+    });
+    assert_eq!(used.collect::<Vec<_>>(), [one, two], "no way back in between");
+}
