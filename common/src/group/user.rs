@@ -67,12 +67,12 @@ impl Group {
         Ok(())
     }
 
-    /// Asks which files there are: all, or those of one name, from number `offset` on. Answered by [`Event::Files`].
+    /// Asks which files there are: all, or those of one name, from number `offset` on. Answered by [`Event::Files`](super::Event::Files).
     pub fn list(&mut self, now: Instant, name: Option<EntryName>, offset: u32) -> Result<RequestId, ShelfFull> {
         self.ask(now, Question::Files { name, offset })
     }
 
-    /// Asks who has `content`. Answered by [`Event::Holders`], then [`Event::Holder`] for each further one, until
+    /// Asks who has `content`. Answered by [`Event::Holders`](super::Event::Holders), then [`Event::Holder`](super::Event::Holder) for each further one, until
     /// [`Self::announce`] says [`Have::None`] or everything is there.
     pub fn request(&mut self, now: Instant, content: Content) -> Result<RequestId, ShelfFull> {
         self.ask(now, Question::Holders(content))
