@@ -7,6 +7,7 @@ use common::name::UserName;
 use common::wire::tracker::{Answer, AudienceChange, SortBy};
 
 use super::account::{AccountJob, PasswordFrom, Wish};
+use super::dialect::{self, Dialect};
 use crate::cli::{self, DeviceAction, ListingArgs, NotACommand, Order, Verb, WaitTime};
 use crate::command::{Command, Failure, FailureKind, Follow, Listing};
 
@@ -89,32 +90,6 @@ pub(crate) struct Surroundings {
     pub(crate) dialect: Dialect,
 }
 
-/// Which words a line begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// Those of a network with a tracker.
-    Tracker,
-    /// Those of one without, and all others.
-    Mrt,
-}
-
-/// The letters and long words of networks without a tracker, what they stand for, and what they do.
-const MRT_WORDS: [([&str; 2], &[&str], &str, &str); 8] = [
-    (
-        ["C", "connect"],
-        &["connect"],
-        "ADDR PORT",
-        "Connect to a node, with all who are with you (C PORT: on this machine)",
-    ),
-    (["A", "invite"], &["invite"], "ADDR PORT", "Open the router here for a node that wants to connect"),
-    (["T", "chat"], &["chat"], "TEXT", "Say something to all"),
-    (["B", "share"], &["r"], "PATH", "Share a file or a folder, and tell everybody"),
-    (["G", "list"], &["lst"], "", "List what is shared"),
-    (["R", "get"], &["d", "--no-sync"], "NAME", "Download something"),
-    (["L", "peers"], &["peers"], "", "List who is there, and how each is reached"),
-    (["Q", "quit"], &["q"], "", "Leave; the others go on"),
-];
-
 /// Reads one line.
 pub(crate) fn parse_line(line: &str, surroundings: &Surroundings) -> Result<Asked, Failure> {
     let line = line.trim();
@@ -122,11 +97,11 @@ pub(crate) fn parse_line(line: &str, surroundings: &Surroundings) -> Result<Aske
         return Ok(Asked::Nothing);
     }
     if surroundings.dialect == Dialect::Mrt {
-        if let Some(plain) = translated(line) {
+        if let Some(plain) = dialect::translated(line) {
             return parse_line(&plain, &Surroundings { dialect: Dialect::Tracker, ..surroundings.clone() });
         }
         if matches!(line, "help" | "?") {
-            return Ok(Asked::Show(mrt_help()));
+            return Ok(Asked::Show(dialect::help()));
         }
     }
     if let Some(words) = talk(line) {
@@ -340,24 +315,6 @@ pub(super) fn absolute(path: &Path, home: Option<&Path>) -> Result<PathBuf, Fail
     Ok(absolute)
 }
 
-/// A line of a network without a tracker in the words of one with.
-fn translated(line: &str) -> Option<String> {
-    let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let (_, plain, ..) = MRT_WORDS.iter().find(|(words, ..)| words.contains(&first))?;
-    Some(format!("{} {}", plain.join(" "), rest.trim()).trim_end().to_owned())
-}
-
-fn mrt_help() -> String {
-    let rows = MRT_WORDS.map(|([letter, word], _, what, about)| (format!("{letter}, {word} {what}"), about));
-    let width = rows.iter().map(|(words, _)| words.len()).max().unwrap_or(0);
-    let lines = rows.iter().map(|(words, about)| format!("  {words:width$}  {about}"));
-    let all: Vec<String> = std::iter::once("Commands:".to_owned()).chain(lines).collect();
-    format!(
-        "{}\nAlso: loc NAME, users, search TEXT, status, cancel, dereg NAME. `help loc` says all about loc.",
-        all.join("\n")
-    )
-}
-
 /// The commands of the prompt, a line each.
 fn help() -> String {
     let mut lines = vec!["Commands:".to_owned()];
@@ -383,33 +340,6 @@ mod tests {
 
     fn parse(line: &str) -> Result<Asked, Failure> {
         parse_line(line, &Surroundings { wait: Some(30), home: Some("/home/ann".into()), dialect: Dialect::Tracker })
-    }
-
-    #[test]
-    fn networks_without_a_tracker_have_letters_of_their_own() {
-        let surroundings = Surroundings { wait: None, home: None, dialect: Dialect::Mrt };
-        let parse = |line: &str| match parse_line(line, &surroundings) {
-            Ok(Asked::Run(job)) => job.commands.into_iter().next(),
-            _ => None,
-        };
-        let address = "192.0.2.7:4000".parse().unwrap();
-        for line in ["C 192.0.2.7 4000", "connect 192.0.2.7:4000"] {
-            assert_eq!(parse(line), Some(Command::Connect { address }), "{line}");
-        }
-        assert_eq!(parse("C 4000"), Some(Command::Connect { address: "127.0.0.1:4000".parse().unwrap() }));
-        assert_eq!(parse("A 192.0.2.7 4000"), Some(Command::Invite { address }));
-        assert_eq!(parse("T it's me"), Some(Command::Chat { text: "it's me".to_owned() }));
-        assert_eq!(parse("G"), Some(Command::List(Listing::default())));
-        assert_eq!(parse("L"), Some(Command::Neighbours));
-        let got = parse("R 'doug 1.png' -o /tmp/x");
-        let output = Some(PathBuf::from("/tmp/x"));
-        let entry = "doug 1.png".to_owned();
-        let wanted = Command::Download { entry, only: Vec::new(), follow: Follow::No, output, wait_secs: None };
-        assert_eq!(got, Some(wanted));
-        assert_eq!(parse_line("Q", &surroundings).unwrap(), Asked::Quit);
-        for wrong in ["C", "C nowhere", "C 192.0.2.7 0", "C 1 2 3", "A"] {
-            assert!(parse_line(wrong, &surroundings).is_err(), "{wrong}");
-        }
     }
 
     fn command(line: &str) -> Command {
