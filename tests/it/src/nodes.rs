@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use harness::content::Content;
-use harness::natlab::{self, Lab, Nat};
+use harness::natlab::{self, Home, Lab, Nat};
 use harness::privilege;
 use harness::process::Launch;
 use harness::programs::programs;
@@ -119,16 +119,17 @@ fn who_has_another_network_key_is_no_member() {
     ann.sees("Nobody else is here");
 }
 
-#[test]
-fn two_behind_routers_meet_through_a_third() {
-    if !privilege::met("two_behind_routers_meet_through_a_third", natlab::possible()) {
+/// Two at home behind routers of these kinds, and a supernode that everybody reaches: one shares, the other downloads, and
+/// is reached as `how` says.
+fn through_routers(test: &str, kinds: [Nat; 2], how: impl FnOnce(&[Home; 2]) -> String) {
+    if !privilege::met(test, natlab::possible()) {
         return;
     }
     let root = tempfile::tempdir().unwrap();
     let lab = Lab::new();
     let public = lab.host();
-    let homes = [Nat::PortRestricted, Nat::PortRestricted].map(|nat| lab.home(nat));
-    let [left, right] = homes.each_ref().map(natlab::Home::host);
+    let homes = kinds.map(|nat| lab.home(nat));
+    let [left, right] = homes.each_ref().map(Home::host);
     let node = |name: &str, netns: String| Node::start(root.path(), name, Some(netns), &["--listen", "0.0.0.0:0"]);
     let (ann, mut bob, mut eve) = (node("ann", public.netns()), node("bob", left.netns()), node("eve", right.netns()));
     let supernode = format!("{} {}", public.address(), ann.port);
@@ -142,5 +143,18 @@ fn two_behind_routers_meet_through_a_third() {
     bob.sees("successful.");
     eve.gets("film.mkv", content);
     eve.types("L");
-    eve.sees(&format!("direct, {}", homes[0].public_address()));
+    eve.sees(&how(&homes));
+}
+
+#[test]
+fn two_behind_routers_meet_through_a_third() {
+    through_routers("two_behind_routers_meet_through_a_third", [Nat::PortRestricted; 2], |homes| {
+        format!("direct, {}", homes[0].public_address())
+    });
+}
+
+#[test]
+fn two_behind_routers_that_change_ports_talk_through_a_third() {
+    let test = "two_behind_routers_that_change_ports_talk_through_a_third";
+    through_routers(test, [Nat::Symmetric; 2], |_homes| "bob  relayed".to_owned());
 }
