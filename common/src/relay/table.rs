@@ -8,7 +8,7 @@ use super::quota::{Allowance, Quota, RelayConfig};
 use crate::id::PeerId;
 use crate::mrt::Route;
 
-/// A pair over which nothing went for so long ends. It is longer than any pause between the keep-alives of a connection,
+/// A pair of which either member sent nothing for so long ends. It is longer than any pause between the keep-alives of a connection,
 /// and than a router's memory of a flow (RFC 4787, REQ-5: 2 min).
 pub const CHANNEL_IDLE: Duration = Duration::from_secs(150);
 
@@ -90,8 +90,8 @@ pub struct PairInfo {
     pub over_quota: u64,
     /// When it was opened.
     pub opened: Instant,
-    /// When a datagram last passed, or when it was opened.
-    pub last_used: Instant,
+    /// When each of them last sent something, in the same order, or when it was opened.
+    pub last_sent: [Instant; 2],
 }
 
 /// Counters of a relay since it was made.
@@ -118,7 +118,6 @@ struct Pair {
     allowance: Allowance,
     over_quota: u64,
     opened: Instant,
-    last_used: Instant,
 }
 
 /// One member of a pair.
@@ -129,6 +128,8 @@ struct End {
     address: Option<Route>,
     /// Bytes from here that were sent on.
     bytes: u64,
+    /// When something last came from here, or when the pair was opened.
+    last_sent: Instant,
 }
 
 /// Where an end is.
@@ -167,14 +168,13 @@ impl Relay {
         [left_channel, right_channel]: [ChannelId; 2],
     ) -> Result<(), OpenError> {
         self.may_open([left, right], [left_channel, right_channel])?;
-        let end = |member, channel| End { member, channel, address: None, bytes: 0 };
+        let end = |member, channel| End { member, channel, address: None, bytes: 0, last_sent: now };
         let pair = Pair {
             left: end(left, left_channel),
             right: end(right, right_channel),
             allowance: Allowance::default(),
             over_quota: 0,
             opened: now,
-            last_used: now,
         };
         let place = self.free.pop().unwrap_or(self.pairs.len());
         match self.pairs.get_mut(place) {
@@ -218,11 +218,21 @@ impl Relay {
 
     /// A member is at this address, in all pairs in which it is.
     pub fn move_member(&mut self, member: PeerId, address: Route) {
+        self.set_addresses(member, Some(address));
+    }
+
+    /// It is not known any more where a member is: its pairs stay for [`CHANNEL_IDLE`], should it come back, but nothing
+    /// passes.
+    pub fn lose_member(&mut self, member: PeerId) {
+        self.set_addresses(member, None);
+    }
+
+    fn set_addresses(&mut self, member: PeerId, address: Option<Route>) {
         for place in self.members.get(&member).into_iter().flatten() {
             let Some(Some(pair)) = self.pairs.get_mut(*place) else { continue };
             for end in [&mut pair.left, &mut pair.right] {
                 if end.member == member {
-                    end.address = Some(address);
+                    end.address = address;
                 }
             }
         }
@@ -260,12 +270,12 @@ impl Relay {
         self.sweep_at
     }
 
-    /// Ends the pairs over which nothing went for [`CHANNEL_IDLE`], and gives them.
+    /// Ends the pairs of which a member sent nothing for [`CHANNEL_IDLE`], and gives them: the other one alone keeps none.
     pub fn handle_timeout(&mut self, now: Instant) -> Vec<PairInfo> {
         if self.sweep_at.is_none_or(|at| now < at) {
             return Vec::new();
         }
-        let idle_at = |pair: &Pair| pair.last_used + CHANNEL_IDLE;
+        let idle_at = |pair: &Pair| pair.left.last_sent.min(pair.right.last_sent) + CHANNEL_IDLE;
         let is_idle = |pair: &Option<Pair>| pair.as_ref().is_some_and(|pair| idle_at(pair) <= now);
         let places: Vec<_> = (0..).zip(&self.pairs).filter(|(_, pair)| is_idle(pair)).map(|(place, _)| place).collect();
         let ended = places.into_iter().filter_map(|place| self.end(place)).collect();
@@ -319,12 +329,12 @@ impl Relay {
         if sender.address != Some(from) {
             return Err(Dropped::WrongAddress);
         }
+        sender.last_sent = now;
         let to = receiver.address.ok_or(Dropped::Unreachable)?;
         if !self.quota.take(now, &mut pair.allowance, datagram.len()) {
             pair.over_quota += 1;
             return Err(Dropped::OverQuota);
         }
-        pair.last_used = now;
         sender.bytes += inner_length;
         self.totals.bytes += inner_length;
         RelayHead { channel: receiver.channel }.replace(datagram);
@@ -356,7 +366,7 @@ impl Pair {
             bytes: [left.bytes, right.bytes],
             over_quota: self.over_quota,
             opened: self.opened,
-            last_used: self.last_used,
+            last_sent: [left.last_sent, right.last_sent],
         }
     }
 }

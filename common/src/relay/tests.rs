@@ -155,15 +155,17 @@ fn all_pairs_of_who_leaves_end() {
 }
 
 #[test]
-fn a_pair_that_nobody_uses_ends() {
+fn a_pair_that_one_of_the_two_does_not_use_ends() {
     let begin = clock::start();
     let mut relay = relay(begin);
     relay.open_pair(begin, [CARL, ANNA], [ChannelId(5), ChannelId(6)]).unwrap();
+    relay.move_member(ANNA, route(1));
     assert_eq!(relay.poll_timeout(), Some(begin + CHANNEL_IDLE));
     let used = begin + CHANNEL_IDLE / 2;
     assert_eq!(relay.forward(used, route(1), &mut relayed(LEFT, b"x")), Ok(route(2)));
-    // What is dropped is no use.
-    let _dropped = relay.forward(used, route(1), &mut relayed(ChannelId(5), b"x"));
+    assert_eq!(relay.forward(used, route(2), &mut relayed(RIGHT, b"x")), Ok(route(1)));
+    // Anna talks to Carl, who says nothing.
+    let _unreachable = relay.forward(used, route(1), &mut relayed(ChannelId(6), b"x"));
     let early = begin + CHANNEL_IDLE - Duration::from_millis(1);
     assert_eq!(relay.handle_timeout(early), []);
     let ended: Vec<_> = relay.handle_timeout(begin + CHANNEL_IDLE).into_iter().map(|pair| pair.members).collect();
@@ -171,6 +173,17 @@ fn a_pair_that_nobody_uses_ends() {
     assert_eq!(relay.poll_timeout(), Some(used + CHANNEL_IDLE));
     assert_eq!(relay.handle_timeout(used + CHANNEL_IDLE).len(), 1);
     assert_eq!((relay.poll_timeout(), relay.pairs().count()), (None, 0));
+}
+
+#[test]
+fn nothing_passes_for_who_is_lost_until_it_is_back() {
+    let now = clock::start();
+    let mut relay = relay(now);
+    relay.lose_member(ANNA);
+    assert_eq!(relay.forward(now, route(2), &mut relayed(RIGHT, b"x")), Err(Dropped::Unreachable));
+    assert_eq!(relay.forward(now, route(1), &mut relayed(LEFT, b"x")), Err(Dropped::WrongAddress));
+    relay.move_member(ANNA, route(3));
+    assert_eq!(relay.forward(now, route(2), &mut relayed(RIGHT, b"x")), Ok(route(3)));
 }
 
 #[test]
@@ -267,7 +280,7 @@ proptest! {
                 Step::Wait(secs) => {
                     now += Duration::from_secs(secs);
                     for ended in relay.handle_timeout(now) {
-                        prop_assert!(ended.last_used + CHANNEL_IDLE <= now);
+                        prop_assert!(ended.last_sent.iter().any(|sent| *sent + CHANNEL_IDLE <= now));
                         model.retain(|(members, ..)| *members != ended.members);
                     }
                 }

@@ -17,7 +17,8 @@ use super::shared::{Shared, State};
 /// The relay of a node: who may talk to whom through it.
 ///
 /// The loop forwards what comes from one member of a pair to the other, from and to the addresses at which their MRT
-/// connections to this node are proven to be at that moment; a member that moves is followed. What is over the quota is
+/// connections to this node are proven to be at that moment; a member that moves is followed, and nothing is forwarded to
+/// one whose last connection is closed. What is over the quota is
 /// dropped, and so is what the socket does not take at once: forwarding has no queue, and comes after what the node itself
 /// has to send. Clones are the same relay; it goes with the node.
 #[derive(Debug, Clone)]
@@ -45,8 +46,8 @@ pub(super) struct Forwarding {
     table: Relay,
     /// From which of our addresses a member is answered, where that is known.
     local_ips: HashMap<Route, IpAddr>,
-    /// Where the members are.
-    places: HashMap<ConnectionHandle, Route>,
+    /// Where the members are, each at the other end of a connection.
+    places: HashMap<ConnectionHandle, (PeerId, Route)>,
 }
 
 impl RelayHandle {
@@ -55,8 +56,8 @@ impl RelayHandle {
     }
 
     /// Makes a pair of the nodes at the other ends of these connections; gives what each of them is to use as channel with
-    /// [`Node::add_relayed`](super::Node::add_relayed), in the same order. To tell them is up to the caller. A pair over
-    /// which nothing goes for [`CHANNEL_IDLE`](common::relay::CHANNEL_IDLE) ends, see [`Self::expire`].
+    /// [`Node::add_relayed`](super::Node::add_relayed), in the same order. To tell them is up to the caller. A pair of
+    /// which one says nothing for [`CHANNEL_IDLE`](common::relay::CHANNEL_IDLE) ends, see [`Self::expire`].
     pub fn open_pair(&self, members: [&Connection; 2]) -> Result<[ChannelId; 2], PairError> {
         let mut bytes = [[0; 8]; 2];
         for bytes in &mut bytes {
@@ -127,11 +128,11 @@ impl Forwarding {
         }
     }
 
-    /// A connection is over.
-    pub(super) fn forget(&mut self, handle: ConnectionHandle) {
-        if let Some(route) = self.places.remove(&handle) {
-            self.local_ips.remove(&route);
-        }
+    /// It is not known any more where a connection goes. Gives whose it was.
+    fn forget(&mut self, handle: ConnectionHandle) -> Option<PeerId> {
+        let (member, route) = self.places.remove(&handle)?;
+        self.local_ips.remove(&route);
+        Some(member)
     }
 }
 
@@ -144,11 +145,27 @@ impl State {
         if route.socket == RELAY_SOCKET {
             return;
         }
+        let member = remote.identity.peer_id();
         forwarding.forget(handle);
-        forwarding.places.insert(handle, route);
+        forwarding.places.insert(handle, (member, route));
         if let Some(local_ip) = connection.local_ip() {
             forwarding.local_ips.insert(route, local_ip);
         }
-        forwarding.table.move_member(remote.identity.peer_id(), route);
+        forwarding.table.move_member(member, route);
+    }
+
+    /// A connection is over: who was at its other end is where another one goes, or nowhere.
+    pub(super) fn lose_member(&mut self, handle: ConnectionHandle) {
+        let Some(forwarding) = &mut self.forwarding else { return };
+        let Some(member) = forwarding.forget(handle) else { return };
+        forwarding.table.lose_member(member);
+        let others: Vec<_> = self.endpoint.handles().filter(|other| self.is_with(*other, member)).collect();
+        others.into_iter().for_each(|other| self.follow_member(other));
+    }
+
+    /// Whether a connection is open, and with this peer.
+    fn is_with(&self, handle: ConnectionHandle, peer: PeerId) -> bool {
+        let remote = self.endpoint.peek(handle).and_then(|connection| connection.remote());
+        self.must_be_connected(handle).is_ok() && remote.is_some_and(|remote| remote.identity.peer_id() == peer)
     }
 }

@@ -419,9 +419,7 @@ impl State {
         if holder == Holder::Nobody {
             self.incoming.retain(|waiting| *waiting != handle);
         }
-        if let Some(forwarding) = &mut self.forwarding {
-            forwarding.forget(handle);
-        }
+        self.lose_member(handle);
         self.forget_relayed(Instant::now(), |via| via == Via::Connection(handle));
     }
 
