@@ -148,7 +148,7 @@ impl Node {
     /// Opens the NATs and firewalls on our side for what comes from the end of a route, where no connection is that could
     /// do it (for one that is, [`Connection::probe`] does). Sends STUN requests there, of 28 bytes and at most two a second,
     /// until one is answered or `patience` is over. Nodes answer them: then the way is open in both directions, and we know
-    /// from where we are seen; anybody else drops them. To drop the future ends it.
+    /// from where we are seen; anybody else drops them. A relayed route is an error. To drop the future ends it.
     pub async fn open_towards(&self, route: Route, patience: Duration) -> Result<SocketAddr, StunError> {
         let asking = async {
             loop {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::mrt::{Received, Route};
-use common::nat::{StunClient, StunFailure, TransactionId, respond_to_stun};
+use common::nat::{StunClient, StunFailure, TransactionId, is_stun_request, respond_to_stun};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
 use super::error::ConnectionError;
+use super::relayed::RELAY_SOCKET;
 use super::shared::{Attention, Release as _, Shared, Stage, State};
 
 /// Answers a second at most, so that nobody can make a node work for him; picked by hand.
@@ -85,7 +86,9 @@ impl State {
         let mut asked = self.stun.questions.values_mut().filter(|question| question.route == route);
         if asked.any(|question| question.client.handle_datagram(route.remote, datagram)) {
             self.stun.answered.notify_waiters();
-        } else if self.stun.may_answer(now)
+        } else if is_stun_request(datagram)
+            // Only what may get an answer counts.
+            && self.stun.may_answer(now)
             && let Some(answer) = respond_to_stun(datagram, route.remote)
         {
             self.aside.push(route, local_ip, &answer);
@@ -101,6 +104,10 @@ impl Shared {
         let answered = {
             let mut state = self.lock();
             let route = state.ways.checked(route)?;
+            // What goes through a relay says nothing of where we are, and opens no NAT.
+            if route.socket == RELAY_SOCKET {
+                return Err(ConnectionError::Address(route.remote).into());
+            }
             if state.stun.questions.len() >= MOST_QUESTIONS {
                 return Err(StunError::Busy);
             }

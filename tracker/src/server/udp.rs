@@ -6,7 +6,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use common::nat::respond_to_stun;
+use common::nat::{is_stun_request, respond_to_stun};
 use nix::sys::socket::sockopt::ReceiveTimestampns;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -73,7 +73,8 @@ impl UdpPort {
             for (meta, bytes) in metas.iter().zip(storage.chunks(ARRIVAL)).take(count) {
                 let row = bytes.get(..meta.len).unwrap_or_default();
                 for datagram in row.chunks(meta.stride.max(1)) {
-                    if bucket.try_take(1, clock.now().uptime) {
+                    // What is no request gets no answer, and takes none from others.
+                    if is_stun_request(datagram) && bucket.try_take(1, clock.now().uptime) {
                         self.answer(datagram, meta.addr, meta.dst_ip);
                     }
                 }

@@ -140,6 +140,12 @@ pub fn is_stun(datagram: &[u8]) -> bool {
     kind && reader.u32() == Ok(MAGIC_COOKIE) && datagram.len() >= HEAD_LENGTH
 }
 
+/// Whether a datagram is for STUN, and claims to be a Binding request. Whether it is a good one is another question: this is
+/// cheap, for who counts requests before reading them.
+pub fn is_stun_request(datagram: &[u8]) -> bool {
+    is_stun(datagram) && datagram.starts_with(&REQUEST.to_be_bytes())
+}
+
 impl StunMessage {
     /// Reads a message that fills a datagram.
     pub fn decode(datagram: &[u8]) -> Result<Self, StunError> {

@@ -15,7 +15,7 @@ mod server;
 pub use client::{StunClient, StunFailure};
 pub use message::{
     Fingerprint, MAX_STUN_ANSWER, MAX_STUN_MESSAGE, STUN_REQUEST_LENGTH, StunError, StunMessage, TransactionId,
-    UnknownAttributes, is_stun,
+    UnknownAttributes, is_stun, is_stun_request,
 };
 pub use server::respond_to_stun;
 
