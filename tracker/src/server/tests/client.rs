@@ -54,7 +54,7 @@ impl Running {
         Self::run(server)
     }
 
-    fn run(server: Server) -> Self {
+    pub(super) fn run(server: Server) -> Self {
         let port = server.local_addr().port();
         let fingerprint = PeerId(server.fingerprint().0);
         let (stop, stopped) = oneshot::channel();

@@ -9,7 +9,11 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::{PATIENCE, Running};
-use crate::Stun;
+use crate::server::{BindError, Server};
+use crate::{Config, Stun};
+
+/// Times that something is tried for which another program may have taken the port by chance.
+const TRIES: usize = 5;
 
 /// Asks `server` from a socket at `from`; gives the address of that socket, and what the server says of it.
 async fn ask(server: SocketAddr, from: &str) -> (SocketAddr, SocketAddr) {
@@ -78,26 +82,47 @@ async fn what_is_no_request_gets_no_answer() {
 }
 
 #[tokio::test]
-async fn without_stun_the_port_stays_free_and_so_it_is_when_the_tracker_has_ended() {
+async fn without_stun_there_is_no_udp_port() {
     let directory = TempDir::new().unwrap();
-    let tracker = Running::start(&directory, |config| config.stun = Stun::Off).await;
-    let address = tracker.address;
-    drop(UdpSocket::bind(address).await.unwrap());
-    tracker.stop().await.unwrap();
-    let tracker = Running::start(&directory, |config| config.listen = address).await;
-    assert!(UdpSocket::bind(address).await.is_err());
-    tracker.stop().await.unwrap();
-    drop(UdpSocket::bind(address).await.unwrap());
+    let bind = |name, stun| Server::bind(Config { stun, ..config(&directory, name, "[::]:0".parse().unwrap()) });
+    assert!(bind("off", Stun::Off).await.unwrap().udp.is_none());
+    assert!(bind("on", Stun::On).await.unwrap().udp.is_some());
+}
+
+#[tokio::test]
+async fn the_port_is_free_again_when_the_tracker_has_ended() {
+    let directory = TempDir::new().unwrap();
+    for _ in 0..TRIES {
+        let tracker = Running::start(&directory, |_| ()).await;
+        let address = tracker.address;
+        assert!(UdpSocket::bind(address).await.is_err());
+        tracker.stop().await.unwrap();
+        if UdpSocket::bind(address).await.is_ok() {
+            return;
+        }
+    }
+    panic!("it stays taken");
 }
 
 #[tokio::test]
 async fn a_udp_port_in_use_keeps_no_peer_out() {
     let directory = TempDir::new().unwrap();
-    let tracker = Running::start(&directory, |config| config.stun = Stun::Off).await;
-    let address = tracker.address;
-    tracker.stop().await.unwrap();
-    let _taken = UdpSocket::bind(address).await.unwrap();
-    let tracker = Running::start(&directory, |config| config.listen = address).await;
-    tracker.join("somebody").await;
-    tracker.stop().await.unwrap();
+    for _ in 0..TRIES {
+        let taken = UdpSocket::bind("[::]:0").await.unwrap();
+        let server = match Server::bind(config(&directory, "data", taken.local_addr().unwrap())).await {
+            Err(BindError::InUse(_)) => continue,
+            server => server.unwrap(),
+        };
+        assert!(server.udp.is_none());
+        let tracker = Running::run(server);
+        tracker.join("somebody").await;
+        return tracker.stop().await.unwrap();
+    }
+    panic!("no port is free");
+}
+
+fn config(directory: &TempDir, name: &str, listen: SocketAddr) -> Config {
+    let mut config = Config::new(directory.path().join(name));
+    config.listen = listen;
+    config
 }
