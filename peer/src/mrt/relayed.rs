@@ -42,7 +42,7 @@ pub enum RelayedError {
 /// Where the relay of a way is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Via {
-    /// Where this connection goes at the moment.
+    /// Where this connection goes at the moment, as far as that is proven.
     Connection(ConnectionHandle),
     /// Always there.
     Fixed(Route),
@@ -119,9 +119,9 @@ impl Relayed {
     /// How a RELY datagram came that was received as `outer`, as the machine is to know it; `None` if it is none of ours.
     pub(super) fn inner(&self, endpoint: &Endpoint, channel: ChannelId, outer: &Received) -> Option<Received> {
         let number = *self.numbers.get(&channel)?;
-        let outside = self.ways.get(&number)?.via.outside(endpoint)?;
+        let relay = self.ways.get(&number)?.via.seen_at(endpoint)?;
         // On whichever socket: the relay may know us by the one that was in use before.
-        (outside.route.remote == outer.route.remote).then(|| Received {
+        (relay.remote == outer.route.remote).then(|| Received {
             route: route_of(number),
             local_ip: None,
             ecn: outer.ecn,
@@ -159,12 +159,22 @@ impl Relayed {
 }
 
 impl Via {
+    /// Where the relay was last heard from, proven or not.
+    fn seen_at(self, endpoint: &Endpoint) -> Option<Route> {
+        match self {
+            Self::Fixed(route) => Some(route),
+            Self::Connection(handle) => Some(endpoint.peek(handle)?.route()),
+        }
+    }
+
+    /// Where to send. Only to what is proven: what is relayed is no packet of the connection to the relay, and so not bound
+    /// by what an address may get before it is proven (RFC 9000, section 8.1).
     fn outside(self, endpoint: &Endpoint) -> Option<Outside> {
         let outside = match self {
             Self::Fixed(route) => Outside { route, local_ip: None },
             Self::Connection(handle) => {
                 let connection = endpoint.peek(handle)?;
-                Outside { route: connection.route(), local_ip: connection.local_ip() }
+                Outside { route: connection.proven_route()?, local_ip: connection.local_ip() }
             }
         };
         // A relay behind another relay could turn out to be behind itself.
@@ -205,9 +215,13 @@ fn put_heads(bytes: &mut Vec<u8>, start: usize, size: usize, head: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use common::mrt::{Config, Ecn};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mrt::tests::{PSK, keys};
 
     proptest! {
         #[test]
@@ -219,6 +233,26 @@ mod tests {
                 row.chunks(size).flat_map(|datagram| [b"head".as_slice(), datagram].concat()).collect();
             prop_assert_eq!(&bytes[6..], expected);
             prop_assert_eq!(&bytes[..6], b"before");
+        }
+    }
+
+    #[test]
+    fn what_is_relayed_is_taken_from_the_relay_alone() {
+        const CHANNEL: ChannelId = ChannelId(1);
+        let endpoint = Endpoint::new(Instant::now(), Config::default(), keys(1, PSK), [0; 32]);
+        let relay = Route { socket: 0, remote: "192.0.2.1:4000".parse().unwrap() };
+        let mut relayed = Relayed::default();
+        let route = relayed.add(Via::Fixed(relay), CHANNEL).unwrap();
+        let inner = |from: Route, channel| {
+            let received =
+                relayed.inner(&endpoint, channel, &Received { route: from, local_ip: None, ecn: Ecn::Capable });
+            received.map(|received| received.route)
+        };
+        assert_eq!(inner(relay, CHANNEL), Some(route));
+        assert_eq!(inner(Route { socket: 1, ..relay }, CHANNEL), Some(route), "whichever socket it comes to");
+        assert_eq!(inner(relay, ChannelId(2)), None);
+        for stranger in ["192.0.2.1:4001", "192.0.2.2:4000"] {
+            assert_eq!(inner(Route { remote: stranger.parse().unwrap(), ..relay }, CHANNEL), None, "{stranger}");
         }
     }
 

@@ -14,13 +14,14 @@ use common::identity::Identity;
 use common::mrt::{Config, LocalKeys, Target};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::*;
 use crate::tasks::Tasks;
 
-const PSK: [u8; 32] = [7; 32];
-const LOOPBACK: &str = "127.0.0.1:0";
+pub(super) const PSK: [u8; 32] = [7; 32];
+pub(super) const LOOPBACK: &str = "127.0.0.1:0";
 /// Nothing here takes so long, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -51,7 +52,7 @@ fn node(tasks: &Tasks, listen: &str, seed: u8, psk: [u8; 32], config: &Config) -
     Node::bind(tasks, options).unwrap()
 }
 
-fn keys(seed: u8, psk: [u8; 32]) -> LocalKeys {
+pub(super) fn keys(seed: u8, psk: [u8; 32]) -> LocalKeys {
     LocalKeys::new(Arc::new(Identity::from_seed(&[seed; 32])), psk)
 }
 
@@ -119,6 +120,50 @@ async fn proven(connection: &Connection, route: common::mrt::Route) {
             PathEvent::Validated { route: proven, .. } if proven == route => return,
             PathEvent::Failed(failed) => assert_ne!(failed, route, "nobody answered"),
             _ => {}
+        }
+    }
+}
+
+/// Stands between two nodes as a router does: passes on to each what comes from the other, from its own address.
+struct Between {
+    socket: UdpSocket,
+    ends: [SocketAddr; 2],
+}
+
+impl Between {
+    async fn new(ends: [SocketAddr; 2]) -> Self {
+        Self { socket: UdpSocket::bind(LOOPBACK).await.unwrap(), ends }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    /// Passes everything on for as long as `meanwhile` takes.
+    async fn pass_on_during<T>(&self, meanwhile: impl Future<Output = T>) -> T {
+        let passing = async {
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                let (size, from) = self.socket.recv_from(&mut buffer).await.unwrap();
+                let to = if from == self.ends[0] { self.ends[1] } else { self.ends[0] };
+                self.socket.send_to(&buffer[..size], to).await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = passing => unreachable!("it has no end"),
+            outcome = meanwhile => outcome,
+        }
+    }
+
+    /// What comes next from one of the two; all from the other until then is lost.
+    async fn next_from(&self, end: SocketAddr) -> Vec<u8> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let (size, from) = self.socket.recv_from(&mut buffer).await.unwrap();
+            if from == end {
+                buffer.truncate(size);
+                return buffer;
+            }
         }
     }
 }

@@ -147,7 +147,7 @@ async fn a_relay_follows_its_members_and_they_follow_it() {
 }
 
 #[tokio::test]
-async fn a_relay_forwards_nothing_from_strangers_and_members_take_nothing_from_them() {
+async fn a_relay_forwards_nothing_from_strangers() {
     let three = in_time(Three::new(PLENTY)).await;
     let (asked, accepted) = in_time(three.connect()).await;
     let stranger = std::net::UdpSocket::bind(LOOPBACK).unwrap();
@@ -155,11 +155,76 @@ async fn a_relay_forwards_nothing_from_strangers_and_members_take_nothing_from_t
     for (channel, inner) in [(three.channels[0], b"x".as_slice()), (ChannelId(1), b"x"), (three.channels[0], b"")] {
         let datagram = [&RelayHead { channel }.encode(), inner].concat();
         stranger.send_to(&datagram, three.relay.local_addr()).unwrap();
-        stranger.send_to(&datagram, three.stage.here.local_addr()).unwrap();
     }
     in_time(exchange_between(&asked, &accepted, MIB)).await;
     let after = three.handle.totals();
     assert_eq!((after.foreign, after.malformed), (before.foreign + 2, before.malformed + 1));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_through_a_relay_to_where_it_is_not_proven_to_be() {
+    let three = in_time(Three::new(PLENTY)).await;
+    let (here, relay) = (&three.stage.here, three.relay.local_addr());
+    let between = Between::new([here.local_addr(), relay]).await;
+    let victim = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+    victim.set_nonblocking(true).unwrap();
+    in_time(async {
+        let connect = async {
+            let (to, at) = tokio::join!(here.connect(between.address(), Target::default()), three.relay.accept());
+            let (to, at) = (to.unwrap(), at.unwrap());
+            assert!(here.remove_relayed(three.routes[0]));
+            let route = here.add_relayed(RelayAt::Connection(&to), three.channels[0]).unwrap();
+            let (asked, accepted) = tokio::join!(here.connect_on(route, Target::default()), three.stage.there.accept());
+            let (asked, accepted) = (asked.unwrap(), accepted.unwrap());
+            exchange_between(&asked, &accepted, 1 << 16).await;
+            (to, at, asked, accepted)
+        };
+        let (_to, at, asked, _accepted) = between.pass_on_during(connect).await;
+        // Something of the relay comes from another address, as anybody on the way could make it.
+        let mut word = at.open().await.unwrap();
+        word.write_all(b"word").await.unwrap();
+        let datagram = between.next_from(relay).await;
+        victim.send_to(&datagram, here.local_addr()).unwrap();
+        let (mut buffer, mut came) = ([0; 2_000], 0);
+        let mut at_victim = || {
+            while let Ok(size) = victim.recv(&mut buffer) {
+                came += 1;
+                assert!(!RelayHead::is_in_front_of(&buffer[..size]), "it is relayed to somebody who asked for nothing");
+            }
+            came
+        };
+        until(|| at_victim() > 0).await;
+        let before = asked.stats().unwrap().bytes_sent;
+        let mut stream = asked.open().await.unwrap();
+        stream.write_all(&content(1, 1 << 16)).await.unwrap();
+        until(|| asked.stats().unwrap().bytes_sent > before + 5_000).await;
+        at_victim();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_left_is_sent_nothing_and_who_has_another_connection_has_not_left() {
+    let mut three = in_time(Three::new(PLENTY)).await;
+    let here = three.stage.here.clone();
+    let other = here.add_socket(LOOPBACK.parse().unwrap()).unwrap();
+    let route = here.route(other, three.relay.local_addr()).unwrap();
+    in_time(async {
+        let (to, at) = tokio::join!(here.connect_on(route, Target::default()), three.relay.accept());
+        let (to, at) = (to.unwrap(), at.unwrap());
+        three.to_relay[0].close(common::mrt::CloseCode::DONE, "");
+        three.at_relay[0].closed().await;
+        three.routes[0] = here.add_relayed(RelayAt::Connection(&to), three.channels[0]).unwrap();
+        let (asked, accepted) = three.connect().await;
+        exchange_between(&asked, &accepted, MIB).await;
+        assert_eq!(three.handle.totals().unreachable, 0);
+        to.close(common::mrt::CloseCode::DONE, "");
+        at.closed().await;
+        let mut stream = accepted.open().await.unwrap();
+        stream.write_all(b"anybody there?").await.unwrap();
+        until(|| three.handle.totals().unreachable > 0).await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -169,6 +234,8 @@ async fn a_relayed_way_goes_with_its_relay_and_the_connection_takes_another() {
     let here = &three.stage.here;
     let taken = here.add_relayed(RelayAt::Connection(&three.to_relay[0]), three.channels[0]).unwrap_err();
     assert_eq!(taken, RelayedError::InUse);
+    let nothing_to_open = in_time(here.open_towards(three.routes[0], DEADLINE)).await.unwrap_err();
+    assert!(matches!(nothing_to_open, StunError::Connection(ConnectionError::Address(_))), "{nothing_to_open}");
     let direct = here.route(SocketId(0), three.stage.there.local_addr()).unwrap();
     in_time(async {
         asked.probe(direct).unwrap();
