@@ -171,6 +171,10 @@ impl Driver {
         while rows.peek().is_some() {
             let now = Instant::now();
             let mut state = shared.lock();
+            // It was closed meanwhile: what still came must not bring connections back to it.
+            if !state.ways.have(face) {
+                return;
+            }
             // Stays without memory in all nodes but relays.
             let (mut handled, mut onward) = (0, Vec::new());
             while handled < BYTES_AT_ONCE
@@ -191,14 +195,28 @@ impl Driver {
 
     fn send(&mut self) -> io::Result<Left> {
         for _ in 0..SEND_ROUNDS {
-            if self.outgoing.flush(&mut self.sockets)? == Sent::Blocked {
+            if self.flush()? == Sent::Blocked {
                 return Ok(Left::Blocked);
             }
             if !self.gather() {
                 return Ok(Left::Nothing);
             }
         }
-        Ok(Left::More)
+        // What is left over to the next turn says that a socket is full, see `deliver`.
+        Ok(match self.flush()? {
+            Sent::Blocked => Left::Blocked,
+            Sent::Done => Left::More,
+        })
+    }
+
+    /// Sends until nothing is left, or a socket takes no more.
+    fn flush(&mut self) -> io::Result<Sent> {
+        loop {
+            match self.outgoing.flush(&mut self.sockets) {
+                Ok(sent) => return Ok(sent),
+                Err((at, error)) => self.lose(at, error)?,
+            }
+        }
     }
 
     /// Takes what the machine has to send, up to a bound; says whether there was anything.
@@ -282,15 +300,17 @@ impl Drop for EndGuard {
 }
 
 impl Outgoing {
-    /// Sends until nothing is left, or the socket takes no more.
-    fn flush(&mut self, sockets: &mut [Socket]) -> io::Result<Sent> {
+    /// Sends until nothing is left, or the socket takes no more. The error says of which socket it is, by where that stands.
+    fn flush(&mut self, sockets: &mut [Socket]) -> Result<Sent, (usize, io::Error)> {
         while let Some(transmit) = self.transmits.front() {
             let end = self.sent + transmit.size;
             // Those of a socket that is gone are lost.
-            if let Some(socket) = socket_of(sockets, transmit.route)
-                && socket.send(transmit, self.bytes.get(self.sent..end).unwrap_or_default())? == Sent::Blocked
-            {
-                return Ok(Sent::Blocked);
+            let mut places = sockets.iter_mut().enumerate();
+            if let Some((at, socket)) = places.find(|(_, socket)| socket.face().number() == transmit.route.socket) {
+                let contents = self.bytes.get(self.sent..end).unwrap_or_default();
+                if socket.send(transmit, contents).map_err(|error| (at, error))? == Sent::Blocked {
+                    return Ok(Sent::Blocked);
+                }
             }
             self.sent = end;
             self.transmits.pop_front();
@@ -325,5 +345,33 @@ impl Alarm {
             self.at = None;
         }
         rung
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::mrt::{Config, Endpoint, Target};
+
+    use super::*;
+    use crate::mrt::tests::{LOOPBACK, PSK, keys};
+    use crate::mrt::ways::Ways;
+
+    #[tokio::test]
+    async fn what_waits_after_sending_waits_for_a_full_socket() {
+        let silent = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+        let (now, mut ways) = (Instant::now(), Ways::new());
+        ways.add(Socket::bind(LOOPBACK.parse().unwrap()).unwrap()).unwrap();
+        let route = ways.route_to(silent.local_addr().unwrap()).unwrap();
+        let endpoint = Endpoint::new(now, Config::default(), keys(1, PSK), [0; 32]);
+        let mut driver = Driver::new(Arc::new(Shared::new(now, endpoint, ways)));
+        assert!(!driver.gather(), "the socket alone");
+        poll_fn(|context| driver.sockets[0].poll_writable(context)).await.unwrap();
+        // Requests for twice as many bytes as are sent in one turn.
+        for _ in 0..2 * SEND_ROUNDS * BYTES_AT_ONCE / 1_200 {
+            driver.guard.shared.connect(now, route, Target::default()).unwrap();
+        }
+        let left = driver.send().unwrap();
+        assert_ne!(left, Left::Nothing);
+        assert_eq!(left == Left::Blocked, !driver.outgoing.transmits.is_empty());
     }
 }

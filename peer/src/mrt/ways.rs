@@ -65,6 +65,11 @@ impl Ways {
         was_there
     }
 
+    /// Whether a socket is there, and not to go.
+    pub(super) fn have(&self, face: Face) -> bool {
+        self.face(face.number()).is_some()
+    }
+
     /// All sockets and where they are bound.
     pub(super) fn sockets(&self) -> impl Iterator<Item = (SocketId, SocketAddr)> + '_ {
         self.faces.iter().map(|face| (SocketId(face.number()), face.local()))
