@@ -356,22 +356,47 @@ mod tests {
     use crate::mrt::tests::{LOOPBACK, PSK, keys};
     use crate::mrt::ways::Ways;
 
-    #[tokio::test]
-    async fn what_waits_after_sending_waits_for_a_full_socket() {
-        let silent = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+    /// A driver that has one socket, which is ready.
+    async fn driver() -> Driver {
         let (now, mut ways) = (Instant::now(), Ways::new());
         ways.add(Socket::bind(LOOPBACK.parse().unwrap()).unwrap()).unwrap();
-        let route = ways.route_to(silent.local_addr().unwrap()).unwrap();
         let endpoint = Endpoint::new(now, Config::default(), keys(1, PSK), [0; 32]);
         let mut driver = Driver::new(Arc::new(Shared::new(now, endpoint, ways)));
         assert!(!driver.gather(), "the socket alone");
         poll_fn(|context| driver.sockets[0].poll_writable(context)).await.unwrap();
+        driver
+    }
+
+    #[tokio::test]
+    async fn what_waits_after_sending_waits_for_a_full_socket() {
+        let silent = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+        let mut driver = driver().await;
+        let route = driver.sockets[0].face().route(silent.local_addr().unwrap()).unwrap();
         // Requests for twice as many bytes as are sent in one turn.
         for _ in 0..2 * SEND_ROUNDS * BYTES_AT_ONCE / 1_200 {
-            driver.guard.shared.connect(now, route, Target::default()).unwrap();
+            driver.guard.shared.connect(Instant::now(), route, Target::default()).unwrap();
         }
         let left = driver.send().unwrap();
         assert_ne!(left, Left::Nothing);
         assert_eq!(left == Left::Blocked, !driver.outgoing.transmits.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_still_comes_to_a_socket_that_was_closed_is_nobodys() {
+        let asker = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+        let mut driver = driver().await;
+        let ask = async |driver: &Driver| {
+            let request = b"\0\x01\0\0\x21\x12\xa4\x42transaction.";
+            asker.send_to(request, driver.sockets[0].face().local()).unwrap();
+            poll_fn(|context| driver.sockets[0].poll_readable(context)).await.unwrap();
+        };
+        ask(&driver).await;
+        driver.receive().unwrap();
+        assert!(driver.gather(), "an answer");
+        driver.outgoing.transmits.clear();
+        ask(&driver).await;
+        assert!(driver.guard.shared.remove_socket(Instant::now(), SocketId(0)));
+        driver.receive().unwrap();
+        assert!(!driver.gather());
     }
 }

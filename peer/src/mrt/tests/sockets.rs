@@ -95,37 +95,3 @@ async fn each_family_is_reached_from_a_socket_of_it() {
     let taken = stage.here.add_socket(stage.here.local_addr()).unwrap_err();
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
 }
-
-#[tokio::test]
-async fn what_still_comes_to_a_socket_that_was_closed_moves_nothing_back_to_it() {
-    let stage = Stage::new(LOOPBACK, LOOPBACK, &Config::default());
-    let (here, there) = (stage.here.local_addr(), stage.there.local_addr());
-    let between = Between::new([here, there]).await;
-    let second = stage.here.add_socket(LOOPBACK.parse().unwrap()).unwrap();
-    let direct = stage.here.route(second, there).unwrap();
-    in_time(async {
-        let connect =
-            async { tokio::join!(stage.here.connect(between.address(), Target::default()), stage.there.accept()) };
-        let (asked, accepted) = between.pass_on_during(connect).await;
-        let (asked, accepted) = (asked.unwrap(), accepted.unwrap());
-        let indirect = accepted.route().unwrap();
-        let move_here = async {
-            exchange_between(&asked, &accepted, 1 << 16).await;
-            asked.probe(direct).unwrap();
-            proven(&asked, direct).await;
-            assert!(asked.switch(direct).unwrap());
-            until(|| accepted.route().unwrap() != indirect).await;
-        };
-        between.pass_on_during(move_here).await;
-        assert!(accepted.switch(indirect).unwrap());
-        let mut stream = accepted.open().await.unwrap();
-        stream.write_all(b"moved").await.unwrap();
-        // It comes while the loop does not run, to a socket that is gone when it does.
-        let datagram = between.next_from(there).await;
-        between.socket.try_send_to(&datagram, here).unwrap();
-        assert!(stage.here.remove_socket(SocketId(0)));
-        exchange_between(&asked, &accepted, 1 << 16).await;
-        assert_eq!(asked.route().unwrap(), direct);
-    })
-    .await;
-}
