@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::leading::Leading;
 use super::limits::{MAX_TERM_LEAD, STANDBY_EVERY, STANDBYS};
 use super::links::Watch;
-use super::machine::{Group, Rewatch, Role};
+use super::machine::{Group, Loss, Rewatch, Role};
 use super::meeting::Asked;
 use super::message::Message;
 use super::roster::{Farewell, Member, Point, Roster, Sealed};
@@ -263,11 +263,17 @@ impl Group {
             leading.yielding = leading.yielding.filter(|yielding| yielding.to != from);
         }
         if self.asked(&from) == Asked::Yes
-            && self.may_cost(now, from)
             && let Ok(Some(farewell)) = Farewell::open(sealed, &key, &self.me.network, 0)
             && farewell.successor.id() != self.me.id()
         {
             self.lead_wishes(now, from, &farewell.successor);
+        }
+    }
+
+    /// A supernode does not list us. If it is ours, we ask it, or the next, to take us in again.
+    pub(super) fn on_missing(&mut self, now: Instant, from: PeerId) {
+        if matches!(&self.role, Role::Following(following) if following.supernode == from) {
+            self.seek(now, Loss::Broken);
         }
     }
 

@@ -296,9 +296,6 @@ impl Group {
     }
 
     fn take_in(&mut self, now: Instant, from: PeerId, join: Join) {
-        if !self.may_cost(now, from) {
-            return;
-        }
         let Role::Leading(leading) = &mut self.role else { return };
         let Some(link) = self.links.get(&from) else { return };
         let far =

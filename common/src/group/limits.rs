@@ -101,10 +101,23 @@ pub(super) const MAX_AUTHORS: usize = 4096;
 /// So many runs of an author's program are remembered.
 pub(super) const MAX_RUNS: usize = 4;
 
-/// So many messages that cost others something a link may send at once ...
-pub(super) const BURST: u32 = 512;
-/// ... and so many a second in the long run.
+/// What a link sends costs others something: a KiB that goes on to all, or a few entries of a list, one each. So much may
+/// come at once (all that a member has is told to a new supernode) ...
+pub(super) const BURST: u32 = 2048;
+/// ... and so much a second in the long run.
 pub(super) const REFILL_PER_SEC: u32 = 64;
+/// Bytes that cost one.
+pub(super) const BYTES_A_TOKEN: usize = 1024;
+/// Announcements of chunks that cost one.
+pub(super) const HAVES_A_TOKEN: usize = 8;
+/// So many lines of chat a member may send at once: those that were under way come again to a new supernode.
+pub(super) const CHAT_BURST: u32 = 256;
+/// What a node shares and has goes out so often at most, together ...
+pub(super) const TELL_EVERY: Duration = Duration::from_millis(500);
+/// ... and in messages of about so many bytes, which keeps it below what it may cost.
+pub(super) const TELL_BYTES: usize = 8 << 10;
+/// More chunks than these are told as a map.
+pub(super) const MAX_ADDED: usize = 256;
 /// Our own lines keep below that: so many a second ...
 pub(super) const LINES_PER_SEC: u32 = 32;
 /// ... and so many at once.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Facts;
-use super::limits::{BURST, FRESH, HELLO_TIME, PING_EVERY, REFILL_PER_SEC, SILENCE};
+use super::limits::{BURST, CHAT_BURST, FRESH, HELLO_TIME, PING_EVERY, REFILL_PER_SEC, SILENCE};
 use super::meeting::Meet;
 use super::rate::Bucket;
 use crate::id::PeerId;
@@ -47,8 +47,9 @@ pub(super) struct Link {
     pub(super) joined_at: Option<Instant>,
     /// When it last led us on.
     pub(super) led_at: Option<Instant>,
-    /// What it sends that costs others something.
+    /// What it sends that costs others something, and lines of chat.
     pub(super) costly: Bucket,
+    pub(super) lines: Bucket,
     pub(super) faults: u32,
 }
 
@@ -74,6 +75,7 @@ impl Link {
             joined_at: None,
             led_at: None,
             costly: Bucket::new(now, BURST, REFILL_PER_SEC),
+            lines: Bucket::new(now, CHAT_BURST, REFILL_PER_SEC),
             faults: 0,
         }
     }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::dials::{DialId, Dials, Way};
 use super::following::Following;
 use super::leading::Leading;
-use super::limits::{DIAL_TIME, MAX_FAULTS, MAX_WISHES, PROTOCOL};
+use super::limits::{BYTES_A_TOKEN, DIAL_TIME, HAVES_A_TOKEN, MAX_FAULTS, MAX_WISHES, PROTOCOL};
 use super::links::{Links, Watch};
 use super::meeting::Past;
-use super::message::Message;
+use super::message::{Message, Tidings};
 use super::roster::{Member, Roster};
 use super::seeking::Seeking;
 use super::shelf::Shelf;
@@ -176,7 +176,11 @@ impl Group {
         let Some(link) = self.links.get_mut(&peer) else { return };
         link.heard(now);
         match Message::decode(bytes) {
-            Ok(message) => self.on_message(now, peer, message),
+            Ok(message) => {
+                if self.may_cost(now, peer, &message, bytes.len()) {
+                    self.on_message(now, peer, message);
+                }
+            }
             Err(error) => {
                 self.refuse(peer, Refusal::Garbage(error));
                 self.close(now, peer, Closing::Misbehaved);
@@ -211,7 +215,8 @@ impl Group {
             Role::Left => return None,
         };
         let wishes = self.wishes.iter().map(|wish| wish.due_at()).min();
-        let all = [role, wishes, self.links.due_at(), self.dials.due_at(), self.shelf.due_at()];
+        let news = self.supernode().and_then(|_| self.shelf.news_at());
+        let all = [role, wishes, self.links.due_at(), self.dials.due_at(), self.shelf.due_at(), news];
         all.into_iter().flatten().min()
     }
 
@@ -274,6 +279,11 @@ impl Group {
     pub(super) fn settle(&mut self, now: Instant) {
         self.now = now;
         self.step_wishes(now);
+        if self.supernode().is_some() {
+            for message in self.shelf.poll_news(now) {
+                self.ask_supernode(now, message);
+            }
+        }
         match self.role {
             Role::Leading(_) => self.step_leading(now),
             Role::Following(_) => self.step_following(now),
@@ -322,7 +332,10 @@ impl Group {
             return self.close(now, from, Closing::Stranger);
         }
         match message {
-            Message::Ping => self.put(from, &Message::Pong),
+            Message::Ping => {
+                self.put(from, &Message::Pong);
+                self.correct(from);
+            }
             Message::Pong | Message::Hello { .. } => {}
             Message::Meet(meet) => self.on_meet(now, from, meet),
             Message::Join(join) => self.on_join(now, from, join),
@@ -333,6 +346,7 @@ impl Group {
             Message::Lead(sealed) => self.on_lead(now, from, &sealed),
             Message::Farewell(sealed) => self.on_farewell(now, from, sealed),
             Message::Leave => self.on_leave(now, from),
+            Message::Missing => self.on_missing(now, from),
             Message::Chat(_)
             | Message::File(_)
             | Message::Have(_)
@@ -455,9 +469,22 @@ impl Group {
         self.tell(Event::Refused { whom, why });
     }
 
-    /// Whether a peer may once more send what costs others something.
-    pub(super) fn may_cost(&mut self, now: Instant, from: PeerId) -> bool {
-        let allowed = self.links.get_mut(&from).is_none_or(|link| link.costly.take(now));
+    /// Whether a peer may send what costs others so much.
+    fn may_cost(&mut self, now: Instant, from: PeerId, message: &Message, length: usize) -> bool {
+        let bytes = u32::try_from(length / BYTES_A_TOKEN).unwrap_or(u32::MAX);
+        let cost = match message {
+            Message::Ping | Message::Pong => 0,
+            Message::File(shares) if shares.tidings == Tidings::New => 1 + bytes,
+            Message::Have(haves) => 1 + u32::try_from(haves.len() / HAVES_A_TOKEN).unwrap_or(u32::MAX),
+            _ => 1,
+        };
+        // Of its supernode one hears as much as there is to tell.
+        let told = self.supernode() == Some(from);
+        let allowed = told
+            || self.links.get_mut(&from).is_none_or(|link| match message {
+                Message::Chat(_) => link.lines.take(now, 1),
+                _ => link.costly.take(now, cost),
+            });
         if !allowed {
             self.refuse(from, Refusal::Flood);
             self.close(now, from, Closing::Misbehaved);

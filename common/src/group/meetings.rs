@@ -30,9 +30,6 @@ impl Group {
 
     /// A supernode introduces itself.
     pub(super) fn on_meet(&mut self, now: Instant, from: PeerId, meet: Meet) {
-        if !self.may_cost(now, from) {
-            return;
-        }
         match &self.role {
             // It said that it follows us, and it did not say that it leaves.
             Role::Leading(leading) if leading.is_confirmed(&from) => self.refuse(from, Refusal::Lie),
@@ -85,9 +82,6 @@ impl Group {
             return;
         }
         link.led_at = Some(now);
-        if !self.may_cost(now, from) {
-            return;
-        }
         let roster = match Roster::open(sealed, &self.me.network) {
             Ok(roster) => roster,
             Err(why) => return self.refuse(from, why),
@@ -114,6 +108,15 @@ impl Group {
             }
             Role::Seeking(_) => self.on_clue(now, from, &supernode, roster.point.term),
             Role::Leading(_) | Role::Following(_) | Role::Left => {}
+        }
+    }
+
+    /// Whoever sends PING takes us for its supernode, or for the next. If we lead and do not list it, it is to know.
+    pub(super) fn correct(&mut self, from: PeerId) {
+        if let Role::Leading(leading) = &self.role
+            && leading.roster.member(&from).is_none()
+        {
+            self.put(from, &Message::Missing);
         }
     }
 

@@ -36,6 +36,7 @@ const STRT: u8 = 22;
 const MORE: u8 = 23;
 const INVT: u8 = 24;
 const OPEN: u8 = 25;
+const MISS: u8 = 26;
 
 /// Most announcements in one HAVE; bytes bound it besides.
 pub(super) const MAX_ANNOUNCED: usize = 512;
@@ -67,6 +68,8 @@ pub(super) enum Message {
     Farewell(Sealed),
     /// I leave you.
     Leave,
+    /// I lead, and you are not in my list.
+    Missing,
     /// I say something.
     Chat(Line),
     /// Somebody said something.
@@ -178,6 +181,7 @@ impl Message {
             Self::Lead(sealed) => put_sealed(writer.u8(LEAD), sealed),
             Self::Farewell(sealed) => put_sealed(writer.u8(SCLS), sealed),
             Self::Leave => writer.u8(LEAV),
+            Self::Missing => writer.u8(MISS),
             Self::Invite(peer) => writer.u8(INVT).peer(peer),
             Self::Open(member) => {
                 member.encode(writer.u8(OPEN));
@@ -254,6 +258,7 @@ impl Message {
             LEAD => Self::Lead(Sealed::decode(&mut reader)?),
             SCLS => Self::Farewell(Sealed::decode(&mut reader)?),
             LEAV => Self::Leave,
+            MISS => Self::Missing,
             INVT => Self::Invite(codec::peer(&mut reader)?),
             OPEN => Self::Open(Member::decode(&mut reader)?),
             kind => Self::decode_said(kind, &mut reader)?,

@@ -18,8 +18,8 @@ impl Bucket {
         Self { burst, per_sec, left: burst, filled: now }
     }
 
-    /// Takes one, if there is one.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    /// Takes so many, if they are there.
+    pub(super) fn take(&mut self, now: Instant, count: u32) -> bool {
         let each = Duration::from_secs(1) / self.per_sec;
         let passed = now.saturating_duration_since(self.filled);
         let gained = u32::try_from(passed.as_nanos() / each.as_nanos().max(1)).unwrap_or(u32::MAX);
@@ -29,9 +29,9 @@ impl Bucket {
             self.left += gained;
             self.filled += each * gained;
         }
-        let taken = self.left.checked_sub(1);
-        self.left = taken.unwrap_or(0);
-        taken.is_some()
+        let left = self.left.checked_sub(count);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
     }
 }
 
@@ -43,13 +43,15 @@ mod tests {
     fn a_burst_then_the_rate() {
         let mut now = crate::group::tests::start();
         let mut bucket = Bucket::new(now, 3, 10);
-        let taken = |bucket: &mut Bucket, now| (0..100).filter(|_| bucket.take(now)).count();
+        let taken = |bucket: &mut Bucket, now| (0..100).filter(|_| bucket.take(now, 1)).count();
         assert_eq!(taken(&mut bucket, now), 3);
         now += Duration::from_millis(250);
         assert_eq!(taken(&mut bucket, now), 2);
         now += Duration::from_millis(50);
         assert_eq!(taken(&mut bucket, now), 1, "the rest of the time counts");
         now += Duration::from_secs(1 << 40);
-        assert_eq!(taken(&mut bucket, now), 3);
+        assert!(!bucket.take(now, 4), "more than a burst");
+        assert!(bucket.take(now, 2));
+        assert_eq!(taken(&mut bucket, now), 1);
     }
 }

@@ -21,10 +21,6 @@ impl Group {
         if !leading.is_confirmed(&from) && from != self.me.id() {
             return;
         }
-        // What only answers costs the asker as much as us; the rest goes to others too.
-        if !matches!(message, Message::Have(_)) && !self.may_cost(now, from) {
-            return;
-        }
         match message {
             Message::Chat(line) => self.on_chat(now, from, line),
             Message::File(shares) => self.on_shares(from, shares),

@@ -58,7 +58,7 @@ impl Talk {
 
     /// The run and number of the next line of ours, if one more may be under way.
     pub(super) fn next(&mut self, now: Instant) -> Option<(u64, u64)> {
-        if self.pending.len() >= MAX_PENDING_LINES || !self.pace.take(now) {
+        if self.pending.len() >= MAX_PENDING_LINES || !self.pace.take(now, 1) {
             return None;
         }
         self.said += 1;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::line::{Line, TextError, check_text};
 use super::machine::{Group, Role};
-use super::message::{Message, Shares, Tidings};
+use super::message::Message;
 use super::roster::{Addresses, Member};
 use super::shelf::{Question, RequestId, ShelfFull};
 use crate::id::{Content, PeerId};
@@ -41,28 +41,23 @@ impl Group {
         Ok(())
     }
 
-    /// Shares something under this name, and tells all.
+    /// Shares something under this name, and tells all: at once, or with what else is shared within half a second.
     pub fn share(&mut self, now: Instant, entry: EntryName, content: Content) -> Result<(), ShelfFull> {
-        self.shelf.share(entry.clone(), content)?;
-        let shares = Shares { tidings: Tidings::New, shared: vec![(entry, content)], dropped: Vec::new() };
-        self.ask_supernode(now, Message::File(shares));
+        self.shelf.share(entry, content)?;
         self.settle(now);
         Ok(())
     }
 
     /// Ends that.
     pub fn unshare(&mut self, now: Instant, entry: &EntryName) {
-        if self.shelf.drop_share(entry) {
-            let shares = Shares { tidings: Tidings::New, shared: Vec::new(), dropped: vec![entry.clone()] };
-            self.ask_supernode(now, Message::File(shares));
-            self.settle(now);
-        }
+        self.shelf.unshare(entry);
+        self.settle(now);
     }
 
-    /// Which chunks of `content` this node has, as it announces them to a tracker.
+    /// Which chunks of `content` this node has, as it announces them to a tracker. What comes within half a second goes out
+    /// together.
     pub fn announce(&mut self, now: Instant, content: Content, have: &Have) -> Result<(), ShelfFull> {
         self.shelf.have(content, have)?;
-        self.ask_supernode(now, Message::Have(vec![(content, have.clone())]));
         self.settle(now);
         Ok(())
     }

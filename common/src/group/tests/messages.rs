@@ -18,7 +18,7 @@ use crate::mrt::StaticKey;
 use crate::name::{EntryName, UserName};
 use crate::wire::tracker::{Have, Holder};
 
-const LAST_KIND: u8 = 25;
+const LAST_KIND: u8 = 26;
 
 pub(super) fn file(number: u8) -> Content {
     FileId::new(100_000, Hash([number; 32])).unwrap().into()
@@ -84,6 +84,7 @@ fn examples() -> Vec<Message> {
         Message::Lead(sealed()),
         Message::Farewell(farewell),
         Message::Leave,
+        Message::Missing,
         Message::Chat(line()),
         Message::Line(Ordered::new(&identity(0), &network, point(1, 3), line())),
         Message::Seen(LineId { author: peer_id(1), run: 7, number: 1 }),
@@ -187,7 +188,7 @@ fn what_is_signed_has_one_form() {
 
 proptest! {
     #[test]
-    fn bytes_are_a_message_in_its_one_form_or_none(which in 0usize..27, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn bytes_are_a_message_in_its_one_form_or_none(which in 0usize..28, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let mut bytes = examples()[which].encode();
         let at = at.index(bytes.len());
         bytes[at] = byte;

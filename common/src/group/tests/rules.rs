@@ -1,6 +1,7 @@
 //! The rules, one by one.
 
 use super::world::{Told, World, address, millis, peer_id, secs};
+use crate::group::message::Message;
 use crate::group::{Closing, ConnectError, Event};
 
 fn order(world: &World, node: usize) -> Vec<usize> {
@@ -234,6 +235,15 @@ fn one_who_loses_the_way_to_the_supernode_finds_another_and_nobody_else_changes(
     world.assert_together(&[0, 1, 2, 3, 4]);
     assert_eq!(world.group(1).supernode(), Some(peer_id(0)));
     assert!(world.node(4).events.iter().all(|event| !matches!(event, Event::SupernodeLost { .. })));
+}
+
+#[test]
+fn a_member_that_its_supernode_does_not_list_notices_and_comes_back() {
+    let mut world = World::joined(4);
+    world.inject(2, 0, &Message::Leave);
+    world.run(secs(4));
+    world.assert_together(&[0, 1, 2, 3]);
+    assert_eq!(order(&world, 1), [0, 1, 3, 2]);
 }
 
 #[test]

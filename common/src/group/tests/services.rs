@@ -133,6 +133,32 @@ fn a_file_is_announced_listed_and_located() {
 }
 
 #[test]
+fn thousands_of_files_are_told_of_without_haste() {
+    let mut world = World::joined(3);
+    let now = world.now;
+    world.with(1, |group| {
+        for number in 0..3000 {
+            group.share(now, entry(&format!("file {number}")), file(1)).unwrap();
+        }
+        group.share(now, entry("file 7"), file(2)).unwrap();
+        group.unshare(now, &entry("file 8"));
+        for number in 0..200 {
+            group.announce(now, file(number), &Have::All).unwrap();
+            group.announce(now, file(number), &Have::Add(vec![0])).unwrap();
+        }
+    });
+    world.run(secs(30));
+    world.assert_together(&[0, 1, 2]);
+    let now = world.now;
+    let list = world.with(2, |group| group.list(now, None, 0).unwrap()).unwrap();
+    let found = world.with(2, |group| group.request(now, file(199)).unwrap()).unwrap();
+    world.run(secs(1));
+    assert_eq!(listed(&world, 2, list).0, 2999);
+    assert_eq!(holders(&world, 2, found)[0].have, Some(Have::All));
+    assert!((0..3).all(|node| world.named(node).is_empty()));
+}
+
+#[test]
 fn who_wants_a_file_is_told_of_new_holders() {
     let mut world = World::joined(4);
     let now = world.now;
