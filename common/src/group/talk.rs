@@ -27,6 +27,8 @@ pub(super) struct Talk {
     log: VecDeque<Ordered>,
     /// Position of the last that was shown, or that we know others have seen before we came.
     heard: Option<Point>,
+    /// The highest position of all that were shown, in whatever part of the network.
+    highest: Option<Point>,
     /// Lines that wait until those of the last supernode are there.
     waiting: VecDeque<Line>,
 }
@@ -36,7 +38,8 @@ pub(super) struct Talk {
 pub(super) enum Shown {
     /// It is new: show it.
     New,
-    /// It has a place now, but was shown before.
+    /// It has a place now, but was shown before; or its place was before that of something that was shown while we were in
+    /// another part of the network.
     Again,
     /// It comes too late: its place was passed.
     Passed,
@@ -52,6 +55,7 @@ impl Talk {
             shown: BTreeMap::new(),
             log: VecDeque::new(),
             heard: None,
+            highest: None,
             waiting: VecDeque::new(),
         }
     }
@@ -113,9 +117,10 @@ impl Talk {
         if self.log.len() > MAX_LOG {
             self.log.pop_front();
         }
-        if self.was_shown(&id) {
+        if self.was_shown(&id) || self.highest >= self.heard {
             return Shown::Again;
         }
+        self.highest = self.heard;
         self.note(id);
         Shown::New
     }

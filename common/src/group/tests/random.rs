@@ -25,8 +25,9 @@ struct Run {
     world: World,
     random: u64,
     parted: bool,
-    /// Who remembers the others: it did not restart.
+    /// Who remembers the others and stays: it neither restarted nor is about to leave.
     old: Vec<bool>,
+    restarts: u32,
     said: u32,
     kind: Kind,
 }
@@ -44,7 +45,7 @@ impl Run {
                 }
             }
         }
-        Self { world, random, parted: false, old: vec![true; nodes], said: 0, kind }
+        Self { world, random, parted: false, old: vec![true; nodes], restarts: 0, said: 0, kind }
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -84,6 +85,7 @@ impl Run {
             2 if alive.len() > 3 => {
                 let spare = self.spare();
                 let node = self.one_of(&spare).unwrap();
+                self.old[node] = false;
                 self.world.leave(node);
             }
             3 => {
@@ -127,6 +129,7 @@ impl Run {
         {
             self.world.begin(node);
             self.old[node] = false;
+            self.restarts += 1;
             self.world.connect(node, to);
         }
     }
@@ -157,18 +160,18 @@ impl Run {
         self.heal();
     }
 
-    /// Whoever restarted, asked somebody and got no answer, asks another, as its user would.
+    /// Whoever restarted, and did not come into the network of those who did not, asks again, as its user would.
     fn ask_again(&mut self) {
         self.world.run(secs(4));
         let alive = self.world.alive();
         let new: Vec<usize> = alive.iter().copied().filter(|node| !self.old[*node]).collect();
         for node in new {
-            let alone = self.world.group(node).roster().is_some_and(|roster| roster.members().len() == 1);
+            let leads = self.world.group(node).supernode() == Some(peer_id(node));
             let others = alive.iter().copied().filter(|other| *other != node && !self.world.is_blocked(node, *other));
             let others: Vec<usize> = others.collect();
             let old: Vec<usize> = others.iter().copied().filter(|other| self.old[*other]).collect();
             let to = self.one_of(&old).or_else(|| self.one_of(&others));
-            if let (true, Some(to)) = (alone, to) {
+            if let (true, Some(to)) = (leads, to) {
                 self.world.connect(node, to);
             }
         }
@@ -200,7 +203,7 @@ fn run(kind: Kind, seed: u64) {
     run.gather();
     run.disturb_often();
     run.check();
-    if kind == Kind::Crashes && run.old.iter().all(|old| *old) {
+    if kind == Kind::Crashes && run.restarts == 0 {
         // Who restarts remembers nothing; what it leads at first may talk at the same time as the others.
         run.world.assert_one_order();
     }
