@@ -109,7 +109,13 @@ impl Leading {
     }
 
     pub(super) fn watch_of(&self, peer: &PeerId) -> Watch {
-        if self.is_confirmed(peer) { Watch::Expect } else { Watch::Not }
+        if self.is_confirmed(peer) {
+            Watch::Expect
+        } else if self.looking.contains_key(peer) {
+            Watch::Ask
+        } else {
+            Watch::Not
+        }
     }
 
     pub(super) fn publish_at(&self) -> Option<Instant> {
@@ -342,6 +348,10 @@ impl Group {
         let current = point == leading.roster.point;
         self.rewatch = Rewatch::Needed;
         self.past.acknowledge(from, point);
+        if let Some(link) = self.links.get_mut(&from) {
+            // What it said as a supernode is over.
+            (link.meet_sent, link.meet_seen) = (None, None);
+        }
         if !current {
             self.greet(from);
         }

@@ -43,6 +43,8 @@ pub(super) struct Link {
     /// What we said of ourselves as a supernode, since we are one.
     pub(super) meet_sent: Option<Meet>,
     pub(super) meet_seen: Option<Meet>,
+    /// Whether our user was told that it leads another group.
+    pub(super) is_apart: bool,
     /// When we last asked to be taken in, or for the supernode.
     pub(super) joined_at: Option<Instant>,
     /// When it last led us on.
@@ -72,6 +74,7 @@ impl Link {
             asked: None,
             meet_sent: None,
             meet_seen: None,
+            is_apart: false,
             joined_at: None,
             led_at: None,
             costly: Bucket::new(now, BURST, REFILL_PER_SEC),

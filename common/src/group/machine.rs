@@ -10,7 +10,7 @@ use super::following::Following;
 use super::leading::Leading;
 use super::limits::{BYTES_A_TOKEN, DIAL_TIME, HAVES_A_TOKEN, MAX_FAULTS, MAX_WISHES, PROTOCOL};
 use super::links::{Links, Watch};
-use super::meeting::Past;
+use super::meeting::{Asked, Past};
 use super::message::{Message, Tidings};
 use super::roster::{Member, Roster};
 use super::seeking::Seeking;
@@ -267,7 +267,7 @@ impl Group {
 
     /// Whether the machine wants the connection to this peer to stand.
     pub fn needs(&self, peer: &PeerId) -> bool {
-        self.watch_of(peer) != Watch::Not || self.wishes.iter().any(|wish| wish.is_about(peer))
+        self.watch_of(peer) != Watch::Not
     }
 
     /// Whose machine this is.
@@ -302,12 +302,14 @@ impl Group {
     }
 
     fn watch_of(&self, peer: &PeerId) -> Watch {
-        match &self.role {
+        let watch = match &self.role {
             Role::Leading(leading) => leading.watch_of(peer),
             Role::Following(following) => following.watch_of(peer, &self.me.id()),
             Role::Seeking(seeking) => seeking.watch_of(peer, &self.me.id()),
             Role::Left => Watch::Not,
-        }
+        };
+        // Whom our user waits for is to be there.
+        if watch == Watch::Not && self.asked(peer) == Asked::Yes { Watch::Ask } else { watch }
     }
 
     pub(super) fn on_lost(&mut self, now: Instant, peer: PeerId, loss: Loss) {

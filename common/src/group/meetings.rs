@@ -59,7 +59,13 @@ impl Group {
         match self.past.outcome(&ours, &theirs, &self.me.id(), &peer) {
             Outcome::Stay => {}
             Outcome::Lie => self.refuse(peer, Refusal::Lie),
-            Outcome::Apart => self.refuse(peer, Refusal::Apart),
+            Outcome::Apart => {
+                // They meet again and again; once is enough.
+                let told = self.links.get_mut(&peer).is_none_or(|link| std::mem::replace(&mut link.is_apart, true));
+                if !told {
+                    self.refuse(peer, Refusal::Apart);
+                }
+            }
             Outcome::Yield => {
                 // A network that nobody joined may join one of any age, if its user wants.
                 let new = ours.term == 0 && ours.wish == Asked::Yes;
@@ -77,8 +83,9 @@ impl Group {
     pub(super) fn on_lead(&mut self, now: Instant, from: PeerId, sealed: &Sealed) {
         // Its signature is checked, which costs more than to send it.
         let Some(link) = self.links.get_mut(&from) else { return };
-        let asked = self.wishes.iter().any(|wish| wish.is_about(&from));
-        if !asked && link.led_at.is_some_and(|at| now < at + ASK_EVERY / 2) {
+        let awaited = self.wishes.iter().any(|wish| wish.is_about(&from))
+            || matches!(&self.role, Role::Following(following) if following.supernode == from);
+        if !awaited && link.led_at.is_some_and(|at| now < at + ASK_EVERY / 2) {
             return;
         }
         link.led_at = Some(now);
@@ -95,6 +102,8 @@ impl Group {
             leading.yielding = leading.yielding.filter(|yielding| yielding.to != from);
         }
         match &self.role {
+            // One that follows us cannot lead others.
+            Role::Leading(leading) if leading.is_confirmed(&supernode.id()) => {}
             Role::Leading(leading) if !leading.is_confirmed(&from) && !led => {
                 if self.links.is_ready(&supernode.id()) {
                     self.introduce(supernode.id());

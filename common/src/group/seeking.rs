@@ -282,7 +282,6 @@ impl Group {
         let Ok(Some(farewell)) = Farewell::open(sealed, &key, &self.me.network, seeking.roster.point.term) else {
             return false;
         };
-        seeking.offers.remove(&from);
         self.on_clue(now, from, &farewell.successor, farewell.next_term);
         true
     }
@@ -292,6 +291,8 @@ impl Group {
         let me = self.me.id();
         let Role::Seeking(seeking) = &mut self.role else { return };
         let peer = supernode.id();
+        // What it offered before is void.
+        seeking.offers.remove(&from);
         match &mut seeking.successor {
             Some(successor) if successor.member.id() == from => {
                 if successor.hops < MAX_HOPS && next_term >= successor.next_term {

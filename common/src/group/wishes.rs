@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::dials::DialId;
 use super::limits::{ASK_EVERY, ASKED_DIAL_TIME, WISH_TIME};
-use super::machine::{Group, Role};
+use super::machine::{Group, Rewatch, Role};
 use super::meeting::Asked;
 use super::roster::Member;
 use super::{ConnectError, Denial, Event};
@@ -74,6 +74,7 @@ impl Group {
     }
 
     pub(super) fn on_wish_dialled(&mut self, id: DialId, reached: Option<PeerId>) {
+        self.rewatch = Rewatch::Needed;
         let (me, now) = (self.me.id(), self.now);
         for wish in &mut self.wishes {
             if matches!(wish.stage, Stage::Dialling(dial) if dial == id) {
@@ -98,6 +99,7 @@ impl Group {
             }
         }
         if led {
+            self.rewatch = Rewatch::Needed;
             self.dial(now, supernode, Some(from));
         }
         led
@@ -128,7 +130,10 @@ impl Group {
                 _ => None,
             };
             match outcome {
-                Some(event) => self.tell(event),
+                Some(event) => {
+                    self.rewatch = Rewatch::Needed;
+                    self.tell(event);
+                }
                 None => self.wishes.push(wish),
             }
         }

@@ -189,6 +189,11 @@ impl World {
             self.schedule(after, Happening::Down { node: peer, peer: node, link, when: When::Always });
         }
         self.held.retain(|(from, to), _| *from != node && *to != node);
+        for (one, two, link) in self.standing() {
+            if self.relays.get(&link) == Some(&node) {
+                self.schedule(IDLE, Happening::Down { node: one, peer: two, link, when: When::StillCut });
+            }
+        }
     }
 
     /// Two cannot reach each other directly any more, or again.
