@@ -153,10 +153,10 @@ pub(crate) struct MrtArgs {
     /// Other users of this machine can see it in the list of processes; --network-key-file keeps it from them.
     #[arg(long, value_name = "TEXT", value_parser = parse_network_key)]
     pub(crate) network_key: Option<Secret>,
-    /// The same, from the first line of a file
+    /// The same, from the first line of a file [default: --network-key]
     #[arg(long, value_name = "PATH", conflicts_with = "network_key")]
     pub(crate) network_key_file: Option<PathBuf>,
-    /// Print a new key that nobody can guess, and end
+    /// Print a new key that nobody can guess, and end [default: start a node]
     #[arg(long)]
     pub(crate) new_network_key: bool,
 }
