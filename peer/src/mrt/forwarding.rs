@@ -86,6 +86,12 @@ impl RelayHandle {
         self.with(|relay| relay.close(channel)).flatten()
     }
 
+    /// Ends the pair of these two, if there is one.
+    pub fn close_between(&self, members: [PeerId; 2]) -> Option<PairInfo> {
+        let [one, other] = members;
+        self.with(|relay| relay.channels_between(one, other).and_then(|[channel, _]| relay.close(channel))).flatten()
+    }
+
     /// Ends all pairs of a member.
     pub fn remove_member(&self, member: PeerId) -> Vec<PairInfo> {
         self.with(|relay| relay.remove_member(member)).unwrap_or_default()

@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::group::{Action, Addresses, Closing, ConnectError, Dial, DialId, Event, Facts, Group, RequestId};
+use common::group::{
+    Action, Addresses, Closing, ConnectError, Dial, DialId, Event, Facts, Group, MAX_MEMBERS, RequestId,
+};
 use common::id::PeerId;
 use common::mrt::{CloseCode, Route, Target};
 use common::nat::{Candidates, Origin, to_try};
 use common::wire::tracker::Holder;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::{interval, sleep_until};
 
 use super::asks::{Answer, Ask, Members, Page, PeerLine, Way};
@@ -23,6 +26,10 @@ use crate::mrt::{Connection, Node, RelayAt, RelayHandle};
 use crate::overlay::{Reach, Reached};
 use crate::tasks::Tasks;
 
+/// Most connections that others made and that have not said yet what they are for.
+const MOST_VISITORS: usize = 64;
+/// Most lines: to all members that there may be, and some who are about to be.
+const MOST_LINES: usize = MAX_MEMBERS + 64;
 /// How long an invitation lasts.
 const INVITATION: Duration = Duration::from_secs(60);
 /// How long our router is opened for a member who is about to dial.
@@ -67,8 +74,9 @@ pub(super) struct Actor {
 }
 
 /// What is under way.
-#[derive(Default)]
 pub(super) struct State {
+    /// Lets so many in at a time.
+    door: Arc<Semaphore>,
     lines: BTreeMap<PeerId, Standing>,
     lines_made: u64,
     /// Who waits for a stream to whom.
@@ -89,6 +97,28 @@ struct Standing {
     meeting: Option<mpsc::Sender<Meeting>>,
     /// Where the other side may be reached, as it said last.
     theirs: Candidates,
+}
+
+impl State {
+    /// Nothing yet.
+    pub(super) fn new() -> Self {
+        Self {
+            door: Arc::new(Semaphore::new(MOST_VISITORS)),
+            lines: BTreeMap::new(),
+            lines_made: 0,
+            reaching: HashMap::new(),
+            relaying: HashMap::new(),
+            ways: HashMap::new(),
+            lists: HashMap::new(),
+            questions: HashMap::new(),
+            connecting: HashMap::new(),
+            leaving: Vec::new(),
+        }
+    }
+
+    fn has_room_for(&self, peer: &PeerId) -> bool {
+        self.lines.len() < MOST_LINES || self.lines.contains_key(peer)
+    }
 }
 
 impl Actor {
@@ -130,10 +160,11 @@ impl Actor {
                 }
                 self.answer_reaches(peer);
             }
-            Input::Came(opened) => {
+            Input::Came(opened) if self.state.has_room_for(&opened.peer()) => {
                 let peer = self.take(opened);
                 self.answer_reaches(peer);
             }
+            Input::Came(opened) => tracing::info!(peer = %opened.peer(), "no room for one more connection"),
             Input::Message(id, bytes) => self.on_message(now, id, &bytes),
             Input::Conversation(reached) => {
                 if self.visitors.try_send(reached).is_err() {
@@ -153,8 +184,11 @@ impl Actor {
 
     /// Somebody's connection stands.
     fn on_visit(&self, connection: Connection) {
+        // Who finds too many at the door may come again.
+        let Ok(permit) = Arc::clone(&self.state.door).try_acquire_owned() else { return };
         let inputs = self.inputs.clone();
         self.tasks.spawn("visit", async move {
+            let _permit = permit;
             match Opened::there(connection).await {
                 Ok(opened) => drop(inputs.send(Input::Came(opened)).await),
                 Err(error) => tracing::debug!(%error, "a connection came to nothing"),
@@ -277,6 +311,8 @@ impl Actor {
         let (Some(one), Some(other)) = (self.state.lines.get(&from), self.state.lines.get(&to)) else {
             return self.say(from, &NodeMessage::RelayDenied(to));
         };
+        // Who asks again has lost what went over the old one.
+        self.relay.close_between([from, to]);
         match self.relay.open_pair([&one.line.connection, &other.line.connection]) {
             Ok([near, far]) => {
                 self.say(to, &NodeMessage::RelayGiven(from, far));
@@ -305,7 +341,9 @@ impl Actor {
         let through = through.filter(|through| *through != to && self.state.lines.contains_key(through));
         let waiting = through.map(|through| {
             let (given, waiting) = oneshot::channel();
-            self.state.relaying.entry(to).or_default().push(given);
+            let all = self.state.relaying.entry(to).or_default();
+            all.retain(|waiting| !waiting.is_closed());
+            all.push(given);
             self.say(through, &NodeMessage::RelayWanted(to));
             waiting
         });

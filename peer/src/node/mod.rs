@@ -133,7 +133,7 @@ pub(crate) fn start(config: NodeConfig, notices: broadcast::Sender<Notice>, task
         visitors: visitors_sender,
         events,
         tasks: tasks.clone(),
-        state: State::default(),
+        state: State::new(),
     };
     tasks.spawn("node", actor.run(inputs, reaches));
     tasks.spawn("desks", desk.run(wishes, tasks.clone()));
