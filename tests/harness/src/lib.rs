@@ -8,6 +8,7 @@
 //! - [`cluster`]: a tracker, its peers and files, in processes of their own
 //! - [`peer`]: `peer serve`, and one-shot commands beside it
 //! - [`local_api`]: the peer's local API
+//! - [`node`]: `peer mrt`, with a person at its terminal
 //! - [`natlab`]: an internet, and homes behind routers that translate addresses
 //! - [`emulator`]: two hosts and a link between them with rate, delay and loss
 //! - [`netns`]: hosts of their own, joined by a switch
@@ -29,6 +30,7 @@ pub mod hostile;
 pub mod local_api;
 pub mod natlab;
 pub mod netns;
+pub mod node;
 pub mod peer;
 pub mod privilege;
 pub mod process;

@@ -1,0 +1,101 @@
+//! Nodes of networks without a tracker: `peer mrt`, with a person at its terminal.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use crate::content::Content;
+use crate::process::Launch;
+use crate::programs::programs;
+use crate::terminal::Terminal;
+
+/// Somebody at a terminal with a node of his own; it is killed when dropped.
+#[derive(Debug)]
+pub struct Node {
+    terminal: Terminal,
+    port: u16,
+    dir: PathBuf,
+}
+
+impl Node {
+    /// Starts `peer mrt ARGS...` with its DIR in `root`, and waits until it takes commands.
+    ///
+    /// # Panics
+    /// When it does not get there.
+    #[track_caller]
+    pub fn start(root: &Path, name: &str, netns: Option<String>, args: &[&str]) -> Self {
+        let dir = root.join(name);
+        let launch = Launch::new(&programs().peer).args(["--name", name, "--dir"]).args([&dir]).args(["mrt"]);
+        let mut terminal = Terminal::start(&launch.args(args).netns(netns));
+        terminal.expect("this node listens at ");
+        terminal.expect(&format!("{name}> "));
+        let screen = terminal.screen();
+        let (_, rest) = screen.split_once("listens at ").expect("it was just seen");
+        let address = rest.split_whitespace().next().expect("it says where").trim_end_matches('.');
+        let address: SocketAddr = address.parse().unwrap_or_else(|error| panic!("{error}: {address}"));
+        Self { terminal, port: address.port(), dir }
+    }
+
+    /// The port at which it listens.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its DIR.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Types a line.
+    ///
+    /// # Panics
+    /// When the terminal is gone.
+    pub fn types(&mut self, line: &str) {
+        self.terminal.enter(&format!("{line}\r"));
+    }
+
+    /// Waits until this is shown, after what was seen before.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn sees(&mut self, text: &str) {
+        self.terminal.expect(text);
+    }
+
+    /// Downloads, and has what it should have.
+    ///
+    /// # Panics
+    /// When it has not.
+    #[track_caller]
+    pub fn gets(&mut self, name: &str, content: Content) {
+        self.types(&format!("R {name}"));
+        self.sees(&format!("{name} has completed downloading."));
+        let path = self.dir.join("seeding").join(name);
+        self.sees(&path.display().to_string());
+        assert!(content.compare(&path).expect("it can be read").is_ok(), "{} is what was shared", path.display());
+    }
+
+    /// All that was shown so far.
+    pub fn screen(&self) -> String {
+        self.terminal.screen()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    pub fn signal(&self, signal: Signal) {
+        self.terminal.signal(signal);
+    }
+
+    /// Waits for its end; gives the exit code, `None` where a signal ended it.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn ends(&mut self) -> Option<i32> {
+        self.terminal.wait()
+    }
+}
