@@ -1,7 +1,14 @@
 //! The task of a node: one after the other it takes what comes, tells the group, and does what the group says.
+//!
+//! - `answering`: what the rest of the program asks
+//! - `reaching`: streams for chunks
+//! - `relaying`: ways through others
+
+mod answering;
+mod reaching;
+mod relaying;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,9 +23,9 @@ use common::wire::tracker::Holder;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::{interval, sleep_until};
 
-use super::asks::{Answer, Ask, Members, Page, PeerLine, Way};
+use super::asks::{Answer, Ask, Page};
 use super::dial::dial;
-use super::line::{Line, LineId, Opened, converse};
+use super::line::{Line, LineId, Opened};
 use super::meet::{Meeting, meet};
 use super::wire::{FIRST, NodeMessage};
 use crate::link::Dialler;
@@ -305,49 +312,11 @@ impl Actor {
         }
     }
 
-    /// Makes a relayed way between two who have a line here: the supernode has one to all members, and whoever leads a newcomer
-    /// on to it has one to both.
-    fn make_way(&self, from: PeerId, to: PeerId) {
-        let (Some(one), Some(other)) = (self.state.lines.get(&from), self.state.lines.get(&to)) else {
-            return self.say(from, &NodeMessage::RelayDenied(to));
-        };
-        // Who asks again has lost what went over the old one.
-        self.relay.close_between([from, to]);
-        match self.relay.open_pair([&one.line.connection, &other.line.connection]) {
-            Ok([near, far]) => {
-                self.say(to, &NodeMessage::RelayGiven(from, far));
-                self.say(from, &NodeMessage::RelayGiven(to, near));
-            }
-            Err(error) => {
-                tracing::info!(%error, "no relayed way was made");
-                self.say(from, &NodeMessage::RelayDenied(to));
-            }
-        }
-    }
-
     fn say(&self, to: PeerId, message: &NodeMessage) {
         if let Some(standing) = self.state.lines.get(&to) {
             // Who does not take it is given up by the group soon.
             let _taken = standing.line.send(&message.encode());
         }
-    }
-
-    /// A route to a member through the supernode, when it is there.
-    fn relayed_way(
-        &mut self,
-        through: Option<PeerId>,
-        to: PeerId,
-    ) -> impl Future<Output = Option<Route>> + Send + use<> {
-        let through = through.filter(|through| *through != to && self.state.lines.contains_key(through));
-        let waiting = through.map(|through| {
-            let (given, waiting) = oneshot::channel();
-            let all = self.state.relaying.entry(to).or_default();
-            all.retain(|waiting| !waiting.is_closed());
-            all.push(given);
-            self.say(through, &NodeMessage::RelayWanted(to));
-            waiting
-        });
-        async move { waiting?.await.ok() }
     }
 
     /// The group's actions and events; true when the node has left.
@@ -420,45 +389,6 @@ impl Actor {
         }
     }
 
-    /// Somebody wants a stream to a member.
-    fn on_reach(&mut self, reach: Reach) {
-        let peer = reach.peer;
-        self.state.reaching.entry(peer).or_default().push(reach);
-        if self.state.lines.contains_key(&peer) {
-            return self.answer_reaches(peer);
-        }
-        if self.state.reaching.get(&peer).is_some_and(|waiting| waiting.len() > 1) {
-            return;
-        }
-        let member = self.group.roster().and_then(|roster| roster.member(&peer)).cloned();
-        let Some(member) = member else { return self.answer_reaches(peer) };
-        self.group.invite(Instant::now(), peer);
-        let relayed = self.relayed_way(self.group.supernode(), peer);
-        let (node, inputs) = (self.node.clone(), self.inputs.clone());
-        self.tasks.spawn("reach", async move {
-            let target = Target { peer: Some(peer), static_key: Some(member.static_key()) };
-            let opened = dial(&node, target, member.addresses().as_slice(), relayed).await;
-            drop(inputs.send(Input::Reached(peer, opened)).await);
-        });
-    }
-
-    /// There is a line to a member, or none can be had.
-    fn answer_reaches(&mut self, peer: PeerId) {
-        let waiting = self.state.reaching.remove(&peer).unwrap_or_default();
-        let connection = self.state.lines.get(&peer).map(|standing| standing.line.connection.clone());
-        for Reach { answer, .. } in waiting {
-            let connection = connection.clone();
-            self.tasks.spawn("converse", async move {
-                let stream = match connection {
-                    Some(connection) => converse(&connection).await,
-                    None => Err(io::Error::new(io::ErrorKind::NotConnected, "no way to it was found")),
-                };
-                // Who asked may be gone.
-                reply(answer, stream);
-            });
-        }
-    }
-
     fn on_event(&mut self, event: Event) {
         match &event {
             Event::Files { request, total, files } => {
@@ -487,63 +417,6 @@ impl Actor {
     fn end_connecting(&mut self, address: SocketAddr, result: Result<PeerId, ConnectError>) {
         let waiting = self.state.connecting.remove(&address).unwrap_or_default();
         waiting.into_iter().for_each(|answer| reply(answer, result));
-    }
-
-    fn on_ask(&mut self, now: Instant, ask: Ask) {
-        match ask {
-            Ask::Share(entry, content, answer) => reply(answer, self.group.share(now, entry, content)),
-            Ask::Unshare(entry, answer) => {
-                self.group.unshare(now, &entry);
-                reply(answer, ());
-            }
-            Ask::Announce(content, have, answer) => reply(answer, self.group.announce(now, content, &have)),
-            Ask::List(name, offset, answer) => {
-                if let Ok(request) = self.group.list(now, name, offset) {
-                    self.state.lists.insert(request, answer);
-                }
-            }
-            Ask::Holders(content, answer) => {
-                if let Ok(request) = self.group.request(now, content) {
-                    self.state.questions.insert(request, answer);
-                }
-            }
-            Ask::Members(answer) => {
-                let members = self.group.roster().map(|roster| roster.members().to_vec()).unwrap_or_default();
-                reply(answer, Members { members });
-            }
-            Ask::Chat(text, answer) => reply(answer, self.group.chat(now, &text)),
-            Ask::Connect(address, answer) => match self.group.connect(now, address) {
-                Ok(()) => self.state.connecting.entry(address).or_default().push(answer),
-                Err(_too_many) => reply(answer, Err(ConnectError::Timeout)),
-            },
-            Ask::Invite(address, answer) => {
-                self.open_towards(address, INVITATION);
-                reply(answer, ());
-            }
-            Ask::Peers(answer) => reply(answer, self.peers()),
-            Ask::Leave(answer) => {
-                self.state.leaving.push(answer);
-                self.group.leave(now);
-            }
-        }
-    }
-
-    fn peers(&self) -> Vec<PeerLine> {
-        let supernode = self.group.supernode();
-        let members = self.group.roster().map(|roster| roster.members()).unwrap_or_default();
-        let others = members.iter().filter(|member| member.id() != self.group.id());
-        let line = |peer: &PeerId| {
-            let line = &self.state.lines.get(peer)?.line;
-            let stats = line.connection.stats().ok()?;
-            Some(Way { address: line.direct(), round_trip: stats.round_trip, rate: stats.rate })
-        };
-        let peer = |member: &common::group::Member| PeerLine {
-            peer: member.id(),
-            name: member.name().to_string(),
-            supernode: supernode == Some(member.id()),
-            way: line(&member.id()),
-        };
-        others.map(peer).collect()
     }
 }
 

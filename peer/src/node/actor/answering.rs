@@ -1,0 +1,68 @@
+//! Answering what the rest of the program asks.
+
+use std::time::Instant;
+
+use common::group::ConnectError;
+use common::id::PeerId;
+
+use super::super::asks::{Ask, Members, PeerLine, Way};
+use super::{Actor, INVITATION, reply};
+
+impl Actor {
+    pub(super) fn on_ask(&mut self, now: Instant, ask: Ask) {
+        match ask {
+            Ask::Share(entry, content, answer) => reply(answer, self.group.share(now, entry, content)),
+            Ask::Unshare(entry, answer) => {
+                self.group.unshare(now, &entry);
+                reply(answer, ());
+            }
+            Ask::Announce(content, have, answer) => reply(answer, self.group.announce(now, content, &have)),
+            Ask::List(name, offset, answer) => {
+                if let Ok(request) = self.group.list(now, name, offset) {
+                    self.state.lists.insert(request, answer);
+                }
+            }
+            Ask::Holders(content, answer) => {
+                if let Ok(request) = self.group.request(now, content) {
+                    self.state.questions.insert(request, answer);
+                }
+            }
+            Ask::Members(answer) => {
+                let members = self.group.roster().map(|roster| roster.members().to_vec()).unwrap_or_default();
+                reply(answer, Members { members });
+            }
+            Ask::Chat(text, answer) => reply(answer, self.group.chat(now, &text)),
+            Ask::Connect(address, answer) => match self.group.connect(now, address) {
+                Ok(()) => self.state.connecting.entry(address).or_default().push(answer),
+                Err(_too_many) => reply(answer, Err(ConnectError::Timeout)),
+            },
+            Ask::Invite(address, answer) => {
+                self.open_towards(address, INVITATION);
+                reply(answer, ());
+            }
+            Ask::Peers(answer) => reply(answer, self.peers()),
+            Ask::Leave(answer) => {
+                self.state.leaving.push(answer);
+                self.group.leave(now);
+            }
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerLine> {
+        let supernode = self.group.supernode();
+        let members = self.group.roster().map(|roster| roster.members()).unwrap_or_default();
+        let others = members.iter().filter(|member| member.id() != self.group.id());
+        let line = |peer: &PeerId| {
+            let line = &self.state.lines.get(peer)?.line;
+            let stats = line.connection.stats().ok()?;
+            Some(Way { address: line.direct(), round_trip: stats.round_trip, rate: stats.rate })
+        };
+        let peer = |member: &common::group::Member| PeerLine {
+            peer: member.id(),
+            name: member.name().to_string(),
+            supernode: supernode == Some(member.id()),
+            way: line(&member.id()),
+        };
+        others.map(peer).collect()
+    }
+}
