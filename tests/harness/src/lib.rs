@@ -8,6 +8,7 @@
 //! - [`cluster`]: a tracker, its peers and files, in processes of their own
 //! - [`peer`]: `peer serve`, and one-shot commands beside it
 //! - [`local_api`]: the peer's local API
+//! - [`ground`]: two nodes that have to meet, and a third that both reach
 //! - [`node`]: `peer mrt`, with a person at its terminal
 //! - [`natlab`]: an internet, and homes behind routers that translate addresses
 //! - [`emulator`]: two hosts and a link between them with rate, delay and loss
@@ -26,6 +27,7 @@
 pub mod cluster;
 pub mod content;
 pub mod emulator;
+pub mod ground;
 pub mod hostile;
 pub mod local_api;
 pub mod natlab;

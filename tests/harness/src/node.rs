@@ -77,6 +77,18 @@ impl Node {
         assert!(content.compare(&path).expect("it can be read").is_ok(), "{} is what was shared", path.display());
     }
 
+    /// How the node of this name is reached, in the words of `L`; the node must be listed.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn way_to(&mut self, name: &str) -> String {
+        self.types("L");
+        // Two blanks at least stand between the columns of a table, and nowhere else.
+        let row = self.terminal.expect_line(&format!("{name}  "));
+        row.split("  ").find(|column| !column.trim().is_empty()).unwrap_or_default().trim().to_owned()
+    }
+
     /// All that was shown so far.
     pub fn screen(&self) -> String {
         self.terminal.screen()

@@ -83,6 +83,22 @@ impl Terminal {
         panic!("{text:?} is not shown:\n{}", self.screen());
     }
 
+    /// Waits until this is shown, after what was waited for before, with all of its line; gives what stands behind it there.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn expect_line(&mut self, text: &str) -> String {
+        self.expect(text);
+        let rest = wait_for(SAY_LIMIT, "the end of a line", || {
+            let screen = self.screen();
+            let (rest, _) = screen.get(self.seen..)?.split_once('\n')?;
+            Some(rest.to_owned())
+        });
+        self.seen += rest.len();
+        rest.trim_end().to_owned()
+    }
+
     /// Types this.
     ///
     /// # Panics

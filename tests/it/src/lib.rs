@@ -13,6 +13,7 @@
 //! - `story`: a day of three users
 //! - `rights`: every operation against every role
 //! - `nodes`: networks without a tracker
+//! - `nat_matrix`: two nodes behind each pair of kinds of routers
 //! - `mrt`: the transport on simulated networks
 //! - `mrt_hostile`: the transport under attack
 //! - `stun`: against a STUN server that others wrote
@@ -39,6 +40,8 @@ mod mrt;
 mod mrt_hostile;
 #[cfg(test)]
 mod names;
+#[cfg(test)]
+mod nat_matrix;
 #[cfg(test)]
 mod natlab;
 #[cfg(test)]
