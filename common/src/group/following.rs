@@ -150,10 +150,10 @@ impl Group {
         let after = following.roster.clone();
         self.past.remember(&after, &self.me.id());
         self.rewatch = Rewatch::Needed;
+        self.tell_changes(&before.members, &after.members);
         if raised {
             self.tell_supernode(from, after.point.term);
         }
-        self.tell_changes(&before.members, &after.members);
     }
 
     /// Follows a supernode from now on, and tells it everything.
@@ -186,8 +186,9 @@ impl Group {
         for line in self.talk.pending() {
             self.put(supernode, &Message::Chat(line));
         }
-        self.tell_supernode(supernode, point.term);
+        // Its name is to be known before its place.
         self.tell_changes(&last.map(|(_, _, members)| members).unwrap_or_default(), &members);
+        self.tell_supernode(supernode, point.term);
     }
 
     /// Says goodbye to those whom we led or followed.
