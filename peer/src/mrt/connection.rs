@@ -108,6 +108,11 @@ impl Connection {
         self.inner.shared.look(self.inner.handle, Machine::route)
     }
 
+    /// Whether the other side is known to be at the end of this path, in use or not; an error when it is closed.
+    pub fn is_proven(&self, route: Route) -> Result<bool, ConnectionError> {
+        self.inner.shared.look(self.inner.handle, |machine| machine.is_proven(route))
+    }
+
     /// Where this side seemed to be when it asked for the connection, as the other side saw it; `None` at the side that was
     /// asked, and where it was asked through a relay.
     pub fn observed(&self) -> Result<Option<SocketAddr>, ConnectionError> {

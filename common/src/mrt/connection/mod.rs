@@ -102,6 +102,8 @@ pub struct Stats {
     pub datagrams_received: u64,
     /// Bytes of all those.
     pub bytes_received: u64,
+    /// Datagrams that came on the path in use and were damaged, or had come before.
+    pub datagrams_refused: u64,
     /// Packets held for lost.
     pub packets_lost: u64,
     /// Of those, how many came after all.
@@ -171,6 +173,14 @@ impl Connection {
         match &self.state {
             State::Open(session) => session.proven_route(),
             State::Requesting(_) | State::Closed { .. } => None,
+        }
+    }
+
+    /// Whether the other side is known to be at the end of this path, in use or not.
+    pub fn is_proven(&self, route: Route) -> bool {
+        match &self.state {
+            State::Open(session) => session.is_path_proven(route),
+            State::Requesting(_) | State::Closed { .. } => false,
         }
     }
 

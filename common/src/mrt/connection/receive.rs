@@ -34,7 +34,10 @@ impl Session {
     /// A datagram came. What cannot be opened is as if it had not come.
     pub(super) fn handle_datagram(&mut self, now: Instant, received: &Received, datagram: &mut [u8]) {
         let bytes = datagram.len() as u64;
-        let Some((number, payload)) = self.open(now, datagram) else { return };
+        let Some((number, payload)) = self.open(now, datagram) else {
+            self.counts.datagrams_refused += u64::from(received.route == self.path.route);
+            return;
+        };
         self.counts.datagrams_received += 1;
         self.counts.bytes_received += bytes;
         match &mut self.ending {

@@ -206,6 +206,10 @@ impl Session {
         if self.path.is_proven() { Some(self.path.route) } else { None }
     }
 
+    pub(super) fn is_path_proven(&self, route: Route) -> bool {
+        std::iter::once(&self.path).chain(&self.others).any(|path| path.route == route && path.is_proven())
+    }
+
     pub(super) const fn local_ip(&self) -> Option<IpAddr> {
         self.path.local_ip
     }
