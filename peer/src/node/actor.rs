@@ -17,19 +17,21 @@ use common::group::{
     Action, Addresses, Closing, ConnectError, Dial, DialId, Event, Facts, Group, MAX_MEMBERS, RequestId,
 };
 use common::id::PeerId;
-use common::mrt::{CloseCode, Route, Target};
+use common::mrt::{CloseCode, Target};
 use common::nat::{Candidates, Origin, to_try};
 use common::wire::tracker::Holder;
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::{interval, sleep_until};
 
+use self::relaying::{Relaying, TEND_EVERY};
 use super::asks::{Answer, Ask, Page};
 use super::dial::dial;
 use super::line::{Line, LineId, Opened};
 use super::meet::{Meeting, meet};
 use super::wire::{FIRST, NodeMessage};
 use crate::link::Dialler;
-use crate::mrt::{Connection, Node, RelayAt, RelayHandle};
+use crate::mrt::{Connection, Node, RelayHandle};
+use crate::notice::Notice;
 use crate::overlay::{Reach, Reached};
 use crate::tasks::Tasks;
 
@@ -76,6 +78,8 @@ pub(super) struct Actor {
     /// Who came for chunks.
     pub(super) visitors: mpsc::Sender<Reached>,
     pub(super) events: broadcast::Sender<Event>,
+    /// What the user is told.
+    pub(super) notices: broadcast::Sender<Notice>,
     pub(super) tasks: Tasks,
     pub(super) state: State,
 }
@@ -88,10 +92,7 @@ pub(super) struct State {
     lines_made: u64,
     /// Who waits for a stream to whom.
     reaching: HashMap<PeerId, Vec<Reach>>,
-    /// Who waits for a relayed way to whom.
-    relaying: HashMap<PeerId, Vec<oneshot::Sender<Route>>>,
-    /// Relayed ways, by who is at their other end.
-    ways: HashMap<PeerId, Route>,
+    relaying: Relaying,
     lists: HashMap<RequestId, Answer<Page>>,
     questions: HashMap<RequestId, Answer<Vec<Holder>>>,
     connecting: HashMap<SocketAddr, Vec<Answer<Result<PeerId, ConnectError>>>>,
@@ -114,8 +115,7 @@ impl State {
             lines: BTreeMap::new(),
             lines_made: 0,
             reaching: HashMap::new(),
-            relaying: HashMap::new(),
-            ways: HashMap::new(),
+            relaying: Relaying::default(),
             lists: HashMap::new(),
             questions: HashMap::new(),
             connecting: HashMap::new(),
@@ -131,7 +131,7 @@ impl State {
 impl Actor {
     /// Runs until the node has left, or its tasks are shut down.
     pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut reaches: mpsc::Receiver<Reach>) {
-        let mut expiry = interval(EXPIRY);
+        let (mut expiry, mut tending) = (interval(EXPIRY), interval(TEND_EVERY));
         loop {
             if self.follow_group() {
                 return;
@@ -148,6 +148,7 @@ impl Actor {
                 Some(reach) = reaches.recv() => self.on_reach(reach),
                 Some(connection) = self.node.accept() => self.on_visit(connection),
                 () = timeout => self.group.handle_timeout(Instant::now()),
+                _ = tending.tick() => self.tend_ways(Instant::now()),
                 _ = expiry.tick() => drop(self.relay.expire()),
                 else => return,
             }
@@ -181,7 +182,7 @@ impl Actor {
             Input::Ended(id) => {
                 let ended = self.state.lines.iter().find(|(_, standing)| standing.line.id == id);
                 if let Some(peer) = ended.map(|(peer, _)| *peer) {
-                    self.state.lines.remove(&peer);
+                    self.forget_line(&peer);
                     self.group.lost(now, peer);
                 }
             }
@@ -218,7 +219,7 @@ impl Actor {
             if keep_earlier {
                 return peer;
             }
-            self.state.lines.remove(&peer);
+            self.forget_line(&peer);
             self.group.lost(now, peer);
         }
         let id = LineId(self.state.lines_made);
@@ -278,20 +279,8 @@ impl Actor {
     fn on_node_message(&mut self, from: PeerId, message: NodeMessage) {
         match message {
             NodeMessage::RelayWanted(to) => self.make_way(from, to),
-            NodeMessage::RelayGiven(to, channel) => {
-                let Some(standing) = self.state.lines.get(&from) else { return };
-                match self.node.add_relayed(RelayAt::Connection(&standing.line.connection), channel) {
-                    Ok(route) => {
-                        if let Some(before) = self.state.ways.insert(to, route) {
-                            self.node.remove_relayed(before);
-                        }
-                        let waiting = self.state.relaying.remove(&to).unwrap_or_default();
-                        waiting.into_iter().for_each(|waiting| reply(waiting, route));
-                    }
-                    Err(error) => tracing::warn!(%error, "a relayed way was not taken"),
-                }
-            }
-            NodeMessage::RelayDenied(to) => drop(self.state.relaying.remove(&to)),
+            NodeMessage::RelayGiven(to, channel) => self.on_way(Instant::now(), from, to, channel),
+            NodeMessage::RelayDenied(to) => self.on_no_way(from, to),
             NodeMessage::Candidates(round, theirs) => {
                 let Some(standing) = self.state.lines.get_mut(&from) else { return };
                 standing.theirs = theirs.clone();
@@ -373,7 +362,7 @@ impl Actor {
 
     /// The group has closed on somebody already.
     fn close(&mut self, peer: PeerId, reason: Closing) {
-        let Some(Standing { line, .. }) = self.state.lines.remove(&peer) else { return };
+        let Some(Standing { line, .. }) = self.forget_line(&peer) else { return };
         let (connection, written) = line.end();
         self.tasks.spawn("close", async move {
             drop(tokio::time::timeout(LAST_WORDS, written.cancelled()).await);
@@ -381,9 +370,16 @@ impl Actor {
         });
     }
 
+    /// There is no line to somebody any more.
+    fn forget_line(&mut self, peer: &PeerId) -> Option<Standing> {
+        let standing = self.state.lines.remove(peer)?;
+        self.on_relay_gone(*peer);
+        Some(standing)
+    }
+
     /// Somebody cannot be talked to.
     fn hang_up(&mut self, now: Instant, peer: PeerId) {
-        if let Some(Standing { line, .. }) = self.state.lines.remove(&peer) {
+        if let Some(Standing { line, .. }) = self.forget_line(&peer) {
             line.connection.close(CloseCode(Closing::Misbehaved.code()), "");
             self.group.lost(now, peer);
         }

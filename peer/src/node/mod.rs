@@ -118,7 +118,7 @@ pub(crate) fn start(config: NodeConfig, notices: broadcast::Sender<Notice>, task
     let (sender, inputs) = mpsc::channel::<Input>(INPUTS);
     let (visitors_sender, visitors) = mpsc::channel(VISITORS);
     let events = broadcast::Sender::new(EVENTS);
-    tasks.spawn("news", news::tell(events.subscribe(), identity.peer_id(), notices));
+    tasks.spawn("news", news::tell(events.subscribe(), identity.peer_id(), notices.clone()));
     let (entrance, wishes) = Entrance::new(network);
     let (overlay, reaches) = Overlay::new();
     let asker = Asker::new(sender.clone());
@@ -132,6 +132,7 @@ pub(crate) fn start(config: NodeConfig, notices: broadcast::Sender<Notice>, task
         inputs: sender,
         visitors: visitors_sender,
         events,
+        notices,
         tasks: tasks.clone(),
         state: State::new(),
     };

@@ -1,17 +1,109 @@
-//! Relayed ways: made for others, and asked for.
+//! Relayed ways: through which other node two members talk who do not reach each other directly, and what becomes of their
+//! connection when that node is gone.
+//!
+//! A connection outlives who relays it: each way is a path of the same connection, with its keys, its streams and all that is
+//! under way. Who dialled keeps ways through [`WAYS`] members, the supernode first. When one of these is gone, or does not pass
+//! on what it is given, MRT goes on over the other by itself, and a third member is asked. The other end takes part with
+//! every way that it is given.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use common::id::PeerId;
 use common::mrt::Route;
+use common::relay::ChannelId;
 use tokio::sync::oneshot;
 
 use super::super::wire::NodeMessage;
-use super::Actor;
+use super::{Actor, Standing, State, reply};
+use crate::link::Dialler;
+use crate::mrt::{Connection, RELAY_SOCKET, RelayAt};
+use crate::notice::Notice;
+
+/// So many ways to a member are kept: the one in use, and one for when its relay is gone.
+const WAYS: usize = 2;
+/// So many members are asked for ways to one, at most: the first that there are lines to.
+const MOST_ASKED: usize = 8;
+/// How often ways are looked after.
+pub(super) const TEND_EVERY: Duration = Duration::from_millis(500);
+/// A way must be proven within this: MRT challenges it for 3 s.
+const PROOF_TIME: Duration = Duration::from_secs(4);
+/// A way that is not in use is tried again so often: sooner than MRT holds it for stale (30 s), and than its relay forgets it.
+const PROVE_EVERY: Duration = Duration::from_secs(20);
+/// A member that was asked for a way is asked again after this, if nothing came of it.
+const ASK_AGAIN: Duration = Duration::from_secs(4);
+/// The same of one that gave a way that does not work.
+const AVOID: Duration = Duration::from_secs(60);
+/// Ways to members without a line are forgotten after this: a dial over them has ended.
+const UNUSED: Duration = Duration::from_secs(30);
+/// Most ways through one member, as a relay has for one of its own.
+const MOST_THROUGH: usize = 64;
+/// Of so many refused datagrams on, ...
+const MANY_REFUSED: u64 = 64;
+/// ... where they are at least this part of all that came: networks damage or repeat far fewer.
+const REFUSED_PART: u64 = 8;
+
+/// To whom, and through whom.
+type Pair = (PeerId, PeerId);
+
+/// Relayed ways of this node.
+#[derive(Debug, Default)]
+pub(super) struct Relaying {
+    ways: BTreeMap<Pair, Way>,
+    /// Who waits for a way.
+    waiting: HashMap<Pair, Vec<oneshot::Sender<Route>>>,
+    /// When somebody may be asked for a way again.
+    not_before: BTreeMap<Pair, Instant>,
+    /// What came of connections, as it was looked at last.
+    came: BTreeMap<PeerId, Came>,
+}
+
+/// One way.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    route: Route,
+    given: Instant,
+    /// When it was tried last.
+    tried: Instant,
+    health: Health,
+}
+
+/// How far a way is, for who keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    /// It is challenged.
+    Trying,
+    /// The other end answered there.
+    Proven,
+    /// The connection uses it.
+    InUse,
+}
+
+/// Datagrams of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Came {
+    route: Route,
+    received: u64,
+    refused: u64,
+}
+
+impl Relaying {
+    fn is_full(&self, through: &PeerId) -> bool {
+        self.ways.keys().filter(|(_, relay)| relay == through).count() >= MOST_THROUGH
+    }
+
+    fn to(&self, peer: PeerId) -> impl Iterator<Item = (PeerId, Way)> {
+        let all = self.ways.range((peer, PeerId([0; 32]))..=(peer, PeerId([u8::MAX; 32])));
+        all.map(|((_, through), way)| (*through, *way))
+    }
+}
 
 impl Actor {
-    /// Makes a relayed way between two who have a line here: the supernode has one to all members, and whoever leads a newcomer
-    /// on to it has one to both.
+    /// Makes a relayed way between two who have a direct line here: the supernode has one to most members, and whoever leads
+    /// a newcomer on to it has one to both.
     pub(super) fn make_way(&self, from: PeerId, to: PeerId) {
-        let (Some(one), Some(other)) = (self.state.lines.get(&from), self.state.lines.get(&to)) else {
+        let direct = |peer: &PeerId| self.state.lines.get(peer).filter(|standing| standing.line.direct().is_some());
+        let (Some(one), Some(other)) = (direct(&from), direct(&to)) else {
             return self.say(from, &NodeMessage::RelayDenied(to));
         };
         // Who asks again has lost what went over the old one.
@@ -28,7 +120,7 @@ impl Actor {
         }
     }
 
-    /// A route to a member through the supernode, when it is there.
+    /// A route to a member through another, when it is there.
     pub(super) fn relayed_way(
         &mut self,
         through: Option<PeerId>,
@@ -37,12 +129,176 @@ impl Actor {
         let through = through.filter(|through| *through != to && self.state.lines.contains_key(through));
         let waiting = through.map(|through| {
             let (given, waiting) = oneshot::channel();
-            let all = self.state.relaying.entry(to).or_default();
+            let all = self.state.relaying.waiting.entry((to, through)).or_default();
             all.retain(|waiting| !waiting.is_closed());
             all.push(given);
             self.say(through, &NodeMessage::RelayWanted(to));
             waiting
         });
         async move { waiting?.await.ok() }
+    }
+
+    /// Somebody made a way, for us or for who is at its other end.
+    pub(super) fn on_way(&mut self, now: Instant, through: PeerId, to: PeerId, channel: ChannelId) {
+        let Some(relay) = self.state.lines.get(&through) else { return };
+        let known = self.state.relaying.ways.contains_key(&(to, through));
+        if !known && self.state.relaying.is_full(&through) {
+            return tracing::info!(%through, "it gives more ways than there can be");
+        }
+        let route = match self.node.add_relayed(RelayAt::Connection(&relay.line.connection), channel) {
+            Ok(route) => route,
+            Err(error) => return tracing::warn!(%error, "a relayed way was not taken"),
+        };
+        let way = Way { route, given: now, tried: now, health: Health::Trying };
+        if let Some(before) = self.state.relaying.ways.insert((to, through), way) {
+            self.node.remove_relayed(before.route);
+        }
+        let waiting = self.state.relaying.waiting.remove(&(to, through)).unwrap_or_default();
+        waiting.into_iter().for_each(|waiting| reply(waiting, route));
+        if let Some(connection) = self.kept(&to) {
+            try_way(&connection, route);
+        }
+    }
+
+    /// Somebody has no way for us.
+    pub(super) fn on_no_way(&mut self, through: PeerId, to: PeerId) {
+        self.state.relaying.waiting.remove(&(to, through));
+    }
+
+    /// There is no line any more to somebody who may have relayed.
+    pub(super) fn on_relay_gone(&mut self, through: PeerId) {
+        let relaying = &mut self.state.relaying;
+        relaying.waiting.retain(|(_, relay), _| *relay != through);
+        relaying.not_before.retain(|(_, relay), _| *relay != through);
+        let gone: Vec<Way> =
+            relaying.ways.extract_if(.., |(_, relay), _| *relay == through).map(|(_, way)| way).collect();
+        for way in &gone {
+            // At once: the connection to the relay is closed a moment later only.
+            self.node.remove_relayed(way.route);
+        }
+        if !gone.is_empty() {
+            self.tend_ways(Instant::now());
+        }
+    }
+
+    /// The connection to a member that is relayed, if it is for us to keep it alive.
+    fn kept(&self, peer: &PeerId) -> Option<Connection> {
+        let Standing { line, .. } = self.state.lines.get(peer)?;
+        (line.dialler == Dialler::Here && line.direct().is_none()).then(|| line.connection.clone())
+    }
+
+    /// Looks after all ways: to be called every [`TEND_EVERY`].
+    pub(super) fn tend_ways(&mut self, now: Instant) {
+        let State { lines, relaying, .. } = &mut self.state;
+        relaying.not_before.retain(|_, at| *at > now);
+        relaying.came.retain(|peer, _| lines.contains_key(peer));
+        let unused = |(to, _): &Pair, way: &mut Way| !lines.contains_key(to) && now > way.given + UNUSED;
+        let unused: Vec<Way> = relaying.ways.extract_if(.., unused).map(|(_, way)| way).collect();
+        for way in unused {
+            self.node.remove_relayed(way.route);
+        }
+        let relayed = self.state.lines.iter().filter(|(_, standing)| standing.line.direct().is_none());
+        let relayed: Vec<_> = relayed.map(|(peer, standing)| (*peer, standing.line.connection.clone())).collect();
+        for (peer, connection) in relayed {
+            self.refuse_garbage(now, peer, &connection);
+            if self.kept(&peer).is_some() {
+                self.keep_ways(now, peer, &connection);
+            }
+        }
+    }
+
+    /// Gives up the way in use, if too much of what comes there was refused, and there is another.
+    fn refuse_garbage(&mut self, now: Instant, peer: PeerId, connection: &Connection) {
+        let (Ok(stats), Ok(route)) = (connection.stats(), connection.route()) else { return };
+        let came = Came { route, received: stats.datagrams_received, refused: stats.datagrams_refused };
+        let before = *self.state.relaying.came.entry(peer).or_insert(came);
+        let refused = came.refused - before.refused;
+        if before.route == route && refused < MANY_REFUSED {
+            return;
+        }
+        self.state.relaying.came.insert(peer, came);
+        let is_garbage = before.route == route && refused > (came.received - before.received) / REFUSED_PART;
+        let in_use = self.state.relaying.to(peer).find(|(_, way)| way.route == route);
+        if let (true, Some((through, _))) = (is_garbage, in_use)
+            && self.has_other_way(peer, through, connection)
+        {
+            self.give_up_way(now, (peer, through), connection, "damages or repeats");
+        }
+    }
+
+    /// Looks after the ways of a connection that is ours to keep.
+    fn keep_ways(&mut self, now: Instant, peer: PeerId, connection: &Connection) {
+        let ways: Vec<(PeerId, Way)> = self.state.relaying.to(peer).collect();
+        for (through, way) in ways {
+            let in_use = connection.route().is_ok_and(|route| route == way.route);
+            let proven = connection.is_proven(way.route).unwrap_or(false);
+            let (tried, health) = match way.health {
+                _ if in_use && proven => (now, Health::InUse),
+                // It was left without our doing.
+                Health::InUse => (now, Health::Trying),
+                Health::Trying if proven => (way.tried, Health::Proven),
+                Health::Trying if now > way.tried + PROOF_TIME => {
+                    self.give_up_way(now, (peer, through), connection, "does not pass on");
+                    continue;
+                }
+                Health::Proven if now > way.tried + PROVE_EVERY => (now, Health::Trying),
+                health => (way.tried, health),
+            };
+            if health == Health::Trying && tried == now {
+                try_way(connection, way.route);
+            }
+            self.state.relaying.ways.insert((peer, through), Way { tried, health, ..way });
+        }
+        if self.state.relaying.to(peer).count() < WAYS {
+            self.ask_for_way(now, peer);
+        }
+    }
+
+    /// Whether the other end is known to be there by another way.
+    fn has_other_way(&self, to: PeerId, through: PeerId, connection: &Connection) -> bool {
+        let mut others = self.state.relaying.to(to).filter(|(relay, _)| *relay != through);
+        others.any(|(_, way)| connection.is_proven(way.route).unwrap_or(false))
+    }
+
+    /// A way is of no use. Where its relay is to blame for certain, that is said.
+    fn give_up_way(&mut self, now: Instant, (to, through): Pair, connection: &Connection, fault: &str) {
+        let Some(way) = self.state.relaying.ways.remove(&(to, through)) else { return };
+        self.node.remove_relayed(way.route);
+        self.state.relaying.not_before.insert((to, through), now + AVOID);
+        tracing::debug!(%to, %through, fault, "a relayed way is given up");
+        if !self.has_other_way(to, through, connection) {
+            return;
+        }
+        let name = |peer: &PeerId| {
+            let member = self.group.roster().and_then(|roster| roster.member(peer));
+            member.map_or_else(|| peer.to_string(), |member| member.name().to_string())
+        };
+        let text = format!("{} {fault} what it relays from {}; others are asked.", name(&through), name(&to));
+        // Nobody may be listening.
+        let _heard = self.notices.send(Notice::Warning { text });
+    }
+
+    /// Asks the next member for a way, the supernode first.
+    fn ask_for_way(&mut self, now: Instant, to: PeerId) {
+        let members = self.group.roster().map(|roster| roster.members()).unwrap_or_default();
+        let all = self.group.supernode().into_iter().chain(members.iter().map(common::group::Member::id));
+        let can_relay = |peer: &PeerId| {
+            *peer != to && self.state.lines.get(peer).is_some_and(|standing| standing.line.direct().is_some())
+        };
+        let relaying = &self.state.relaying;
+        let is_open = |peer: &PeerId| {
+            !relaying.ways.contains_key(&(to, *peer)) && !relaying.not_before.contains_key(&(to, *peer))
+        };
+        let Some(through) = all.filter(can_relay).take(MOST_ASKED).find(is_open) else { return };
+        self.state.relaying.not_before.insert((to, through), now + ASK_AGAIN);
+        self.say(through, &NodeMessage::RelayWanted(to));
+    }
+}
+
+/// Tries a way as a path of a connection.
+fn try_way(connection: &Connection, route: Route) {
+    debug_assert_eq!(route.socket, RELAY_SOCKET, "a relayed way");
+    if let Err(error) = connection.probe(route) {
+        tracing::debug!(%error, "a relayed way was not tried");
     }
 }
