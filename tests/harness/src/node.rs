@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use peer::command::{Command, Failure, Outcome, Status};
 use rustix::process::Signal;
 
 use crate::content::Content;
+use crate::local_api::{self, Running};
+use crate::peer::COMMAND_LIMIT;
 use crate::process::Launch;
 use crate::programs::programs;
 use crate::terminal::Terminal;
@@ -87,6 +90,37 @@ impl Node {
         // Two blanks at least stand between the columns of a table, and nowhere else.
         let row = self.terminal.expect_line(&format!("{name}  "));
         row.split("  ").find(|column| !column.trim().is_empty()).unwrap_or_default().trim().to_owned()
+    }
+
+    /// What it is doing, as its local API tells.
+    ///
+    /// # Panics
+    /// When it does not say.
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        local_api::status(&self.socket(), COMMAND_LIMIT).expect("a node tells its status")
+    }
+
+    /// Starts a command through its local API.
+    ///
+    /// # Panics
+    /// When it does not take it.
+    #[track_caller]
+    pub fn start_command(&self, command: &Command) -> Running {
+        Running::start(&self.socket(), command, COMMAND_LIMIT).expect("a node takes a command")
+    }
+
+    /// Runs a command through its local API.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    pub fn command(&self, command: &Command) -> Result<Outcome, Failure> {
+        self.start_command(command).finish().unwrap_or_else(|error| panic!("a node ends {command:?}: {error}"))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join("state").join("peer.sock")
     }
 
     /// All that was shown so far.

@@ -46,6 +46,6 @@ pub fn holds_for(span: Duration, mut condition: impl FnMut() -> bool) -> bool {
 }
 
 /// Lets others run for a moment.
-pub(crate) fn pause() {
+pub fn pause() {
     thread::park_timeout(LOOK_EVERY);
 }
