@@ -14,6 +14,7 @@
 //! - `rights`: every operation against every role
 //! - `nodes`: networks without a tracker
 //! - `nat_matrix`: two nodes behind each pair of kinds of routers
+//! - `survival`: what they outlive
 //! - `mrt`: the transport on simulated networks
 //! - `mrt_hostile`: the transport under attack
 //! - `stun`: against a STUN server that others wrote
@@ -62,6 +63,8 @@ mod shell;
 mod story;
 #[cfg(test)]
 mod stun;
+#[cfg(test)]
+mod survival;
 
 /// Runs a scenario at the size for tests.
 #[cfg(test)]

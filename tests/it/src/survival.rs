@@ -1,0 +1,128 @@
+//! Networks without a tracker outlive their supernode, and what is under way goes on.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use harness::content::Content;
+use harness::natlab::{self, Lab, Nat};
+use harness::node::Node;
+use harness::peer::download;
+use harness::privilege;
+use harness::scenario::MIB;
+use harness::wait::{pause, wait_until};
+use peer::command::{Command, Downloaded, Neighbour, Outcome};
+use rustix::process::Signal;
+
+/// The longest that a download may stand still when a supernode dies.
+const STALL: Duration = Duration::from_secs(5);
+/// How long anything else may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What is under way to somebody when its relay dies may be asked of others, and come twice.
+const MOST_BEYOND: u64 = MIB;
+/// Sooner nobody dials anew.
+const REDIAL: Duration = Duration::from_secs(3);
+
+/// How long something that grows did not.
+struct Standstill {
+    last: u64,
+    since: Instant,
+    longest: Duration,
+}
+
+impl Standstill {
+    fn new(last: u64) -> Self {
+        Self { last, since: Instant::now(), longest: Duration::ZERO }
+    }
+
+    fn see(&mut self, value: u64) {
+        self.longest = self.longest.max(self.since.elapsed());
+        if value > self.last {
+            (self.last, self.since) = (value, Instant::now());
+        }
+    }
+}
+
+/// How `node` reaches the others.
+fn neighbours(node: &Node) -> Vec<Neighbour> {
+    match node.command(&Command::Neighbours) {
+        Ok(Outcome::Neighbours(all)) => all,
+        other => panic!("a node tells of its neighbours: {other:?}"),
+    }
+}
+
+/// Whether `node` reaches this member, and whether directly.
+fn is_direct(node: &Node, name: &str) -> Option<bool> {
+    let line = neighbours(node).into_iter().find(|line| line.name == name)?;
+    Some(line.way?.address.is_some())
+}
+
+fn share(node: &Node, path: &Path) {
+    let shared = node.command(&Command::Register { path: path.to_owned(), users: None });
+    assert!(shared.is_ok(), "{shared:?}");
+}
+
+#[test]
+fn a_download_from_three_outlives_the_supernode_that_relays_one_of_them() {
+    let test = "a_download_from_three_outlives_the_supernode_that_relays_one_of_them";
+    if !privilege::met(test, natlab::possible()) {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let lab = Lab::new();
+    let (top, open) = (lab.host(), lab.host());
+    let homes = [Nat::FullCone, Nat::Symmetric, Nat::PortRestricted].map(|nat| lab.home(nat));
+    let [cone, symmetric, restricted] = homes.each_ref().map(natlab::Home::host);
+    let node = |name: &str, netns: String| {
+        let args = ["--listen", "0.0.0.0:0", "--limit-up", "2MiB"];
+        Node::start(root.path(), name, Some(netns), &args)
+    };
+    let ann = node("ann", top.netns());
+    let mut holders =
+        [("direct", open.netns()), ("punched", cone.netns()), ("relayed", symmetric.netns())].map(|(name, netns)| {
+            let mut holder = node(name, netns);
+            holder.types(&format!("C {} {}", top.address(), ann.port()));
+            holder.sees("Connected to ann");
+            holder
+        });
+    let mut eve = node("eve", restricted.netns());
+    eve.types(&format!("C {} {}", top.address(), ann.port()));
+    eve.sees("Connected to ann");
+    let content = Content::random(3, 40 * MIB);
+    let film: PathBuf = root.path().join("film.mkv");
+    content.write(&film).unwrap();
+    holders.iter().for_each(|holder| share(holder, &film));
+    let brought = root.path().join("brought.mkv");
+    let running = eve.start_command(&download("film.mkv", Some(&brought)));
+    let all_serve = || holders.iter().all(|holder| holder.status().uploaded_bytes > MIB);
+    wait_until(LIMIT, "all three to serve", all_serve);
+    assert_eq!(
+        ["direct", "punched", "relayed"].map(|name| is_direct(&eve, name)),
+        [Some(true), Some(true), Some(false)]
+    );
+    ann.signal(Signal::KILL);
+    // Whoever is asked how far it is stops saying so at the end.
+    let done = |eve: &Node| eve.status().downloads.first().map(|progress| progress.bytes);
+    let mut all = Standstill::new(done(&eve).unwrap_or_default());
+    let mut relayed = Standstill::new(holders[2].status().uploaded_bytes);
+    while let Some(bytes) = done(&eve) {
+        all.see(bytes);
+        relayed.see(holders[2].status().uploaded_bytes);
+        pause();
+    }
+    let ended = running.finish().expect("the node answers");
+    let Ok(Outcome::Downloaded(Downloaded { fetched_bytes, shares, .. })) = ended else { panic!("{ended:?}") };
+    assert!(content.compare(&brought).unwrap().is_ok());
+    assert_eq!(shares.len(), 3, "{shares:?}");
+    let beyond = fetched_bytes - content.length();
+    eprintln!("stood still for {:?}, the relayed one {:?}; {beyond} bytes beyond", all.longest, relayed.longest);
+    assert!(beyond <= MOST_BEYOND, "{beyond} bytes came twice");
+    assert!(all.longest < STALL, "the download stood still for {:?}", all.longest);
+    // To dial anew takes longer: before that the old connection must be silent for 3 s.
+    assert!(relayed.longest < REDIAL, "what is relayed stood still for {:?}", relayed.longest);
+    eve.sees("direct is the supernode now.");
+    assert_eq!(is_direct(&eve, "relayed"), Some(false));
+    let [direct, others @ ..] = &mut holders;
+    direct.sees("This node is the supernode now.");
+    others.iter_mut().for_each(|holder| holder.sees("direct is the supernode now."));
+}
