@@ -26,7 +26,7 @@ use crate::command::{Command, Downloads, Failure, Outcome, Parts, SeenNames, Upd
 use crate::dir::{Dir, Lock};
 use crate::engine::{Engine, EngineConfig};
 use crate::hashing::Hashers;
-use crate::node::{self, Asker, NodeConfig, Started};
+use crate::node::{self, Asker, NodeConfig, Started, StunServer};
 use crate::notice::Notice;
 use crate::overlay::Reached;
 use crate::sync::Syncing;
@@ -71,7 +71,9 @@ pub struct AppConfig {
 #[derive(Clone)]
 pub struct GroupConfig {
     /// The key that all its members have.
-    pub psk: [u8; 32],
+    pub(crate) psk: [u8; 32],
+    /// Who is asked where this node is seen from outside.
+    pub(crate) stun: Vec<StunServer>,
 }
 
 impl std::fmt::Debug for GroupConfig {
@@ -299,8 +301,8 @@ fn start_node(
     config: EngineConfig,
     tasks: &Tasks,
 ) -> Result<(Engine, Place, Option<Asker>), StartError> {
-    let node_config =
-        NodeConfig { identity: Arc::clone(&config.identity), psk: group.psk, name, listen: config.listen };
+    let GroupConfig { psk, stun } = group;
+    let node_config = NodeConfig { identity: Arc::clone(&config.identity), psk, name, listen: config.listen, stun };
     let started = node::start(node_config, config.notices.clone(), tasks);
     let on_listen = |source| StartError::Listen { address: config.listen, source };
     let Started { asker, entrance, overlay, visitors, local } = started.map_err(on_listen)?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use common::audience::OfferId;
 use common::id::{Content, NetworkId, PeerId};
+use common::nat::NatKind;
 use common::wire::tracker::{OfferState, Receiver};
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +168,13 @@ pub enum Notice {
         /// How large it is; of a folder, its manifest.
         bytes: u64,
     },
+    /// Seen from outside this node is there.
+    SeenAt {
+        /// Where.
+        address: SocketAddr,
+        /// What stands in between.
+        nat: NatKind,
+    },
     /// The supernode of this network is another one now.
     Supernode {
         /// Its user's name; `None`: it is this node.
@@ -246,6 +254,12 @@ impl fmt::Display for Notice {
                 }
             }
             Self::Shares { owner, name, bytes } => write!(f, "{owner} shares {name} ({bytes} bytes)."),
+            Self::SeenAt { address, nat: NatKind::EndpointDependent } => write!(
+                f,
+                "Others see this node at {address}, and each at another port: the router here is a hard one, and some will \
+                 be reached through the supernode only."
+            ),
+            Self::SeenAt { address, .. } => write!(f, "Others see this node at {address}."),
             Self::Supernode { name: Some(name) } => write!(f, "{name} is the supernode now."),
             Self::Supernode { name: None } => f.write_str("This node is the supernode now."),
             Self::SupernodeLost => f.write_str("The supernode is gone; the next one takes over."),

@@ -1,7 +1,7 @@
 //! The program: what was asked for, run in the right face, and its exit code.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::logging::Log;
 use crate::node;
 use crate::oneshot::{Run, TRACKER_PATIENCE};
 use crate::shell::interactive::{self, Afterwards, Left, Setup, Shell};
+use crate::shell::questions::{self, Answers, PublicAddress};
 use crate::shell::render::{self, Detail, Format, Printed};
 use crate::shell::{Dialect, Printing, Sink as _, Streams, Surroundings, Todo, pipe, todo};
 use crate::signals::Signals;
@@ -29,6 +30,8 @@ use crate::tasks::Tasks;
 const LAST_THREADS: Duration = Duration::from_millis(200);
 /// How long the first prompt waits for the tracker.
 const GREETING_PATIENCE: Duration = Duration::from_secs(3);
+/// More STUN servers tell nothing new: two show whether a router gives each of them another port.
+const MOST_STUN_SERVERS: usize = 2;
 
 /// Runs the program with these arguments.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -78,6 +81,10 @@ fn start(arguments: impl IntoIterator<Item = OsString>, environment: &Environmen
 
 /// The network that a node is to be in.
 fn group_of(arguments: &MrtArgs) -> Result<GroupConfig, Failure> {
+    if arguments.stun.len() > MOST_STUN_SERVERS {
+        let text = format!("--stun is given more than {MOST_STUN_SERVERS} times");
+        return Err(Failure::new(FailureKind::Usage, text).with_hint("two say all that can be found out"));
+    }
     let from_file = arguments.network_key_file.as_ref().map(|path| {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Failure::new(
@@ -90,7 +97,7 @@ fn group_of(arguments: &MrtArgs) -> Result<GroupConfig, Failure> {
     });
     let key = from_file.transpose()?.or_else(|| arguments.network_key.clone());
     let psk = node::network_psk(key.as_ref().map(Secret::reveal)).map_err(|error| failed(&error))?;
-    Ok(GroupConfig { psk })
+    Ok(GroupConfig { psk, stun: arguments.stun.clone() })
 }
 
 fn failed(error: &dyn std::error::Error) -> Failure {
@@ -103,13 +110,22 @@ fn wrong(failure: Failure) -> NotACommand {
 
 async fn dispatch(cli: Cli, config: &Config, log: &Log) -> io::Result<u8> {
     let tasks = Tasks::new();
+    let mut signals = Signals::listen()?;
+    let answered = tokio::select! {
+        answered = with_answers(config, &tasks) => answered?,
+        _ = signals.next() => {
+            let _terminal_gone = io::stderr().write_all(b"\n");
+            return Ok(FailureKind::Cancelled.exit_code());
+        }
+    };
+    let Some(config) = &answered else { return Ok(0) };
     // Without a terminal to draw progress on, each chunk has its line.
     let detail = if io::stderr().is_terminal() { config.detail } else { config.detail.max(Detail::Chunks) };
     let mut run = Run {
         config,
         streams: Streams::of_this_process(config.colours),
         printing: Printing { format: config.format, detail },
-        signals: Signals::listen()?,
+        signals,
         tasks: tasks.clone(),
     };
     let code = match cli.action {
@@ -129,9 +145,30 @@ async fn dispatch(cli: Cli, config: &Config, log: &Log) -> io::Result<u8> {
     code
 }
 
+/// The configuration of a node, after a person at a terminal was asked for what is not given; `None` where the person would
+/// rather leave.
+async fn with_answers(config: &Config, tasks: &Tasks) -> io::Result<Option<Config>> {
+    let mut config = config.clone();
+    let is_asked = is_interactive() && !config.given.contains(&"--listen");
+    // Another shell on a node that runs starts none.
+    let Some(group) = config.app.group.as_mut().filter(|_| is_asked) else { return Ok(Some(config)) };
+    if ApiClient::find(&config.places, tasks).await.is_some() {
+        return Ok(Some(config));
+    }
+    let public = if group.stun.is_empty() { PublicAddress::Ask } else { PublicAddress::Given };
+    let Some(Answers { listen, stun }) = questions::ask(public).await? else { return Ok(None) };
+    config.app.listen = listen;
+    group.stun.extend(stun);
+    Ok(Some(config))
+}
+
+fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
 /// The shell, in the form that fits what stdin and stdout are.
 async fn shell(run: &mut Run<'_>, log: &Log) -> io::Result<u8> {
-    let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let interactive = is_interactive();
     let unfinished = if interactive { Unfinished::Resume } else { Unfinished::Leave };
     let peer = match Peer::find_or_start(run.config, unfinished, &run.tasks).await {
         Ok(peer) => peer,

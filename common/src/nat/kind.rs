@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use super::scope::Scope;
 
 /// What one server, or one peer, said of where our datagrams come from.
@@ -18,7 +20,8 @@ pub struct Observation {
 }
 
 /// How a NAT chooses the address that stands for a socket behind it (RFC 4787, section 4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NatKind {
     /// There is none: addresses stay as they are.
     None,

@@ -21,6 +21,7 @@ pub(crate) use self::units::{WaitTime, parse_size};
 use self::units::{parse_advertise, parse_listen, parse_rate};
 pub(crate) use self::verb::{DEFAULT_WAIT_SECS, DeviceAction, ListingArgs, Order, Verb};
 use crate::app::TrackerAddress;
+use crate::node::StunServer;
 
 /// Smallest and largest number of seeders in the demo.
 const DEMO_SEEDERS: std::ops::RangeInclusive<i64> = 1..=16;
@@ -159,6 +160,12 @@ pub(crate) struct MrtArgs {
     /// Print a new key that nobody can guess, and end [default: start a node]
     #[arg(long)]
     pub(crate) new_network_key: bool,
+    /// Ask this STUN server where this node is seen from outside; given twice, what the router here does can be told
+    /// [default: the supernode says it]
+    ///
+    /// Any that the other nodes can reach too will do; a tracker answers at its port as well.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) stun: Vec<StunServer>,
 }
 
 fn parse_network_key(text: &str) -> Result<Secret, String> {

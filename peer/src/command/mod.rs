@@ -41,7 +41,7 @@ pub(crate) use self::downloads::Downloads;
 pub(crate) use self::errand::resume;
 pub use self::hash::hash_file;
 pub(crate) use self::names::SeenNames;
-pub use self::nodes::{Neighbour, Way};
+pub use self::nodes::{Neighbour, Neighbourhood, OwnNode, Way};
 pub use self::outcome::{Activity, Downloaded, Outcome, Progress, Share, SharedItem, Status, Synced};
 pub(crate) use self::parts::{Parts, off_reactor};
 pub(crate) use self::run::{refresh_names, run};

@@ -3,11 +3,38 @@
 use std::net::SocketAddr;
 
 use common::id::PeerId;
+use common::nat::NatKind;
 use serde::{Deserialize, Serialize};
 
 use super::parts::Parts;
 use super::{Failure, FailureKind, Outcome, failure};
-use crate::node::{Asker, Ended, PeerLine};
+use crate::node::{Asker, Ended, OwnLine, PeerLine, Peers};
+
+/// Who is there, and how each is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbourhood {
+    /// This node.
+    pub here: OwnNode,
+    /// The others, in order of joining.
+    pub others: Vec<Neighbour>,
+}
+
+/// This node among the others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnNode {
+    /// What the others call its user.
+    pub name: String,
+    /// Who.
+    pub peer: PeerId,
+    /// Whether it is the supernode.
+    pub supernode: bool,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where others see it; `None` as long as that is not known.
+    pub seen_at: Option<SocketAddr>,
+    /// What stands in between.
+    pub nat: NatKind,
+}
 
 /// Another node, and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +47,8 @@ pub struct Neighbour {
     pub supernode: bool,
     /// How it is reached; `None` while there is no connection to it.
     pub way: Option<Way>,
+    /// What stands between it and the others, as far as it told.
+    pub nat: NatKind,
 }
 
 /// A way to another node.
@@ -41,7 +70,7 @@ pub(super) async fn connect(parts: &Parts, address: SocketAddr) -> Result<Outcom
             "is a node running there, with the same network key? behind a router it has to invite you: A ADDR PORT",
         )
     })?;
-    let neighbours = node.peers().await.map_err(ended)?;
+    let neighbours = node.peers().await.map_err(ended)?.others;
     let name = neighbours.into_iter().find(|line| line.peer == peer).map(|line| line.name);
     Ok(Outcome::Connected { address, peer, name })
 }
@@ -54,18 +83,20 @@ pub(super) async fn invite(parts: &Parts, address: SocketAddr) -> Result<Outcome
 
 /// Who is there, and how each is reached.
 pub(super) async fn neighbours(parts: &Parts) -> Result<Outcome, Failure> {
-    let lines = node(parts)?.peers().await.map_err(ended)?;
-    Ok(Outcome::Neighbours(lines.into_iter().map(neighbour).collect()))
+    let Peers { here, others } = node(parts)?.peers().await.map_err(ended)?;
+    let OwnLine { name, supernode, seen_at, nat } = here;
+    let here = OwnNode { name, peer: parts.peer, supernode, listen: parts.listen, seen_at, nat };
+    Ok(Outcome::Neighbours(Neighbourhood { here, others: others.into_iter().map(neighbour).collect() }))
 }
 
 fn neighbour(line: PeerLine) -> Neighbour {
-    let PeerLine { peer, name, supernode, way } = line;
+    let PeerLine { peer, name, supernode, way, nat } = line;
     let way = way.map(|way| Way {
         address: way.address,
         round_trip_us: u64::try_from(way.round_trip.as_micros()).unwrap_or(u64::MAX),
         bytes_per_sec: way.rate,
     });
-    Neighbour { name, peer, supernode, way }
+    Neighbour { name, peer, supernode, way, nat }
 }
 
 fn node(parts: &Parts) -> Result<&Asker, Failure> {

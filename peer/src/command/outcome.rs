@@ -10,7 +10,7 @@ use common::wire::tracker::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Neighbour;
+use super::Neighbourhood;
 
 /// How far a download or a hashing is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -220,7 +220,7 @@ pub enum Outcome {
         address: SocketAddr,
     },
     /// Of [`super::Command::Neighbours`].
-    Neighbours(Vec<Neighbour>),
+    Neighbours(Neighbourhood),
     /// Of [`super::Command::Users`].
     Users(Vec<User>),
     /// Of [`super::Command::Ping`].

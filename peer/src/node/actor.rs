@@ -17,8 +17,13 @@ use common::group::{
     Action, Addresses, Closing, ConnectError, Dial, DialId, Event, Facts, Group, MAX_MEMBERS, RequestId,
 };
 use common::id::PeerId;
+<<<<<<< HEAD
 use common::mrt::{CloseCode, Target};
 use common::nat::{Candidates, Origin, to_try};
+=======
+use common::mrt::{CloseCode, Route, Target};
+use common::nat::{Candidates, to_try};
+>>>>>>> 5fa50c6 (peer: STUN servers, questions at a terminal, and more in L)
 use common::wire::tracker::Holder;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::{interval, sleep_until};
@@ -28,9 +33,15 @@ use super::asks::{Answer, Ask, Page};
 use super::dial::dial;
 use super::line::{Line, LineId, Opened};
 use super::meet::{Meeting, meet};
+use super::outside::Outside;
+use super::stun::Seen;
 use super::wire::{FIRST, NodeMessage};
 use crate::link::Dialler;
+<<<<<<< HEAD
 use crate::mrt::{Connection, Node, RelayHandle};
+=======
+use crate::mrt::{Connection, Node, RelayAt, RelayHandle};
+>>>>>>> 5fa50c6 (peer: STUN servers, questions at a terminal, and more in L)
 use crate::notice::Notice;
 use crate::overlay::{Reach, Reached};
 use crate::tasks::Tasks;
@@ -63,6 +74,8 @@ pub(super) enum Input {
     Conversation(Reached),
     /// A line ended.
     Ended(LineId),
+    /// It was looked where this node is seen.
+    Seen(Seen),
     /// The rest of the program asks something.
     Ask(Ask),
 }
@@ -74,11 +87,16 @@ pub(super) struct Actor {
     pub(super) relay: RelayHandle,
     /// Where this node may be reached.
     pub(super) candidates: Candidates,
+    /// Where it is seen.
+    pub(super) outside: Outside,
     pub(super) inputs: mpsc::Sender<Input>,
     /// Who came for chunks.
     pub(super) visitors: mpsc::Sender<Reached>,
     pub(super) events: broadcast::Sender<Event>,
+<<<<<<< HEAD
     /// What the user is told.
+=======
+>>>>>>> 5fa50c6 (peer: STUN servers, questions at a terminal, and more in L)
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) tasks: Tasks,
     pub(super) state: State,
@@ -186,6 +204,7 @@ impl Actor {
                     self.group.lost(now, peer);
                 }
             }
+            Input::Seen(seen) => self.on_seen(now, seen),
             Input::Ask(ask) => self.on_ask(now, ask),
         }
     }
@@ -227,12 +246,7 @@ impl Actor {
         let line = opened.run(id, &self.inputs, &self.tasks);
         let remote = line.connection.remote();
         let facts = Facts { identity: remote.identity, static_key: remote.static_key, observed: line.direct() };
-        // Who was dialled says from where we came: our router's address for this socket.
-        if let Ok(Some(observed)) = line.connection.observed()
-            && self.candidates.add(Origin::Peer, observed)
-        {
-            self.tell_addresses(now);
-        }
+        self.on_observed(now, &line);
         let meeting = self.begin_to_meet(&line);
         self.state.lines.insert(peer, Standing { line, meeting, theirs: Candidates::default() });
         self.group.connected(now, &facts);
@@ -240,7 +254,7 @@ impl Actor {
     }
 
     /// This node may be reached elsewhere, too.
-    fn tell_addresses(&mut self, now: Instant) {
+    pub(super) fn tell_addresses(&mut self, now: Instant) {
         let local = self.node.local_addr();
         // Who listens on this machine only is reached from this machine.
         let only_here = local.ip().is_loopback().then_some(local);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use common::group::{ChatError, ConnectError, Listing, Member, ShelfFull};
 use common::id::{Content, PeerId};
 use common::name::EntryName;
+use common::nat::NatKind;
 use common::wire::tracker::{Have, Holder};
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,7 +35,7 @@ pub(super) enum Ask {
     Chat(String, Answer<Result<(), ChatError>>),
     Connect(SocketAddr, Answer<Result<PeerId, ConnectError>>),
     Invite(SocketAddr, Answer<()>),
-    Peers(Answer<Vec<PeerLine>>),
+    Peers(Answer<Peers>),
     Leave(Answer<()>),
 }
 
@@ -57,6 +58,28 @@ pub(crate) struct Members {
     pub(crate) members: Vec<Member>,
 }
 
+/// Who is there, and how each is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peers {
+    /// This node.
+    pub(crate) here: OwnLine,
+    /// The others, in order of joining.
+    pub(crate) others: Vec<PeerLine>,
+}
+
+/// This node among the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnLine {
+    /// What the others call its user.
+    pub(crate) name: String,
+    /// Whether it is the supernode.
+    pub(crate) supernode: bool,
+    /// Where it is seen from outside, once that is known.
+    pub(crate) seen_at: Option<SocketAddr>,
+    /// What stands in between.
+    pub(crate) nat: NatKind,
+}
+
 /// How another node is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PeerLine {
@@ -68,6 +91,8 @@ pub(crate) struct PeerLine {
     pub(crate) supernode: bool,
     /// How, if there is a connection to it.
     pub(crate) way: Option<Way>,
+    /// What stands between it and the others, as far as it told.
+    pub(crate) nat: NatKind,
 }
 
 /// A way to another node.
@@ -147,7 +172,7 @@ impl Asker {
     }
 
     /// Who is there, and how each is reached.
-    pub(crate) async fn peers(&self) -> Result<Vec<PeerLine>, Ended> {
+    pub(crate) async fn peers(&self) -> Result<Peers, Ended> {
         self.ask(Ask::Peers).await
     }
 

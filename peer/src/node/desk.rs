@@ -3,7 +3,7 @@
 //! always there.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,6 +21,7 @@ use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{broadcast, mpsc};
 
 use super::asks::{Asker, Ended, Members};
+use super::names::names;
 use crate::tasks::Tasks;
 use crate::tracker_client::{Entered, FrameReader, Wish, write_frame};
 
@@ -255,22 +256,6 @@ impl Desk {
         }
         Ok(Reply::Whereabouts { holders })
     }
-}
-
-/// What members are called: the first of a name as he calls himself, the next `name-2`, and so on, in order of joining.
-fn names(members: &[Member]) -> BTreeMap<PeerId, String> {
-    let mut taken = BTreeSet::new();
-    let mut names = BTreeMap::new();
-    for member in members {
-        let wished = member.name().to_string();
-        let free = std::iter::once(wished.clone())
-            .chain((2_u32..).map(|number| format!("{wished}-{number}")))
-            .find(|name| !taken.contains(name))
-            .unwrap_or(wished);
-        taken.insert(free.clone());
-        names.insert(member.id(), free);
-    }
-    names
 }
 
 fn merge(files: &[Listing], names: &BTreeMap<PeerId, String>) -> Vec<Entry> {

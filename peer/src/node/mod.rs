@@ -13,10 +13,13 @@
 //! - `actor`: the one task that has the group
 //! - `news`: what the user hears of
 //! - `asks`: what the rest of the program asks it
+//! - `outside`: where this node is seen
 //! - `meet`: from a relayed way to a direct one
 //! - `dial`: from addresses to a connection
+//! - `names`: what members are called
 //! - `line`: a connection with its control stream
 //! - `wire`: what nodes say beside the group
+//! - `stun`: who is asked where this node is seen
 //! - `key`: the key of the network
 
 mod actor;
@@ -26,7 +29,10 @@ mod dial;
 mod key;
 mod line;
 mod meet;
+mod names;
 mod news;
+mod outside;
+mod stun;
 mod wire;
 
 use std::io;
@@ -43,9 +49,12 @@ use common::relay::RelayConfig;
 use tokio::sync::{broadcast, mpsc};
 
 use self::actor::{Actor, Input, State};
-pub(crate) use self::asks::{Asker, Ended, PeerLine};
+pub(crate) use self::asks::{Asker, Ended, OwnLine, PeerLine, Peers};
 use self::desk::Desk;
 pub(crate) use self::key::{network_psk, new_network_key};
+use self::outside::Outside;
+use self::stun::Lookout;
+pub(crate) use self::stun::StunServer;
 use crate::mrt::{BindOptions, Node};
 use crate::notice::Notice;
 use crate::overlay::{Overlay, Reached};
@@ -71,6 +80,8 @@ pub(crate) struct NodeConfig {
     pub(crate) name: UserName,
     /// Where it receives; port 0 is one that the system chooses.
     pub(crate) listen: SocketAddr,
+    /// Who is asked where it is seen from outside.
+    pub(crate) stun: Vec<StunServer>,
 }
 
 /// A node that runs.
@@ -89,7 +100,7 @@ pub(crate) struct Started {
 
 /// Starts a node among `tasks`; it is alone at first.
 pub(crate) fn start(config: NodeConfig, notices: broadcast::Sender<Notice>, tasks: &Tasks) -> io::Result<Started> {
-    let NodeConfig { identity, psk, name, listen } = config;
+    let NodeConfig { identity, psk, name, listen, stun } = config;
     let keys = LocalKeys::new(Arc::clone(&identity), psk);
     let static_key = keys.static_key();
     let options = mrt::Config { receive_budget: RECEIVE_BUDGET, ..mrt::Config::default() };
@@ -124,11 +135,20 @@ pub(crate) fn start(config: NodeConfig, notices: broadcast::Sender<Notice>, task
     let asker = Asker::new(sender.clone());
     let desk = Desk::new(asker.clone(), identity.public_key(), name, local, events.clone());
     let relay = node.relay(RelayConfig::default());
+    let lookout = Lookout {
+        node: node.clone(),
+        servers: stun,
+        inputs: sender.clone(),
+        events: events.subscribe(),
+        notices: notices.clone(),
+    };
+    tasks.spawn("lookout", lookout.run());
     let actor = Actor {
         group,
         node,
         relay,
         candidates,
+        outside: Outside::default(),
         inputs: sender,
         visitors: visitors_sender,
         events,

@@ -6,6 +6,7 @@ mod execute;
 pub(crate) mod interactive;
 mod parse;
 pub(crate) mod pipe;
+pub(crate) mod questions;
 pub(crate) mod render;
 mod secret;
 mod streams;

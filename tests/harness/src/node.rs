@@ -30,6 +30,8 @@ impl Node {
     pub fn start(root: &Path, name: &str, netns: Option<String>, args: &[&str]) -> Self {
         let dir = root.join(name);
         let launch = Launch::new(&programs().peer).args(["--name", name, "--dir"]).args([&dir]).args(["mrt"]);
+        // Without this it would ask where; what is given after it counts.
+        let launch = launch.args(["--listen", "0"]);
         let mut terminal = Terminal::start(&launch.args(args).netns(netns));
         terminal.expect("this node listens at ");
         terminal.expect(&format!("{name}> "));

@@ -15,6 +15,7 @@
 //! - `nodes`: networks without a tracker
 //! - `nat_matrix`: two nodes behind each pair of kinds of routers
 //! - `survival`: what they outlive
+//! - `starting`: how a node of such a network is started
 //! - `mrt`: the transport on simulated networks
 //! - `mrt_hostile`: the transport under attack
 //! - `stun`: against a STUN server that others wrote
@@ -59,6 +60,8 @@ mod rights;
 mod sharing;
 #[cfg(test)]
 mod shell;
+#[cfg(test)]
+mod starting;
 #[cfg(test)]
 mod story;
 #[cfg(test)]

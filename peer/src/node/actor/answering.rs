@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use common::group::ConnectError;
+use common::group::{ConnectError, Member};
 use common::id::PeerId;
+use common::nat::NatKind;
 
-use super::super::asks::{Ask, Members, PeerLine, Way};
+use super::super::asks::{Ask, Members, OwnLine, PeerLine, Peers, Way};
+use super::super::names::names;
 use super::{Actor, INVITATION, reply};
 
 impl Actor {
@@ -48,21 +50,31 @@ impl Actor {
         }
     }
 
-    fn peers(&self) -> Vec<PeerLine> {
+    fn peers(&self) -> Peers {
         let supernode = self.group.supernode();
         let members = self.group.roster().map(|roster| roster.members()).unwrap_or_default();
+        let names = names(members);
+        let name = |peer: &PeerId| names.get(peer).cloned().unwrap_or_default();
         let others = members.iter().filter(|member| member.id() != self.group.id());
         let line = |peer: &PeerId| {
             let line = &self.state.lines.get(peer)?.line;
             let stats = line.connection.stats().ok()?;
             Some(Way { address: line.direct(), round_trip: stats.round_trip, rate: stats.rate })
         };
-        let peer = |member: &common::group::Member| PeerLine {
+        let peer = |member: &Member| PeerLine {
             peer: member.id(),
-            name: member.name().to_string(),
+            name: name(&member.id()),
             supernode: supernode == Some(member.id()),
             way: line(&member.id()),
+            nat: NatKind::Unknown,
         };
-        others.map(peer).collect()
+        let me = self.group.id();
+        let here = OwnLine {
+            name: name(&me),
+            supernode: supernode == Some(me),
+            seen_at: self.outside.address(),
+            nat: self.outside.nat(),
+        };
+        Peers { here, others: others.map(peer).collect() }
     }
 }
