@@ -17,13 +17,8 @@ use common::group::{
     Action, Addresses, Closing, ConnectError, Dial, DialId, Event, Facts, Group, MAX_MEMBERS, RequestId,
 };
 use common::id::PeerId;
-<<<<<<< HEAD
 use common::mrt::{CloseCode, Target};
-use common::nat::{Candidates, Origin, to_try};
-=======
-use common::mrt::{CloseCode, Route, Target};
 use common::nat::{Candidates, to_try};
->>>>>>> 5fa50c6 (peer: STUN servers, questions at a terminal, and more in L)
 use common::wire::tracker::Holder;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::{interval, sleep_until};
@@ -37,11 +32,7 @@ use super::outside::Outside;
 use super::stun::Seen;
 use super::wire::{FIRST, NodeMessage};
 use crate::link::Dialler;
-<<<<<<< HEAD
 use crate::mrt::{Connection, Node, RelayHandle};
-=======
-use crate::mrt::{Connection, Node, RelayAt, RelayHandle};
->>>>>>> 5fa50c6 (peer: STUN servers, questions at a terminal, and more in L)
 use crate::notice::Notice;
 use crate::overlay::{Reach, Reached};
 use crate::tasks::Tasks;
@@ -93,10 +84,7 @@ pub(super) struct Actor {
     /// Who came for chunks.
     pub(super) visitors: mpsc::Sender<Reached>,
     pub(super) events: broadcast::Sender<Event>,
-<<<<<<< HEAD
     /// What the user is told.
-=======
->>>>>>> 5fa50c6 (peer: STUN servers, questions at a terminal, and more in L)
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) tasks: Tasks,
     pub(super) state: State,
