@@ -46,7 +46,7 @@ impl Standstill {
 /// How `node` reaches the others.
 fn neighbours(node: &Node) -> Vec<Neighbour> {
     match node.command(&Command::Neighbours) {
-        Ok(Outcome::Neighbours(all)) => all,
+        Ok(Outcome::Neighbours(all)) => all.others,
         other => panic!("a node tells of its neighbours: {other:?}"),
     }
 }
