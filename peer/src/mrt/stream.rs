@@ -1,11 +1,13 @@
 //! Reading and writing.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use common::mrt::{Read, StreamId, WriteError};
+use bytes::Bytes;
+use common::mrt::{Connection as Machine, Read, ReadError, StreamId, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
@@ -82,6 +84,16 @@ impl Stream {
         self.write.finished().await
     }
 
+    /// See [`ReadHalf::read_chunk`].
+    pub async fn read_chunk(&mut self, into: &mut Vec<u8>) -> Result<bool, StreamError> {
+        self.read.read_chunk(into).await
+    }
+
+    /// See [`WriteHalf::write_chunk`].
+    pub async fn write_chunk(&mut self, chunk: Bytes) -> Result<(), StreamError> {
+        self.write.write_chunk(chunk).await
+    }
+
     /// See [`WriteHalf::reset`].
     pub fn reset(&mut self, code: u64) {
         self.write.reset(code);
@@ -108,14 +120,32 @@ impl ReadHalf {
         });
     }
 
-    /// Reads into `out`, which is not empty; 0 bytes are the end.
-    fn poll_read_slice(&mut self, context: &Context<'_>, out: &mut [u8]) -> Poll<Result<usize, StreamError>> {
+    /// Waits for bytes, and puts them into `into`, and nothing else; false at the end. Unlike [`AsyncRead`] it copies nothing
+    /// where it is used alone: what `into` has goes to the program, and its memory is used for what comes next.
+    pub async fn read_chunk(&mut self, into: &mut Vec<u8>) -> Result<bool, StreamError> {
+        let count = poll_fn(|context| {
+            let turn = ready!(coop::poll_proceed(context));
+            let read = self.poll_read_with(context, |machine, id| machine.read_chunk(id, into));
+            if read.is_ready() {
+                turn.made_progress();
+            }
+            read
+        });
+        Ok(count.await? > 0)
+    }
+
+    /// Lets `read` read, which has room for something; 0 bytes are the end.
+    fn poll_read_with(
+        &mut self,
+        context: &Context<'_>,
+        read: impl FnOnce(&mut Machine, StreamId) -> Result<Read, ReadError>,
+    ) -> Poll<Result<usize, StreamError>> {
         if self.progress == Progress::Ended {
             return Poll::Ready(Ok(0));
         }
         let Self { connection, id, .. } = self;
         let read = connection.shared.act(connection.handle, |machine, entry| {
-            let read = machine.read(*id, out);
+            let read = read(machine, *id);
             if read == Ok(Read::Blocked) {
                 entry.wait(*id, Direction::Reading, context);
             }
@@ -150,7 +180,7 @@ impl WriteHalf {
             Progress::Ended => {}
             Progress::Over => return Err(WriteError::Closed.into()),
         }
-        std::future::poll_fn(|context| self.poll_finished(context)).await
+        poll_fn(|context| self.poll_finished(context)).await
     }
 
     /// Gives up what was written and not yet delivered, and writes no more.
@@ -187,9 +217,31 @@ impl WriteHalf {
         }
     }
 
-    fn poll_write_slice(&self, context: &Context<'_>, data: &[u8]) -> Poll<Result<usize, StreamError>> {
+    /// Writes `chunk` without copying it, and waits while there is no room. What was written when this is dropped halfway is
+    /// not known.
+    pub async fn write_chunk(&mut self, mut chunk: Bytes) -> Result<(), StreamError> {
+        while !chunk.is_empty() {
+            poll_fn(|context| {
+                let turn = ready!(coop::poll_proceed(context));
+                let written = self.poll_write_with(context, |machine| machine.write_chunk(self.id, &mut chunk));
+                if written.is_ready() {
+                    turn.made_progress();
+                }
+                written
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Lets `write` write, which has something to write.
+    fn poll_write_with(
+        &self,
+        context: &Context<'_>,
+        write: impl FnOnce(&mut Machine) -> Result<usize, WriteError>,
+    ) -> Poll<Result<usize, StreamError>> {
         let written = self.connection.shared.act(self.connection.handle, |machine, entry| {
-            let mut written = machine.write(self.id, data);
+            let mut written = write(machine);
             if written == Ok(0) {
                 entry.wait(self.id, Direction::Writing, context);
             } else if written == Err(WriteError::Closed)
@@ -216,7 +268,10 @@ impl AsyncRead for ReadHalf {
         // Those who read from memory never wait, and would keep others from their turn.
         let turn = ready!(coop::poll_proceed(context));
         let length = out.remaining().min(QUANTUM);
-        let count = ready!(this.poll_read_slice(context, out.initialize_unfilled_to(length)))?;
+        let count = {
+            let out = out.initialize_unfilled_to(length);
+            ready!(this.poll_read_with(context, |machine, id| machine.read(id, out)))?
+        };
         turn.made_progress();
         out.advance(count);
         Poll::Ready(Ok(()))
@@ -230,7 +285,7 @@ impl AsyncWrite for WriteHalf {
         }
         let turn = ready!(coop::poll_proceed(context));
         let data = data.get(..QUANTUM).unwrap_or(data);
-        let count = ready!(self.poll_write_slice(context, data))?;
+        let count = ready!(self.poll_write_with(context, |machine| machine.write(self.id, data)))?;
         turn.made_progress();
         Poll::Ready(Ok(count))
     }

@@ -29,6 +29,8 @@ mod transmit;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use self::request::{Answer, Request};
 use self::session::Session;
 use super::Side;
@@ -224,6 +226,12 @@ impl Connection {
         self.session().ok_or(WriteError::Closed)?.streams.write(id, data)
     }
 
+    /// Takes as much from the front of `chunk` as there is room for, without copying it; gives how much. 0: blocked,
+    /// [`StreamEvent::Writable`] follows.
+    pub fn write_chunk(&mut self, id: StreamId, chunk: &mut Bytes) -> Result<usize, WriteError> {
+        self.session().ok_or(WriteError::Closed)?.streams.write_chunk(id, chunk)
+    }
+
     /// The stream ends behind what was written.
     pub fn finish(&mut self, id: StreamId) -> Result<(), WriteError> {
         self.session().ok_or(WriteError::Closed)?.streams.finish(id)
@@ -239,6 +247,12 @@ impl Connection {
     /// Reads into `out`. After [`Read::Blocked`] a [`StreamEvent::Readable`] follows.
     pub fn read(&mut self, id: StreamId, out: &mut [u8]) -> Result<Read, ReadError> {
         self.session().ok_or(ReadError::Closed)?.streams.read(id, out)
+    }
+
+    /// Puts what can be read next into `into`, and nothing else; its memory is kept for what comes. Where the program reads
+    /// nothing but so, and is not behind, nothing is copied. After [`Read::Blocked`] a [`StreamEvent::Readable`] follows.
+    pub fn read_chunk(&mut self, id: StreamId, into: &mut Vec<u8>) -> Result<Read, ReadError> {
+        self.session().ok_or(ReadError::Closed)?.streams.read_chunk(id, into)
     }
 
     /// Does not want the rest of a stream.

@@ -1,4 +1,4 @@
-//! Where bytes of streams wait: blocks that are recycled within a connection, and queues of them.
+//! Where received bytes of streams wait: blocks that are recycled within a connection, and queues of them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,7 +15,7 @@ const BLOCK_OFFSET: u64 = BLOCK as u64;
 const SMALLEST: usize = 256;
 
 /// Up to this it doubles; what needs more gets a full block.
-const LARGEST_SMALL: usize = 8 << 10;
+pub(super) const LARGEST_SMALL: usize = 8 << 10;
 
 /// Full blocks that are kept for later, as long as so many were in use lately: the window of a fast local path. To get
 /// them from the system anew each time, page by page, costs more than to seal them.
@@ -31,7 +31,7 @@ pub(super) struct Blocks {
     peak: usize,
 }
 
-/// Bytes of one direction of one stream, by their offsets. Block `n` begins at `origin` + `n` times [`BLOCK`]; blocks in
+/// What came of one stream, by its offsets. Block `n` begins at `origin` + `n` times [`BLOCK`]; blocks in
 /// which nothing was put yet are empty.
 #[derive(Default)]
 pub(super) struct BlockQueue {
@@ -47,7 +47,7 @@ impl Blocks {
     }
 
     /// Makes room for `length` bytes in `block`, which belongs to a stream that has carried `carried` bytes so far.
-    fn reserve(&mut self, block: &mut Vec<u8>, length: usize, carried: u64) {
+    pub(super) fn reserve(&mut self, block: &mut Vec<u8>, length: usize, carried: u64) {
         if block.capacity() >= length {
             return;
         }
@@ -63,11 +63,25 @@ impl Blocks {
         *block = full;
     }
 
-    fn release(&mut self, mut block: Vec<u8>) {
-        if block.capacity() < BLOCK {
-            return;
+    pub(super) fn release(&mut self, block: Vec<u8>) {
+        if block.capacity() >= BLOCK {
+            self.used -= 1;
+            self.keep(block);
         }
-        self.used -= 1;
+    }
+
+    /// Gives `block` away, and takes `other` in its place, which is of some size, or of none.
+    fn exchange(&mut self, block: Vec<u8>, other: &mut Vec<u8>) {
+        if block.capacity() >= BLOCK {
+            self.used -= 1;
+        }
+        let other = std::mem::replace(other, block);
+        if (BLOCK..2 * BLOCK).contains(&other.capacity()) {
+            self.keep(other);
+        }
+    }
+
+    fn keep(&mut self, mut block: Vec<u8>) {
         if self.free.len() < MAX_FREE {
             block.clear();
             self.free.push(block);
@@ -108,6 +122,24 @@ impl BlockQueue {
             at += part.len() as u64;
             Some(part).filter(|part| !part.is_empty())
         })
+    }
+
+    /// Puts what was put at the beginning of `range` into `into`, up to the end of a block, and says how much. A block that is
+    /// needed no more is not copied but given away, and the memory of `into` is kept for other blocks.
+    pub(super) fn take(&mut self, blocks: &mut Blocks, range: Range<u64>, into: &mut Vec<u8>) -> usize {
+        let block_end = range.start - self.place(range.start).1 as u64 + BLOCK_OFFSET;
+        let end = range.end.min(block_end);
+        if range.start == self.origin
+            && (end == block_end || self.blocks.len() == 1)
+            && let Some(block) = self.blocks.pop_front_if(|block| range.start + block.len() as u64 == end)
+        {
+            self.origin = end;
+            blocks.exchange(block, into);
+        } else {
+            into.clear();
+            self.parts(range.start..end).for_each(|part| into.extend_from_slice(part));
+        }
+        into.len()
     }
 
     /// Frees blocks that lie before `offset` as a whole.
@@ -198,6 +230,30 @@ mod tests {
         queue.free_before(&mut blocks, 131_071);
         assert_eq!(content(&queue, 131_071..170_000), pattern(131_071..170_000));
         assert_eq!(blocks.count(), (2, 1));
+    }
+
+    #[test]
+    fn what_is_taken_is_what_was_put_and_full_blocks_are_exchanged() {
+        let (mut blocks, mut queue) = (Blocks::default(), BlockQueue::default());
+        queue.put(&mut blocks, 0, &pattern(0..150_000));
+        let (mut into, mut at) = (Vec::with_capacity(BLOCK), 0);
+        let mut memory = into.as_ptr();
+        while at < 150_000 {
+            let count = queue.take(&mut blocks, at..150_000, &mut into) as u64;
+            assert_eq!(into, pattern(at..at + count));
+            assert_ne!(std::mem::replace(&mut memory, into.as_ptr()), into.as_ptr(), "exchanged");
+            at += count;
+        }
+        // Of the three blocks the program has the last, and has given its own for the first, and that for the second.
+        assert_eq!(blocks.count(), (0, 3));
+        // Behind what is there something else came: that stays in its place.
+        queue.put(&mut blocks, 150_000, &pattern(150_000..151_000));
+        queue.put(&mut blocks, 152_000, &pattern(152_000..153_000));
+        assert_eq!(queue.take(&mut blocks, 150_000..151_000, &mut into), 1000);
+        assert_eq!(into, pattern(150_000..151_000));
+        queue.put(&mut blocks, 151_000, &pattern(151_000..152_000));
+        assert_eq!(queue.take(&mut blocks, 151_000..153_000, &mut into), 2000);
+        assert_eq!(into, pattern(151_000..153_000));
     }
 
     #[test]

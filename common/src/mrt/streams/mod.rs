@@ -7,7 +7,7 @@
 //! - `table`: the streams by their ids; `send` and `receive`: the two directions of one
 //! - `window`: how much the other side may send, and how that tunes itself; `budget`: what all windows share
 //! - `events`: what the program is to be told
-//! - `blocks`: where bytes wait
+//! - `written`: where bytes wait for their acknowledgement; `blocks`: where they wait to be read
 
 mod blocks;
 mod budget;
@@ -19,15 +19,18 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod window;
+mod written;
 
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use self::blocks::Blocks;
 pub use self::budget::Budget;
 use self::events::Events;
-use self::receive::Arrival;
+use self::receive::{Arrival, ReceiveHalf};
 use self::schedule::{Schedule, SendCredit};
-use self::send::Kept;
+use self::send::{Kept, SendHalf};
 use self::table::{RemoteLimit, Table};
 use self::window::{MIN_WINDOW, ReceiveWindow};
 use super::Side;
@@ -230,18 +233,33 @@ impl Streams {
 
     /// Takes as much of `data` as there is room for; says how much.
     pub(super) fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+        self.write_with(id, data.len(), |half, blocks, room| half.write(blocks, data.get(..room).unwrap_or(data)))
+    }
+
+    /// Takes as much from the front of `chunk` as there is room for, without copying it; says how much.
+    pub(super) fn write_chunk(&mut self, id: StreamId, chunk: &mut Bytes) -> Result<usize, WriteError> {
+        self.write_with(id, chunk.len(), |half, blocks, room| half.give(blocks, chunk.split_to(room)))
+    }
+
+    /// Lets `put` take what there is room for of `length` bytes.
+    fn write_with(
+        &mut self,
+        id: StreamId,
+        length: usize,
+        put: impl FnOnce(&mut SendHalf, &mut Blocks, usize),
+    ) -> Result<usize, WriteError> {
         let stream = self.table.get_mut(id).ok_or(WriteError::Closed)?;
         if let Err(error) = stream.send.check_writable() {
             self.close_if_over(id);
             return Err(error);
         }
         let room = usize::try_from(self.buffer.room(stream.send.held())).unwrap_or(usize::MAX);
-        let (taken, rest) = data.split_at(data.len().min(room));
-        stream.send.write(&mut self.blocks, taken);
-        self.buffer.add(taken.len() as u64);
-        stream.writing.wanted = !rest.is_empty();
+        let taken = length.min(room);
+        put(&mut stream.send, &mut self.blocks, taken);
+        self.buffer.add(taken as u64);
+        stream.writing.wanted = taken < length;
         self.schedule.update(stream, &self.credit);
-        Ok(taken.len())
+        Ok(taken)
     }
 
     /// The stream ends behind what was written.
@@ -268,8 +286,21 @@ impl Streams {
 
     /// Reads into `out`.
     pub(super) fn read(&mut self, id: StreamId, out: &mut [u8]) -> Result<Read, ReadError> {
+        self.read_with(id, |half, blocks| half.read(blocks, out))
+    }
+
+    /// Puts what can be read next into `into`, where possible without copying it.
+    pub(super) fn read_chunk(&mut self, id: StreamId, into: &mut Vec<u8>) -> Result<Read, ReadError> {
+        self.read_with(id, |half, blocks| half.take(blocks, into))
+    }
+
+    fn read_with(
+        &mut self,
+        id: StreamId,
+        read: impl FnOnce(&mut ReceiveHalf, &mut Blocks) -> Result<Read, ReadError>,
+    ) -> Result<Read, ReadError> {
         let stream = self.table.get_mut(id).ok_or(ReadError::Closed)?;
-        let read = stream.receive.read(&mut self.blocks, out);
+        let read = read(&mut stream.receive, &mut self.blocks);
         match read {
             Ok(Read::Bytes(count)) => {
                 self.window.on_consumed(count as u64);

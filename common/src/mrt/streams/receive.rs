@@ -6,6 +6,8 @@
 //!    \--stopped--> Stopped (over as soon as the final size is known)
 //! ```
 
+use std::ops::Range;
+
 use super::blocks::{BlockQueue, Blocks};
 use super::{Read, ReadError, StreamId, Violation};
 use crate::mrt::frame::{CloseCode, Frame, MAX_VARINT};
@@ -148,6 +150,37 @@ impl ReceiveHalf {
 
     /// Copies what can be read to `out`.
     pub(super) fn read(&mut self, blocks: &mut Blocks, mut out: &mut [u8]) -> Result<Read, ReadError> {
+        let end = self.read.saturating_add(out.len() as u64);
+        let range = match self.begin_to_read()? {
+            Ok(range) => range.start..range.end.min(end),
+            Err(nothing) => return Ok(nothing),
+        };
+        if range.is_empty() {
+            return Ok(Read::Blocked);
+        }
+        let mut count = 0;
+        for part in self.data.parts(range) {
+            let (place, rest) = out.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            (out, count) = (rest, count + part.len());
+        }
+        self.on_read(blocks, count);
+        Ok(Read::Bytes(count))
+    }
+
+    /// Gives what can be read next in `into`, where possible without copying it: see [`BlockQueue::take`].
+    pub(super) fn take(&mut self, blocks: &mut Blocks, into: &mut Vec<u8>) -> Result<Read, ReadError> {
+        let range = match self.begin_to_read()? {
+            Ok(range) => range,
+            Err(nothing) => return Ok(nothing),
+        };
+        let count = self.data.take(blocks, range, into);
+        self.on_read(blocks, count);
+        Ok(Read::Bytes(count))
+    }
+
+    /// What can be read, at least a byte; or why there is nothing.
+    fn begin_to_read(&mut self) -> Result<Result<Range<u64>, Read>, ReadError> {
         match &mut self.phase {
             Phase::Receiving | Phase::Ended => {}
             Phase::Reset { code, told } => {
@@ -158,25 +191,19 @@ impl ReceiveHalf {
         }
         if self.size == Some(self.read) {
             self.phase = Phase::Ended;
-            return Ok(Read::End);
+            return Ok(Err(Read::End));
         }
-        let end = self.contiguous.min(self.read.saturating_add(out.len() as u64));
-        if end == self.read {
-            return Ok(Read::Blocked);
-        }
-        let mut count = 0;
-        for part in self.data.parts(self.read..end) {
-            let (place, rest) = out.split_at_mut(part.len());
-            place.copy_from_slice(part);
-            (out, count) = (rest, count + part.len());
-        }
-        self.read = end;
+        Ok(if self.read == self.contiguous { Err(Read::Blocked) } else { Ok(self.read..self.contiguous) })
+    }
+
+    /// So many bytes more were read.
+    fn on_read(&mut self, blocks: &mut Blocks, count: usize) {
+        self.read += count as u64;
         if self.read == self.contiguous && self.beyond.is_empty() {
             self.data.restart(blocks, self.read);
         } else {
             self.data.free_before(blocks, self.read);
         }
-        Ok(Read::Bytes(count))
     }
 
     /// Nobody will read the rest.

@@ -8,7 +8,10 @@
 
 use std::ops::Range;
 
-use super::blocks::{BlockQueue, Blocks};
+use bytes::Bytes;
+
+use super::blocks::Blocks;
+use super::written::Written;
 use super::{StreamId, WriteError};
 use crate::mrt::frame::{Frame, MAX_VARINT};
 use crate::mrt::ranges::Ranges;
@@ -19,7 +22,7 @@ const PROBE: u64 = 1000;
 /// What was written and is not yet acknowledged. Offsets: `base` <= `next` <= `end`.
 #[derive(Debug)]
 pub(super) struct SendHalf {
-    data: BlockQueue,
+    data: Written,
     /// Everything before it is acknowledged.
     base: u64,
     /// Everything from here on was never sent.
@@ -84,7 +87,7 @@ pub(super) struct Acked {
 impl SendHalf {
     pub(super) fn new() -> Self {
         Self {
-            data: BlockQueue::default(),
+            data: Written::default(),
             base: 0,
             next: 0,
             end: 0,
@@ -126,8 +129,14 @@ impl SendHalf {
 
     /// Takes `data` behind what was written.
     pub(super) fn write(&mut self, blocks: &mut Blocks, data: &[u8]) {
-        self.data.put(blocks, self.end, data);
         self.end += data.len() as u64;
+        self.data.put(blocks, data);
+    }
+
+    /// Takes `chunk` behind what was written.
+    pub(super) fn give(&mut self, blocks: &mut Blocks, chunk: Bytes) {
+        self.end += chunk.len() as u64;
+        self.data.give(blocks, chunk);
     }
 
     /// Nothing more will be written.
@@ -224,7 +233,7 @@ impl SendHalf {
             waiting = self.advance(range);
         }
         if self.base == self.end {
-            self.data.restart(blocks, self.base);
+            self.data.restart(blocks);
         } else {
             self.data.free_before(blocks, self.base);
         }

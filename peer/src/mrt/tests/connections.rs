@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use common::identity::Identity;
+use bytes::Bytes;
 use common::mrt::{CloseCode, CloseReason, Config, ReadError, Target, WriteError};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
@@ -66,6 +67,31 @@ async fn two_hundred_short_streams_at_once_are_answered() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_are_written_and_read_in_order() {
+    // More than a send buffer holds, so that chunks are taken in parts.
+    const TOTAL: usize = 12 << 20;
+    let stage = Stage::new(LOOPBACK, LOOPBACK, &Config { max_send_buffer: 1 << 20, ..Config::default() });
+    let (asked, accepted) = in_time(stage.connect()).await;
+    let whole = Bytes::from(content(5, TOTAL));
+    let sent = whole.clone();
+    let mut stream = asked.open().await.unwrap();
+    stage.tasks.spawn("writer", async move {
+        stream.write_all(&sent[..100]).await.unwrap();
+        stream.write_chunk(sent.slice(100..3_000_000)).await.unwrap();
+        stream.write_chunk(Bytes::new()).await.unwrap();
+        stream.write_chunk(sent.slice(3_000_000..)).await.unwrap();
+        stream.finished().await.unwrap();
+    });
+    let mut incoming = in_time(accepted.accept()).await.unwrap();
+    let (mut came, mut chunk) = (Vec::new(), Vec::new());
+    while in_time(incoming.read_chunk(&mut chunk)).await.unwrap() {
+        came.extend_from_slice(&chunk);
+    }
+    assert!(came == whole);
+    assert!(!in_time(incoming.read_chunk(&mut chunk)).await.unwrap(), "the end stays the end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

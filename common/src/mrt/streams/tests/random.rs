@@ -123,7 +123,10 @@ impl End {
             return;
         }
         let length = (1 + chance.below(100_000)).min(left) as usize;
-        match streams.write(id, &bytes(id, known.written, length)) {
+        let data = bytes(id, known.written, length);
+        let written =
+            if chance.percent(50) { streams.write(id, &data) } else { streams.write_chunk(id, &mut data.into()) };
+        match written {
             Ok(count) => {
                 known.written += count as u64;
                 known.write_blocked = count < length;
@@ -143,7 +146,8 @@ impl End {
             return;
         }
         let mut out = vec![0; 1 + chance.below(200_000) as usize];
-        match streams.read(id, &mut out) {
+        let read = if chance.percent(50) { streams.read(id, &mut out) } else { streams.read_chunk(id, &mut out) };
+        match read {
             Ok(Read::Bytes(count)) => {
                 assert_eq!(out[..count], bytes(id, known.read, count), "in order, from {} of {id:?}", known.read);
                 known.read += count as u64;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use common::identity::Identity;
 use common::mrt::{CloseCode, Config, ControllerKind, LocalKeys, Target};
 use peer::mrt::{Connection, Node};
@@ -29,11 +30,10 @@ pub(super) async fn sink(
     announce(node.local_addr())?;
     let connection = node.accept().await.ok_or_else(|| anyhow::anyhow!("the node was closed"))?;
     let mut stream = connection.accept().await?;
-    let mut buffer = vec![0; PIECE];
+    let mut chunk = Vec::new();
     loop {
-        let length = stream.read(&mut buffer).await?;
-        anyhow::ensure!(length > 0, "the source ended early");
-        if meter.on_bytes(length) {
+        anyhow::ensure!(stream.read_chunk(&mut chunk).await?, "the source ended early");
+        if meter.on_bytes(chunk.len()) {
             break;
         }
     }
@@ -62,9 +62,9 @@ pub(super) async fn source(args: &EndArgs, to: SocketAddr, load: Load) -> anyhow
 
 async fn send(connection: &Connection, mut load: Load) -> anyhow::Result<()> {
     let mut stream = connection.open().await?;
-    let piece = vec![7; PIECE];
+    let piece = Bytes::from(vec![7; PIECE]);
     while let Some(length) = load.next() {
-        stream.write_all(&piece[..length]).await?;
+        stream.write_chunk(piece.slice(..length)).await?;
     }
     stream.shutdown().await?;
     let extra = stream.read(&mut [0]).await?;
