@@ -20,5 +20,6 @@ pub use candidates::{
 pub use kind::{Filtering, Nat, NatKind, Observation, Prospect, can_punch};
 pub use stun::{
     Fingerprint, MAX_STUN_ANSWER, MAX_STUN_MESSAGE, STUN_REQUEST_LENGTH, StunClient, StunError, StunFailure,
-    StunMessage, TransactionId, UnknownAttributes, is_stun, is_stun_request, respond_to_stun,
+    StunMessage, StunProof, StunToken, TransactionId, UnknownAttributes, is_stun, is_stun_request, respond_to_stun,
+    respond_to_stun_with,
 };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::message::{StunMessage, TransactionId, encode_request};
+use super::message::{StunMessage, StunProof, StunToken, TransactionId, encode_request};
 
 /// The first request is repeated after this time, and each later one after twice as long as the one before (RFC 8489, section
 /// 6.2.1).
@@ -25,6 +25,8 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 pub struct StunClient {
     server: SocketAddr,
     id: TransactionId,
+    token: Option<StunToken>,
+    proof: Option<StunProof>,
     state: State,
 }
 
@@ -52,7 +54,12 @@ enum State {
 impl StunClient {
     /// Asks `server`. The id is fresh from a cryptographic source.
     pub const fn new(now: Instant, server: SocketAddr, id: TransactionId) -> Self {
-        Self { server, id, state: State::Asking { sent: 0, at: now } }
+        Self { server, id, token: None, proof: None, state: State::Asking { sent: 0, at: now } }
+    }
+
+    /// The same, and for a proof of the answer, which servers that know the token give ([`Self::proof`]).
+    pub const fn for_proof(now: Instant, server: SocketAddr, id: TransactionId, token: StunToken) -> Self {
+        Self { token: Some(token), ..Self::new(now, server, id) }
     }
 
     /// Who is asked.
@@ -72,7 +79,7 @@ impl StunClient {
         }
         let wait = if sent + 1 == TRIES { LAST_WAIT } else { FIRST_WAIT * (1 << sent) };
         self.state = State::Asking { sent: sent + 1, at: now + wait };
-        Some(encode_request(self.id))
+        Some(encode_request(self.id, self.token))
     }
 
     /// When [`Self::poll_transmit`] is to be called, if at all.
@@ -90,7 +97,10 @@ impl StunClient {
             return false;
         }
         let outcome = match StunMessage::decode(datagram) {
-            Ok(StunMessage::Success { id, mapped }) if id == self.id => Ok(mapped),
+            Ok(StunMessage::Success { id, mapped, proof }) if id == self.id => {
+                self.proof = proof.filter(|_| self.token.is_some());
+                Ok(mapped)
+            }
             Ok(StunMessage::Error { id, code }) if id == self.id => Err(StunFailure::Refused(code)),
             _ => return false,
         };
@@ -104,5 +114,10 @@ impl StunClient {
             State::Asking { .. } => None,
             State::Over(outcome) => Some(outcome),
         }
+    }
+
+    /// The server's proof of the address, where it was asked for one, and gave it.
+    pub const fn proof(&self) -> Option<StunProof> {
+        self.proof
     }
 }

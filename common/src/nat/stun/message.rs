@@ -15,6 +15,15 @@ pub const STUN_REQUEST_LENGTH: usize = HEAD_LENGTH + FINGERPRINT_LENGTH;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransactionId(pub [u8; 12]);
 
+/// What whoever vouches for addresses knows an asker by; given to it on another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StunToken(pub [u8; TOKEN_LENGTH]);
+
+/// The word of a server that somebody with a certain token was at a certain address, and heard it there. Means something to
+/// that server only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StunProof(pub [u8; PROOF_LENGTH]);
+
 /// A message about a Binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StunMessage {
@@ -26,6 +35,8 @@ pub enum StunMessage {
         unknown: UnknownAttributes,
         /// Whether it ends with a FINGERPRINT.
         fingerprint: Fingerprint,
+        /// A proof is wished for, for who has this token.
+        token: Option<StunToken>,
     },
     /// From this one.
     Success {
@@ -33,6 +44,8 @@ pub enum StunMessage {
         id: TransactionId,
         /// The address that the server saw.
         mapped: SocketAddr,
+        /// The proof of that, where one was wished for and is to be had.
+        proof: Option<StunProof>,
     },
     /// That is not to be had.
     Error {
@@ -88,9 +101,25 @@ pub enum StunError {
     Empty,
 }
 
-/// Most bytes of an answer: a success with an IPv6 address and a FINGERPRINT. To the shortest requests, of 20 bytes without a
-/// FINGERPRINT, the answers have 32 (IPv4) and 44 (IPv6), which is of no use to who wants to drown somebody else in answers.
-pub const MAX_STUN_ANSWER: usize = HEAD_LENGTH + 4 + 20 + FINGERPRINT_LENGTH;
+/// Most bytes of an answer: a success with an IPv6 address, a proof and a FINGERPRINT. To the shortest requests, of 20 bytes
+/// without a FINGERPRINT, the answers have 32 (IPv4) and 44 (IPv6), which is of no use to who wants to drown somebody else in
+/// answers; one with a proof is no longer than its request.
+pub const MAX_STUN_ANSWER: usize = HEAD_LENGTH + 4 + 20 + 4 + PROOF_LENGTH + FINGERPRINT_LENGTH;
+
+/// Bytes of a token.
+const TOKEN_LENGTH: usize = 16;
+
+/// Bytes of a proof.
+const PROOF_LENGTH: usize = 16;
+
+/// Bytes of the attribute by which a proof is wished for: the token, and zeros that make the request as long as the longest
+/// answer.
+const WISH_LENGTH: usize = TOKEN_LENGTH + 24;
+
+/// The lengths of these attributes as their heads state them.
+const WISH_ATTRIBUTE: u16 = 40;
+const PROOF_ATTRIBUTE: u16 = 16;
+const _: () = assert!(WISH_ATTRIBUTE as usize == WISH_LENGTH && PROOF_ATTRIBUTE as usize == PROOF_LENGTH);
 
 /// Bytes of the head.
 const HEAD_LENGTH: usize = 20;
@@ -121,6 +150,9 @@ const PASSWORD_ALGORITHM: u16 = 0x001d;
 const USERHASH: u16 = 0x001e;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const FINGERPRINT: u16 = 0x8028;
+/// Ours, and nobody else's as far as IANA's list goes: the wish for a proof, or the proof. One of another length is passed
+/// over, as whoever does not know it passes over all.
+const PROOF: u16 = 0xc53a;
 
 /// Attributes from here on may be passed over by who does not understand them.
 const COMPREHENSION_OPTIONAL: u16 = 0x8000;
@@ -167,11 +199,14 @@ impl StunMessage {
         let found = Found::read(datagram, reader, id)?;
         let known = |unknown: &UnknownAttributes| unknown.first().map_or(Ok(()), |kind| Err(StunError::Unknown(kind)));
         match kind {
-            REQUEST => Ok(Self::Request { id, unknown: found.unknown, fingerprint: found.fingerprint }),
+            REQUEST => {
+                let Found { unknown, fingerprint, token, .. } = found;
+                Ok(Self::Request { id, unknown, fingerprint, token })
+            }
             SUCCESS => {
                 known(&found.unknown)?;
                 let mapped = found.xor_mapped.or(found.mapped).ok_or(StunError::Empty)?;
-                Ok(Self::Success { id, mapped })
+                Ok(Self::Success { id, mapped, proof: found.proof })
             }
             _ => {
                 known(&found.unknown)?;
@@ -210,6 +245,8 @@ struct Found {
     code: Option<u16>,
     unknown: UnknownAttributes,
     fingerprint: Fingerprint,
+    token: Option<StunToken>,
+    proof: Option<StunProof>,
 }
 
 impl Found {
@@ -220,6 +257,8 @@ impl Found {
             code: None,
             unknown: UnknownAttributes::default(),
             fingerprint: Fingerprint::Absent,
+            token: None,
+            proof: None,
         };
         // Behind a MESSAGE-INTEGRITY only another one and the FINGERPRINT count.
         let mut is_signed = false;
@@ -262,6 +301,11 @@ impl Found {
                 let code = error_code(value).ok_or(malformed)?;
                 self.code.get_or_insert(code);
             }
+            PROOF => {
+                let token = value.first_chunk().filter(|_| value.len() == WISH_LENGTH);
+                self.token = self.token.or(token.copied().map(StunToken));
+                self.proof = self.proof.or(value.try_into().ok().map(StunProof));
+            }
             // About credentials, which nobody needs here; and what an error says beside its code.
             USERNAME | REALM | NONCE | PASSWORD_ALGORITHM | USERHASH | UNKNOWN_ATTRIBUTES => {}
             COMPREHENSION_OPTIONAL.. => {}
@@ -271,15 +315,25 @@ impl Found {
     }
 }
 
-/// A Binding request with a FINGERPRINT.
-pub(super) fn encode_request(id: TransactionId) -> Vec<u8> {
+/// A Binding request with a FINGERPRINT, and the wish for a proof where there is a token.
+pub(super) fn encode_request(id: TransactionId, token: Option<StunToken>) -> Vec<u8> {
     let mut out = begin(REQUEST, id);
+    if let Some(StunToken(token)) = token {
+        put_attribute_head(&mut out, PROOF, WISH_ATTRIBUTE);
+        out.extend(token);
+        out.extend([0; WISH_LENGTH - TOKEN_LENGTH]);
+    }
     finish(&mut out, Fingerprint::Present);
     out
 }
 
-/// The answer that a request came from `mapped`.
-pub(super) fn encode_success(id: TransactionId, mapped: SocketAddr, fingerprint: Fingerprint) -> Vec<u8> {
+/// The answer that a request came from `mapped`, and the proof of that.
+pub(super) fn encode_success(
+    id: TransactionId,
+    mapped: SocketAddr,
+    proof: Option<StunProof>,
+    fingerprint: Fingerprint,
+) -> Vec<u8> {
     let mut out = begin(SUCCESS, id);
     let hidden = xor(mapped, id);
     let (length, family) = if hidden.is_ipv4() { (8, FAMILY_IPV4) } else { (20, FAMILY_IPV6) };
@@ -289,6 +343,10 @@ pub(super) fn encode_success(id: TransactionId, mapped: SocketAddr, fingerprint:
     match hidden.ip() {
         IpAddr::V4(ip) => out.extend(ip.octets()),
         IpAddr::V6(ip) => out.extend(ip.octets()),
+    }
+    if let Some(StunProof(proof)) = proof {
+        put_attribute_head(&mut out, PROOF, PROOF_ATTRIBUTE);
+        out.extend(proof);
     }
     finish(&mut out, fingerprint);
     out
@@ -327,7 +385,7 @@ fn put_attribute_head(out: &mut Vec<u8>, kind: u16, length: u16) {
 /// Writes the length into the head, and the FINGERPRINT, which covers that length, behind the message.
 fn finish(message: &mut Vec<u8>, with: Fingerprint) {
     let own = if with == Fingerprint::Present { FINGERPRINT_LENGTH } else { 0 };
-    let length = u16::try_from(message.len() - HEAD_LENGTH + own).expect("a message of ours has 60 bytes at most");
+    let length = u16::try_from(message.len() - HEAD_LENGTH + own).expect("a message of ours has 80 bytes at most");
     if let Some([_, _, place @ ..]) = message.first_chunk_mut::<4>() {
         *place = length.to_be_bytes();
     }

@@ -52,19 +52,25 @@ fn with_fingerprint(mut message: Vec<u8>) -> Vec<u8> {
 }
 
 fn success(mapped: SocketAddr) -> Vec<u8> {
-    encode_success(ID, mapped, Fingerprint::Present)
+    encode_success(ID, mapped, None, Fingerprint::Present)
 }
 
 #[test]
 fn the_samples_of_rfc_5769_and_answers_of_others_are_understood() {
     let mapped = address("192.0.2.1:32853");
-    assert_eq!(StunMessage::decode(&bytes(SAMPLE_RESPONSE_V4)), Ok(StunMessage::Success { id: ID, mapped }));
+    assert_eq!(
+        StunMessage::decode(&bytes(SAMPLE_RESPONSE_V4)),
+        Ok(StunMessage::Success { id: ID, mapped, proof: None })
+    );
     let mapped = address("[2001:db8:1234:5678:11:2233:4455:6677]:32853");
-    assert_eq!(StunMessage::decode(&bytes(SAMPLE_RESPONSE_V6)), Ok(StunMessage::Success { id: ID, mapped }));
+    assert_eq!(
+        StunMessage::decode(&bytes(SAMPLE_RESPONSE_V6)),
+        Ok(StunMessage::Success { id: ID, mapped, proof: None })
+    );
     let mapped = address("127.0.0.1:37701");
-    assert_eq!(StunMessage::decode(&bytes(COTURN)), Ok(StunMessage::Success { id: ID, mapped }));
+    assert_eq!(StunMessage::decode(&bytes(COTURN)), Ok(StunMessage::Success { id: ID, mapped, proof: None }));
     let request = StunMessage::decode(&bytes(SAMPLE_REQUEST)).unwrap();
-    let StunMessage::Request { id, unknown, fingerprint } = request else { panic!("{request:?}") };
+    let StunMessage::Request { id, unknown, fingerprint, .. } = request else { panic!("{request:?}") };
     assert_eq!((id, unknown.kinds(), fingerprint), (ID, [0x0024].as_slice(), Fingerprint::Present));
 }
 
@@ -86,13 +92,13 @@ fn any_change_of_a_sample_is_noticed() {
 
 #[test]
 fn the_bytes_of_our_messages_stay_as_they_are() {
-    let request = encode_request(ID);
+    let request = encode_request(ID, None);
     assert_eq!(HEXLOWER.encode(&request), "000100082112a442b7e7a701bc34d686fa87dfae80280004fdf6ae02");
     assert_eq!(request.len(), STUN_REQUEST_LENGTH);
-    let v4 = encode_success(ID, address("192.0.2.1:32853"), Fingerprint::Absent);
+    let v4 = encode_success(ID, address("192.0.2.1:32853"), None, Fingerprint::Absent);
     assert_eq!(HEXLOWER.encode(&v4), "0101000c2112a442b7e7a701bc34d686fa87dfae002000080001a147e112a643");
     let mapped = address("[2001:db8:1234:5678:11:2233:4455:6677]:32853");
-    let v6 = encode_success(ID, mapped, Fingerprint::Absent);
+    let v6 = encode_success(ID, mapped, None, Fingerprint::Absent);
     let hex = "010100182112a442b7e7a701bc34d686fa87dfae002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d9";
     assert_eq!(HEXLOWER.encode(&v6), hex);
     let Ok(StunMessage::Request { unknown, .. }) = StunMessage::decode(&bytes(SAMPLE_REQUEST)) else { panic!() };
@@ -122,7 +128,7 @@ fn attributes_are_strict() {
     let decode = |kind: u16, attributes: &[u8]| StunMessage::decode(&message(kind, attributes));
     let [request, success, error] = [0x0001, 0x0101, 0x0111];
     let mapped = address("192.0.2.1:32853");
-    let found = Ok(StunMessage::Success { id: ID, mapped });
+    let found = Ok(StunMessage::Success { id: ID, mapped, proof: None });
     assert_eq!(decode(success, b"\x00\x01\x00\x08\x00\x01\x80\x55\xc0\x00\x02\x01"), found, "MAPPED-ADDRESS alone");
     let both = b"\x00\x01\x00\x08\x00\x01\x00\x01\x01\x01\x01\x01\x00\x20\x00\x08\x00\x01\xa1\x47\xe1\x12\xa6\x43";
     assert_eq!(decode(success, both), found, "the hidden one counts");
@@ -155,12 +161,12 @@ fn a_request_is_answered_with_where_it_came_from() {
     ] {
         let from = address(from);
         let answer = respond_to_stun(&request, from).unwrap();
-        assert_eq!(StunMessage::decode(&answer), Ok(StunMessage::Success { id: ID, mapped: from }));
+        assert_eq!(StunMessage::decode(&answer), Ok(StunMessage::Success { id: ID, mapped: from, proof: None }));
         assert_eq!(answer.len() <= 44, request.len() == 20 || from.is_ipv4(), "{}", answer.len());
     }
     let mapped = respond_to_stun(&message(1, b""), address("[::ffff:203.0.113.9]:41000")).unwrap();
     let mapped = StunMessage::decode(&mapped);
-    assert_eq!(mapped, Ok(StunMessage::Success { id: ID, mapped: address("203.0.113.9:41000") }));
+    assert_eq!(mapped, Ok(StunMessage::Success { id: ID, mapped: address("203.0.113.9:41000"), proof: None }));
 }
 
 #[test]
@@ -245,8 +251,8 @@ proptest! {
         let id = TransactionId(id);
         for mapped in [SocketAddr::from((v4, port)), SocketAddr::from((v6, port))] {
             for fingerprint in [Fingerprint::Present, Fingerprint::Absent] {
-                let out = encode_success(id, mapped, fingerprint);
-                prop_assert_eq!(StunMessage::decode(&out), Ok(StunMessage::Success { id, mapped }));
+                let out = encode_success(id, mapped, None, fingerprint);
+                prop_assert_eq!(StunMessage::decode(&out), Ok(StunMessage::Success { id, mapped, proof: None }));
                 prop_assert!(out.len() <= MAX_STUN_ANSWER);
             }
         }
@@ -279,4 +285,31 @@ proptest! {
         let _ = StunMessage::decode(&bytes);
         prop_assert_eq!(respond_to_stun(&bytes, SocketAddr::from(([192, 0, 2, 1], 9))), None);
     }
+}
+
+#[test]
+fn a_proof_is_given_to_who_wishes_for_one_and_lengthens_nothing() {
+    let (token, proof) = (StunToken([7; 16]), StunProof([9; 16]));
+    let server = address("[2001:db8::1]:8000");
+    let mut client = StunClient::for_proof(clock::start(), server, ID, token);
+    let request = client.poll_transmit(clock::start()).unwrap();
+    for from in ["203.0.113.9:41000", "[2001:db8::9]:41000"] {
+        let from = address(from);
+        let answer = respond_to_stun_with(&request, from, |who, at| {
+            assert_eq!((who, at), (token, from));
+            Some(proof)
+        });
+        let answer = answer.unwrap();
+        assert!(answer.len() <= request.len() && answer.len() <= MAX_STUN_ANSWER);
+        assert_eq!(StunMessage::decode(&answer), Ok(StunMessage::Success { id: ID, mapped: from, proof: Some(proof) }));
+    }
+    // Another server answers as well, and proves nothing.
+    let plain = respond_to_stun(&request, server).unwrap();
+    assert_eq!(StunMessage::decode(&plain), Ok(StunMessage::Success { id: ID, mapped: server, proof: None }));
+    assert!(client.handle_datagram(server, &plain) && client.proof().is_none());
+    let unasked = encode_success(ID, server, Some(proof), Fingerprint::Present);
+    let mut client = StunClient::new(clock::start(), server, ID);
+    let _request = client.poll_transmit(clock::start());
+    assert!(client.handle_datagram(server, &unasked) && client.proof().is_none(), "nobody asked for it");
+    respond_to_stun_with(&encode_request(ID, None), server, |_, _| panic!("nobody asked for a proof"));
 }
