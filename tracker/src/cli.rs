@@ -1,15 +1,19 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytesize::ByteSize;
 use clap::{Args as Arguments, Parser, Subcommand, value_parser};
 use etcetera::BaseStrategy as _;
 
 use crate::admin::{Action, Output};
-use crate::config::{Access, Config, DEFAULT_MAX_CONNECTIONS, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT, Stun};
+use crate::config::{
+    Access, Config, DEFAULT_MAX_CONNECTIONS, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT, Relaying, Stun,
+};
 
 /// The directory below the user's data that is used unless another is given.
 const DATA_DIRECTORY: &str = "shoal-tracker";
@@ -219,13 +223,21 @@ struct RunArgs {
     #[arg(help_heading = "Limits")]
     access: Access,
 
-    /// Whether nodes may ask from which address they come (STUN)
+    /// Whether peers may ask from which address they come (STUN)
     ///
     /// It helps those behind a NAT to be found by others, needs the UDP port of the same number as the one that peers
-    /// connect to, and remembers nothing.
+    /// connect to, and remembers nothing. Without it no two peers meet over MRT here.
     #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Stun::On)]
-    #[arg(help_heading = "Nodes behind a NAT")]
+    #[arg(help_heading = "Peers behind a NAT")]
     stun: Stun,
+
+    /// How much to relay between peers who find no way to each other: bytes a second in all, or `off` [default: 10MiB]
+    ///
+    /// It is for those of whom neither can connect to the other, by TCP or over MRT (`peer --mrt`). What passes is sealed: the
+    /// tracker cannot read it. The rate is shared fairly among pairs. It needs `--stun on`.
+    #[arg(long, value_name = "RATE|off", value_parser = relaying)]
+    #[arg(help_heading = "Peers behind a NAT")]
+    relay: Option<Relaying>,
 }
 
 impl Args {
@@ -266,6 +278,9 @@ impl OutputArgs {
 
 impl RunArgs {
     fn into_config(self) -> anyhow::Result<Config> {
+        if let (Stun::Off, Some(Relaying::At(_))) = (self.stun, self.relay) {
+            anyhow::bail!("--relay needs the UDP port, which --stun off does without: leave one of the two out");
+        }
         Ok(Config {
             listen: self.listen,
             data: data_or_default(self.data)?,
@@ -274,6 +289,7 @@ impl RunArgs {
             max_connections: usize::try_from(self.max_connections)?,
             access: self.access,
             stun: self.stun,
+            relay: self.relay.unwrap_or_default(),
         })
     }
 }
@@ -302,6 +318,18 @@ fn seconds(text: &str) -> Result<Seconds, String> {
         Ok(Seconds(Duration::from_secs_f64(seconds)))
     } else {
         Err(format!("not between {SHORTEST_SECS} and {LONGEST_SECS} seconds"))
+    }
+}
+
+fn relaying(text: &str) -> Result<Relaying, String> {
+    if text == "off" {
+        return Ok(Relaying::Off);
+    }
+    let rate = text.trim().strip_suffix("/s").unwrap_or(text).parse::<ByteSize>();
+    match rate.map(|ByteSize(bytes)| NonZeroU64::new(bytes)) {
+        Ok(Some(rate)) => Ok(Relaying::At(rate)),
+        Ok(None) => Err("nothing would ever pass; `off` turns the relay off".to_owned()),
+        Err(_) => Err("not a rate such as 10MiB (a second), nor `off`".to_owned()),
     }
 }
 
@@ -348,6 +376,22 @@ mod tests {
             (stun(&[]), stun(&["--stun", "off"]), stun(&["--stun=no"])),
             (Some(Stun::On), Some(Stun::Off), None)
         );
+    }
+
+    #[test]
+    fn the_relay_has_a_rate_or_is_off() {
+        let relay = |more: &[&str]| {
+            let args = Args::try_parse_from([&["tracker", "--data", "/x"], more].concat());
+            let Task::Run(config) = args.ok()?.into_task().ok()? else { return None };
+            Some(config.relay)
+        };
+        let at = |bytes| Some(Relaying::At(NonZeroU64::new(bytes).unwrap()));
+        assert_eq!((relay(&[]), at(10 << 20)), (Some(Relaying::default()), Some(Relaying::default())));
+        assert_eq!((relay(&["--relay", "off"]), relay(&["--relay=1.5MiB/s"])), (Some(Relaying::Off), at(3 << 19)));
+        for rate in ["0", "on", "-1", "fast", ""] {
+            assert_eq!(relay(&["--relay", rate]), None, "{rate}");
+        }
+        assert_eq!(relay(&["--relay", "1MiB", "--stun", "off"]), None, "it would have no effect");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Configuration: what a tracker is run with, checked.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use common::relay::RelayConfig;
 use common::wire::DEFAULT_TRACKER_PORT;
 
 /// How often each peer is asked whether it is there, unless another time is given.
@@ -32,6 +34,8 @@ pub struct Config {
     pub access: Access,
     /// Whether nodes may ask for their public address.
     pub stun: Stun,
+    /// Whether, and how much, it relays between peers who find no way to each other. It needs the UDP port of [`Stun::On`].
+    pub relay: Relaying,
 }
 
 /// Who may join.
@@ -45,13 +49,28 @@ pub enum Access {
     Invite,
 }
 
-/// Whether nodes may ask, over UDP, from which address they come (STUN, RFC 8489).
+/// Whether peers may ask, over UDP, from which address they come (STUN, RFC 8489).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Stun {
     /// They are told, on the UDP port of the same number
     On,
     /// No UDP port is opened
     Off,
+}
+
+/// Whether the tracker passes datagrams between peers who meet over MRT and find no way to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relaying {
+    /// So many bytes a second in all, shared fairly among pairs.
+    At(NonZeroU64),
+    /// None.
+    Off,
+}
+
+impl Default for Relaying {
+    fn default() -> Self {
+        Self::At(RelayConfig::DEFAULT_BYTES_PER_SEC)
+    }
 }
 
 impl From<Access> for common::wire::tracker::Access {
@@ -76,6 +95,7 @@ impl Config {
             max_connections: DEFAULT_MAX_CONNECTIONS,
             access: Access::Open,
             stun: Stun::On,
+            relay: Relaying::At(RelayConfig::DEFAULT_BYTES_PER_SEC),
         }
     }
 }

@@ -16,6 +16,8 @@
 //! - `service`: the rules
 //! - `store`: what outlives the process
 //! - `state`: all that the tracker knows
+//! - `relay`: what passes between peers who find no way to each other
+//! - `vouchers`: what is given out over UDP and believed over TLS
 //! - `source`: where connections come from
 //! - `rate`: how much a peer may ask in a second
 //! - [`config`]: what it is run with
@@ -34,14 +36,16 @@ mod outbox;
 mod owner;
 mod passwords;
 mod rate;
+mod relay;
 mod service;
 mod session;
 mod source;
 mod state;
 mod store;
 mod tasks;
+mod vouchers;
 
-pub use config::{Access, Config, Stun};
+pub use config::{Access, Config, Relaying, Stun};
 pub use server::{BindError, RunError, Server};
 pub use signals::Signals;
 pub use store::StoreError;

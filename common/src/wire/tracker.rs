@@ -15,16 +15,20 @@ use crate::secret::Secret;
 
 mod body;
 mod catalogue;
+mod meeting;
 mod people;
+mod refusal;
 mod swarms;
 #[cfg(test)]
 mod tests;
 
 pub use body::{Strange, TooLarge, Undecoded};
 pub use catalogue::{Entry, FolderSize, Query, SortBy, Version};
+pub use meeting::{Meeting, MrtContact, MrtRole, UdpOffer};
 pub use people::{
     Access, Answer, AudienceChange, Device, HistoryLine, Offer, OfferState, Receiver, Revocation, Sent, Subscription,
 };
+pub use refusal::{Code, Refusal};
 pub use swarms::{Announced, AnnouncedError, Have, Holder, Plan};
 
 /// What a peer sends.
@@ -203,6 +207,23 @@ pub enum Request {
         /// Whether a connection came about.
         reached: bool,
     },
+    /// The caller can be met over MRT, from now on here and not where it said before. Replied to with [`Reply::Done`].
+    Mrt(MrtContact),
+    /// No address of a seeder answered, and it could not dial the caller: asks for a meeting over MRT. Replied to with
+    /// [`Reply::Meeting`] when the seeder was told as well, or a refusal ([`Code::Busy`], [`Code::Gone`],
+    /// [`Code::NotFound`] where the seeder does not serve over MRT, [`Code::Conflict`] where the caller has not said yet
+    /// where it can be met, [`Code::Unavailable`]).
+    Meet {
+        /// The seeder.
+        peer: PeerId,
+    },
+    /// Tells how a meeting that the caller asked for ended. Replied to with [`Reply::Done`].
+    Met {
+        /// Whom it was to meet.
+        peer: PeerId,
+        /// Whether a connection came about.
+        reached: bool,
+    },
     /// Who is online. Replied to with [`Reply::Users`].
     Users,
     /// Where a user or a peer is. Replied to with [`Reply::Whereabouts`].
@@ -347,6 +368,8 @@ pub enum Reply {
     },
     /// What a download needs.
     Plan(Plan),
+    /// Whom the caller meets.
+    Meeting(Meeting),
     /// Who is online, by name.
     Users {
         /// Everyone, the caller too.
@@ -403,6 +426,9 @@ pub struct Welcome {
     /// Who may join.
     #[serde(default)]
     pub access: Access,
+    /// What it offers over UDP, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udp: Option<UdpOffer>,
 }
 
 /// Somebody who is online.
@@ -442,6 +468,13 @@ pub enum Event {
         /// Where.
         addresses: Vec<SocketAddr>,
     },
+    /// A seeder that was to dial this peer could not reach it.
+    NotReached {
+        /// Which.
+        peer: PeerId,
+    },
+    /// Somebody wants this peer's chunks, cannot reach it by TCP, and connects over MRT any moment.
+    Meet(Meeting),
     /// Somebody came online.
     Joined {
         /// The user's name.
@@ -496,60 +529,4 @@ pub enum Event {
     },
     /// The tracker ends; it will say nothing more.
     Shutdown,
-}
-
-/// Why a request was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{text}")]
-pub struct Refusal {
-    /// For programs.
-    pub code: Code,
-    /// For people: one sentence that says what to do.
-    pub text: String,
-    /// With [`Code::Ambiguous`]: the entries that it could be.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub candidates: Vec<Entry>,
-}
-
-/// Kinds of refusals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    /// The message made no sense.
-    Malformed,
-    /// No such operation here.
-    Unknown,
-    /// Not before `hello`.
-    NotJoined,
-    /// The name is not one.
-    BadName,
-    /// The user name belongs to another key.
-    NameTaken,
-    /// No such entry, user or peer.
-    NotFound,
-    /// Owners have different files under this name.
-    Ambiguous,
-    /// Not as things are: it is the other way round, or something else comes first.
-    Conflict,
-    /// No version of the entry names that content (any more).
-    Changed,
-    /// Not the caller's to do.
-    Forbidden,
-    /// Too much at once; later.
-    Busy,
-    /// The peer asked about is offline.
-    Gone,
-    /// A limit is reached.
-    Limit,
-    /// The tracker cannot do it now (its disk is full, say).
-    Unavailable,
-    /// Only for accounts here: sign up or log in first.
-    LoginRequired,
-    /// No account has this name and this password.
-    WrongPassword,
-    /// To sign up here takes the code of an invite, and a good one.
-    InviteRequired,
-    /// A code of a newer tracker.
-    #[serde(other)]
-    Newer,
 }

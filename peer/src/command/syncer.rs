@@ -95,7 +95,7 @@ async fn on_event(parts: &Arc<Parts>, event: Event, told: &mut BTreeSet<OfferId>
         Event::Holder { .. } | Event::Dial { .. } | Event::Left { .. } | Event::Revoked { .. } => {}
         // For whom something is shared is kept whoever follows: see `app/audiences`.
         Event::Shared { .. } => {}
-        Event::Chat(_) | Event::Message(_) | Event::Shutdown => {}
+        Event::NotReached { .. } | Event::Meet(_) | Event::Chat(_) | Event::Message(_) | Event::Shutdown => {}
     }
 }
 

@@ -137,6 +137,7 @@ impl Desk {
             peers: u32::try_from(members.len()).unwrap_or(u32::MAX),
             account: false,
             access: Access::Open,
+            udp: None,
         }))
     }
 

@@ -362,6 +362,7 @@ const fn may_be_repeated(request: &Request) -> bool {
         Request::SignUp { .. } | Request::LogIn { .. } | Request::LogOut | Request::ChangePassword { .. } => false,
         Request::Offer { .. } | Request::Chat { .. } | Request::Message { .. } | Request::Revoke { .. } => false,
         Request::DialMe { .. } | Request::Dialled { .. } | Request::Announce { .. } => false,
+        Request::Mrt(_) | Request::Meet { .. } | Request::Met { .. } => false,
         Request::Register { .. } | Request::Plan { .. } | Request::PlanOffer { .. } | Request::Share { .. } => true,
         Request::Subscribe { .. } | Request::Unsubscribe { .. } | Request::Answer { .. } => true,
         Request::Devices | Request::Versions { .. } | Request::Subscriptions | Request::History | Request::Offers => {

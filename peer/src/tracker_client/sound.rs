@@ -24,6 +24,7 @@ pub(super) fn reply(mut reply: Reply) -> Result<Reply, Refusal> {
             retain(&mut plan.holders);
             is_sound(&plan.entry)
         }
+        Reply::Meeting(meeting) => is_user(&meeting.user),
         Reply::Users { users } => {
             users.retain(|user| is_user(&user.name));
             true
@@ -67,7 +68,8 @@ pub(super) fn event(event: Event) -> Option<Event> {
     let sound = match &event {
         Event::Holder { holder, .. } => is_user(&holder.user),
         Event::Joined { name, .. } | Event::Left { name, .. } => is_user(name),
-        Event::Dial { .. } | Event::Shutdown | Event::Revoked { .. } => true,
+        Event::Dial { .. } | Event::NotReached { .. } | Event::Shutdown | Event::Revoked { .. } => true,
+        Event::Meet(meeting) => is_user(&meeting.user),
         Event::Updated { entry } => is_sound(entry),
         Event::Gone { entry } | Event::Shared { entry, .. } => is_full_name(entry),
         Event::Chat(line) | Event::Message(line) => is_user(&line.from),

@@ -85,6 +85,7 @@ fn welcome(name: &str) -> Welcome {
         peers: 1,
         account: false,
         access: Access::Open,
+        udp: None,
     }
 }
 

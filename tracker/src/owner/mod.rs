@@ -280,6 +280,9 @@ impl Owner {
     fn on_tick(&mut self, ticks: u64) {
         self.journal.retry();
         let now = self.clock.now();
+        if let Some(relay) = self.state.rendezvous.relay() {
+            relay.expire(now.uptime);
+        }
         if ticks.is_multiple_of(TICKS_PER_TOUCH) {
             let _kept = self.record(service::touch(&self.state, now));
         }
@@ -394,6 +397,7 @@ impl Owner {
             peers: u32::try_from(self.state.roster.len()).unwrap_or(u32::MAX),
             account,
             access: self.state.access,
+            udp: service::udp_offer(&self.state, conn),
         };
         outbox.answer(id, Ok(Reply::Welcome(welcome)), None);
         self.links.insert(conn, Link { peer, outbox });

@@ -25,15 +25,16 @@ use tokio_util::sync::CancellationToken;
 use self::admission::Admission;
 pub use self::files::allow_files;
 use self::listen::{listen, listen_with_udp};
-use self::udp::UdpPort;
+use self::udp::{Services, UdpPort};
 use crate::admin::{AdminSocket, Desk};
 use crate::attempts::Attempts;
 use crate::clock::Clock;
-use crate::config::{Config, Stun};
+use crate::config::{Config, Relaying, Stun};
 use crate::owner::{Input, Owner, StoreLost};
 use crate::passwords::Passwords;
+use crate::relay::Relay;
 use crate::session::{self, Accepted, HELLO_DEADLINE, MESSAGE_DEADLINE, Shared};
-use crate::state::{ConnId, State};
+use crate::state::{ConnId, Rendezvous, State};
 use crate::store::{RedbStore, Store, StoreError};
 use crate::tasks::Tasks;
 
@@ -47,7 +48,7 @@ const OWNER_QUEUE: usize = 1_024;
 /// A tracker that listens.
 pub struct Server {
     listener: TcpListener,
-    udp: Option<UdpPort>,
+    udp: Option<(UdpPort, Services)>,
     local_addr: SocketAddr,
     fingerprint: NetworkId,
     shared: Shared,
@@ -110,6 +111,15 @@ impl Server {
             tracing::warn!("`tracker user` and the like will not reach this tracker: no socket in its data: {error}");
         });
         let clock = Clock::start();
+        state.rendezvous = match (&udp, config.relay) {
+            (None, _) => Rendezvous::Off,
+            (Some(_), Relaying::Off) => Rendezvous::Direct,
+            (Some(_), Relaying::At(bytes_per_sec)) => Rendezvous::Relayed(Relay::new(bytes_per_sec)),
+        };
+        let udp = udp.map(|port| {
+            let (vouchers, relay) = (state.vouchers.clone(), state.rendezvous.relay().cloned());
+            (port, Services { clock, vouchers, relay })
+        });
         let (inputs, queue) = mpsc::channel(config.max_connections.saturating_add(OWNER_QUEUE));
         let shared = Shared {
             tls: TlsAcceptor::from(server_config(&state.identity, TRACKER_ALPN)),
@@ -169,8 +179,8 @@ impl Server {
             let desk = Desk { inputs, passwords, clock: shared.clock, listen: local_addr, fingerprint };
             office.spawn("admin", admin.serve(desk, office.clone()));
         }
-        if let Some(udp) = udp {
-            office.spawn("udp", udp.serve(shared.clock));
+        if let Some((port, services)) = udp {
+            office.spawn("udp", port.serve(services));
         }
         tokio::select! {
             () = accept(&listener, &shared, &sessions, max_connections) => {}

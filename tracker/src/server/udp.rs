@@ -1,12 +1,12 @@
-//! The UDP port: tells nodes from which address they come (STUN), so that those behind a NAT can be found by others.
-//!
-//! Nothing is remembered of who asks, and what is not a good request gets no answer.
+//! The UDP port: tells those who ask (STUN) from which address they come, with a proof of it for those who want one, and
+//! passes what is relayed. Everything else is dropped without an answer.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use common::nat::{is_stun_request, respond_to_stun};
+use common::nat::{is_stun_request, respond_to_stun_with};
+use common::relay::RelayHead;
 use nix::sys::socket::sockopt::ReceiveTimestampns;
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -17,15 +17,20 @@ use tokio::time::sleep;
 use super::Complaint;
 use crate::clock::Clock;
 use crate::rate::Bucket;
+use crate::relay::Relay;
+use crate::state::plain;
+use crate::vouchers::Vouchers;
 
-/// Most answers in a second, and at once after a rest. A node asks some times an hour; this is for ten thousands of them,
-/// and half a MiB a second, so that nobody can make much of requests in others' names.
+/// Most answers in a second, and at once after a rest. A peer that serves over MRT asks four times a minute; this is
+/// for more of them than there are connections, and less than a MiB a second, so that nobody can make much of requests in others' names.
 const ANSWERS_PER_SEC: u32 = 10_000;
 const MOST_AT_ONCE: u32 = 1_000;
 /// Datagrams, or rows of them from one sender, that are taken from the system in one call.
 const BATCH: usize = 4;
 /// Bytes of the largest thing the system gives at once: a datagram, or several from one sender in a row (GRO).
 const ARRIVAL: usize = 64 << 10;
+/// Bytes that may wait in the socket each way: what the default rate of the relay brings in a tenth of a second.
+const SOCKET_BUFFER: usize = 1 << 20;
 /// The system cannot give datagrams now: it is asked again after this.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -37,6 +42,17 @@ pub(super) struct UdpPort {
     /// Whether answers must say from which of our addresses they leave: that to which the request came. Asked at another
     /// one, a client does not know who answers.
     is_on_all_addresses: bool,
+    /// Whether it knows IPv4 addresses by mapped ones of IPv6.
+    is_ipv6: bool,
+}
+
+/// What the port does for those who come.
+#[derive(Debug)]
+pub(super) struct Services {
+    pub(super) clock: Clock,
+    pub(super) vouchers: Vouchers,
+    /// `None`: nothing is relayed.
+    pub(super) relay: Option<Relay>,
 }
 
 impl UdpPort {
@@ -51,12 +67,15 @@ impl UdpPort {
         let udp = UdpSocketState::new(UdpSockRef::from(&socket))?;
         // The layer below asks for the time of each arrival, which nobody wants.
         nix::sys::socket::setsockopt(&socket, ReceiveTimestampns, &false)?;
+        // As much as the system gives: a burst of relayed datagrams is to wait, not to be lost.
+        let _smaller = udp.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
+        let _smaller = udp.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER);
         let io = UdpSocket::from_std(socket.into())?;
-        Ok(Self { io, udp, is_on_all_addresses: address.ip().is_unspecified() })
+        Ok(Self { io, udp, is_on_all_addresses: address.ip().is_unspecified(), is_ipv6: address.is_ipv6() })
     }
 
-    /// Answers for ever.
-    pub(super) async fn serve(self, clock: Clock) {
+    /// Serves for ever.
+    pub(super) async fn serve(self, services: Services) {
         let mut bucket = Bucket::new(ANSWERS_PER_SEC, MOST_AT_ONCE);
         let mut storage = vec![0; BATCH * ARRIVAL];
         let mut metas = [RecvMeta::default(); BATCH];
@@ -70,12 +89,14 @@ impl UdpPort {
                     continue;
                 }
             };
-            for (meta, bytes) in metas.iter().zip(storage.chunks(ARRIVAL)).take(count) {
-                let row = bytes.get(..meta.len).unwrap_or_default();
-                for datagram in row.chunks(meta.stride.max(1)) {
+            for (meta, bytes) in metas.iter().zip(storage.chunks_mut(ARRIVAL)).take(count) {
+                let row = bytes.get_mut(..meta.len).unwrap_or_default();
+                for datagram in row.chunks_mut(meta.stride.max(1)) {
+                    if RelayHead::is_in_front_of(datagram) {
+                        self.pass_on(&services, datagram, meta.addr);
                     // What is no request gets no answer, and takes none from others.
-                    if is_stun_request(datagram) && bucket.try_take(1, clock.now().uptime) {
-                        self.answer(datagram, meta.addr, meta.dst_ip);
+                    } else if is_stun_request(datagram) && bucket.try_take(1, services.clock.now().uptime) {
+                        self.answer(&services, datagram, meta);
                     }
                 }
             }
@@ -91,18 +112,31 @@ impl UdpPort {
     }
 
     /// Answers one datagram, if it is a request. What the system does not take at once is lost: the node will ask again.
-    fn answer(&self, datagram: &[u8], from: SocketAddr, came_to: Option<IpAddr>) {
-        let Some(answer) = respond_to_stun(datagram, from) else { return };
-        let transmit = Transmit {
-            destination: from,
-            ecn: None,
-            contents: &answer,
-            segment_size: None,
-            src_ip: came_to.filter(|_| self.is_on_all_addresses),
+    fn answer(&self, services: &Services, datagram: &[u8], meta: &RecvMeta) {
+        let uptime = services.clock.now().uptime;
+        let prove = |token, address| Some(services.vouchers.prove(token, address, uptime));
+        let Some(answer) = respond_to_stun_with(datagram, meta.addr, prove) else { return };
+        self.send(&answer, meta.addr, meta.dst_ip);
+    }
+
+    /// Passes a relayed datagram on, if it may pass. What the system does not take at once is lost: there is no queue.
+    fn pass_on(&self, services: &Services, datagram: &mut [u8], from: SocketAddr) {
+        let Some(relay) = &services.relay else { return };
+        let uptime = services.clock.now().uptime;
+        let Some((to, answered_from)) = relay.forward(uptime, plain(from), datagram) else { return };
+        let to = match to.ip() {
+            IpAddr::V4(ip) if self.is_ipv6 => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
+            _ => to,
         };
+        self.send(datagram, to, answered_from);
+    }
+
+    fn send(&self, contents: &[u8], destination: SocketAddr, from: Option<IpAddr>) {
+        let src_ip = from.filter(|_| self.is_on_all_addresses);
+        let transmit = Transmit { destination, ecn: None, contents, segment_size: None, src_ip };
         let sent = self.io.try_io(Interest::WRITABLE, || self.udp.try_send(UdpSockRef::from(&self.io), &transmit));
         if let Err(error) = sent {
-            tracing::trace!(%error, "an answer was not sent");
+            tracing::trace!(%error, "a datagram was not sent");
         }
     }
 }

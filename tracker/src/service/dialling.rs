@@ -40,11 +40,17 @@ pub(super) fn dial_me(
     Ok((Reply::Done, vec![Effect::Tell { to: seeder, event }]))
 }
 
-/// `caller` dialled `asker`, or tried to. What nobody asked for teaches nothing.
-pub(super) fn dialled(state: &mut State, caller: PeerId, asker: PeerId, reached: bool, now: Now) -> Reply {
+/// `caller` dialled `asker`, or tried to; who waits in vain is told. What nobody asked for teaches nothing.
+pub(super) fn dialled(
+    state: &mut State,
+    caller: PeerId,
+    asker: PeerId,
+    reached: bool,
+    now: Now,
+) -> (Reply, Vec<Effect>) {
     let asked = state.roster.get_mut(&caller).is_some_and(|online| online.dials.end(&asker, now.uptime));
     if !asked {
-        return Reply::Done;
+        return (Reply::Done, Vec::new());
     }
     if let Some(online) = state.roster.get_mut(&asker) {
         online.dials.end(&caller, now.uptime);
@@ -57,7 +63,8 @@ pub(super) fn dialled(state: &mut State, caller: PeerId, asker: PeerId, reached:
         // The asker is there and could not reach it.
         online.reachable.get_or_insert(false);
     }
-    Reply::Done
+    let told = Effect::Tell { to: asker, event: Event::NotReached { peer: caller } };
+    (Reply::Done, if reached { Vec::new() } else { vec![told] })
 }
 
 #[cfg(test)]
@@ -99,6 +106,19 @@ mod tests {
         assert_eq!(world.refused(bob, Request::DialMe { peer: bob }), Code::Malformed);
         world.leave(asker);
         assert_eq!(world.refused(bob, Request::DialMe { peer: asker }), Code::Gone);
+    }
+
+    #[test]
+    fn who_waits_to_be_dialled_hears_that_it_was_in_vain() {
+        let mut world = World::new();
+        let (alice, bob) = (world.join(1, "alice"), world.join(2, "bob"));
+        let dialled = |reached| Request::Dialled { peer: alice, reached };
+        assert_eq!(world.ask(bob, dialled(false)).effects, [], "nobody asked for that dial");
+        world.reply(alice, Request::DialMe { peer: bob });
+        let told = Effect::Tell { to: alice, event: Event::NotReached { peer: bob } };
+        assert_eq!(world.ask(bob, dialled(false)).effects, [told]);
+        world.reply(alice, Request::DialMe { peer: bob });
+        assert_eq!(world.ask(bob, dialled(true)).effects, []);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use common::name::UserName;
 use common::wire::tracker::{Access, Code, Event, Hello, Refusal};
 use common::wire::{MAX_ADDRESSES, MAX_DEVICE_NAME};
 
-use super::{Effect, News, Now, accounts, audiences, following, refusal, revoking};
+use super::{Effect, News, Now, accounts, audiences, following, meeting, refusal, revoking};
 use crate::state::{Account, ConnId, Contact, Device, Dials, Gate, Load, Online, State, Write};
 
 /// A name is free again when its key has no entries and was last seen so long ago.
@@ -157,9 +157,12 @@ pub(crate) fn enter(state: &mut State, name: UserName, newcomer: Newcomer, now: 
         since_ms: now.unix_ms,
         reachable: None,
         dials: Dials::default(),
+        meetings: Dials::default(),
+        met_at: None,
         load: Load::default(),
     };
     let replaced = state.roster.insert(peer, online);
+    meeting::part(state, peer);
     let mut effects = Vec::new();
     if let Some(replaced) = &replaced {
         // The others need not hear of this: what the newer connection announces comes in place of the older's.
@@ -182,6 +185,7 @@ pub(crate) fn leave(state: &mut State, peer: PeerId, conn: ConnId, why: Why, now
     let tell_all = state.roster.len() <= TELL_ALL_UP_TO;
     let Some(online) = state.roster.remove(&peer) else { return (Vec::new(), Vec::new()) };
     online.gate.close();
+    meeting::part(state, peer);
     let files = state.index.remove_peer(&peer);
     let event = Event::Left { name: online.name.to_string(), peer };
     let mut effects: Vec<Effect> = if tell_all {

@@ -15,6 +15,7 @@ mod following;
 mod glob;
 mod joining;
 mod locating;
+mod meeting;
 mod offering;
 mod people;
 mod resolving;
@@ -33,6 +34,7 @@ pub(crate) use self::admin::{AdminReply, AdminRequest, UserLine, admin};
 use self::entries::Registration;
 pub(crate) use self::joining::{Claim, Newcomer, Why, claim, enter, expire, leave, touch};
 pub(crate) use self::locating::{Entered, announce, tell_of};
+pub(crate) use self::meeting::udp_offer;
 use self::offering::Push;
 use crate::state::{ConnId, State, Write};
 
@@ -197,7 +199,12 @@ pub(crate) fn handle(state: &mut State, caller: PeerId, request: Request, now: N
             }
         }
         Request::DialMe { peer } => Outcome::telling(dialling::dial_me(state, caller, peer, now)),
-        Request::Dialled { peer, reached } => Outcome::plain(Ok(dialling::dialled(state, caller, peer, reached, now))),
+        Request::Dialled { peer, reached } => {
+            Outcome::telling(Ok(dialling::dialled(state, caller, peer, reached, now)))
+        }
+        Request::Mrt(contact) => Outcome::plain(meeting::appear(state, caller, contact, now)),
+        Request::Meet { peer } => Outcome::telling(meeting::meet(state, caller, peer, now)),
+        Request::Met { peer, reached } => Outcome::plain(Ok(meeting::met(state, caller, peer, reached, now))),
         Request::Users => Outcome::plain(Ok(people::users(state))),
         Request::Where { user } => Outcome::plain(people::whereabouts(state, caller, &user)),
         request => handle_catalogue(state, caller, request, now),

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use common::wire::MAX_ADDRESSES;
+
 /// Where a peer is: what it says and what the tracker sees. No address is an IPv4 one in the clothes of IPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Contact {
@@ -50,6 +52,22 @@ impl Contact {
         (self.port >= MIN_DIALLED_PORT).then(|| SocketAddr::new(ip, self.port))
     }
 
+    /// Where `asker` may send datagrams to this peer's UDP socket, which is seen at `seen` and has this port: the likeliest
+    /// first, none twice.
+    pub(crate) fn udp_addresses_for(&self, asker: &Self, seen: SocketAddr, port: u16) -> Vec<SocketAddr> {
+        // It is on the tracker's host, so it is where the asker found the tracker.
+        let ip = if seen.ip().is_loopback() { asker.arrived_at } else { seen.ip() };
+        let outside = SocketAddr::new(ip, seen.port());
+        let socket = Self { port, advertised: Vec::new(), ..self.clone() };
+        let mut addresses = socket.addresses_for(asker);
+        addresses.retain(|address| *address != outside);
+        addresses.truncate(MAX_ADDRESSES - 1);
+        // Behind one address translator, what is within comes first.
+        let place = if self.seen.ip() == asker.seen.ip() { addresses.len() } else { 0 };
+        addresses.insert(place, outside);
+        addresses
+    }
+
     fn ips_for(&self, asker: &Self) -> Vec<IpAddr> {
         let (seen, asker_seen) = (self.seen.ip(), asker.seen.ip());
         let same_host_or_nat = seen == asker_seen || (seen.is_loopback() && asker_seen.is_loopback());
@@ -83,7 +101,8 @@ pub(crate) fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn is_unicast(ip: IpAddr) -> bool {
+/// Whether an address can be that of one peer elsewhere.
+pub(crate) fn is_unicast(ip: IpAddr) -> bool {
     let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
     // A link-local address of IPv6 needs a scope, which differs from host to host.
     let needs_scope = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());

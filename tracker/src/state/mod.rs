@@ -25,17 +25,19 @@ use common::wire::tracker::Access;
 
 pub(crate) use self::accounts::{Account, Accounts, Device, PasswordHash};
 pub(crate) use self::catalogue::{Catalogue, EntryRecord, Line, LineKey, VersionRecord, restricted};
-pub(crate) use self::contact::{Contact, plain};
+pub(crate) use self::contact::{Contact, is_unicast, plain};
 pub(crate) use self::dials::Dials;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::invites::{CodeHash, Invite, Invites};
 pub(crate) use self::issued::Issued;
 pub(crate) use self::offers::{OfferRecord, Offers, Response};
 pub(crate) use self::revocations::Revocations;
-pub(crate) use self::roster::{ConnId, Load, Online, Roster};
+pub(crate) use self::roster::{ConnId, Load, MetAt, Online, Roster};
 pub(crate) use self::row::{Row, Table};
 pub(crate) use self::subscriptions::Subscriptions;
 pub(crate) use self::talk::Talk;
+use crate::relay::Relay;
+use crate::vouchers::Vouchers;
 
 /// All that the tracker knows.
 #[derive(Debug)]
@@ -60,6 +62,23 @@ pub(crate) struct State {
     pub(crate) identity: Identity,
     /// What decides between equals.
     pub(crate) random: Random,
+    /// Whether the tracker helps peers to meet over MRT.
+    pub(crate) rendezvous: Rendezvous,
+    /// What it gives out over UDP, and believes.
+    pub(crate) vouchers: Vouchers,
+    /// How many channels of the relay were given out.
+    pub(crate) channels: u64,
+}
+
+/// Whether the tracker helps peers to meet over MRT.
+#[derive(Debug, Clone)]
+pub(crate) enum Rendezvous {
+    /// It has no UDP port.
+    Off,
+    /// It tells each where the other is.
+    Direct,
+    /// It also relays between them.
+    Relayed(Relay),
 }
 
 /// One change of what is durable. It says what is there afterwards, so to make it twice does no harm.
@@ -84,6 +103,16 @@ pub(crate) enum Write {
     LastOffer(Option<OfferId>),
 }
 
+impl Rendezvous {
+    /// The relay, where there is one.
+    pub(crate) const fn relay(&self) -> Option<&Relay> {
+        match self {
+            Self::Off | Self::Direct => None,
+            Self::Relayed(relay) => Some(relay),
+        }
+    }
+}
+
 /// A source of choices between equals: SplitMix64 (Steele, Lea, Flood 2014). Nothing secret depends on it.
 #[derive(Debug)]
 pub(crate) struct Random(u64);
@@ -103,8 +132,11 @@ impl State {
             access: Access::Open,
             roster: Roster::default(),
             index: Arc::default(),
+            vouchers: Vouchers::new(&identity, seed),
             identity,
             random: Random(seed),
+            rendezvous: Rendezvous::Off,
+            channels: 0,
         }
     }
 

@@ -1,12 +1,15 @@
 //! The roster: the peers that are online, each with one connection.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::PeerId;
 use common::identity::PublicKey;
+use common::mrt::StaticKey;
 use common::name::UserName;
+use common::wire::tracker::MrtRole;
 
 use super::contact::Contact;
 use super::dials::Dials;
@@ -38,8 +41,25 @@ pub(crate) struct Online {
     pub(crate) reachable: Option<bool>,
     /// The dials it asked for or was asked for.
     pub(crate) dials: Dials,
+    /// The meetings over MRT that it asked for or was asked for.
+    pub(crate) meetings: Dials,
+    /// Where it may be met over MRT, if it has said so.
+    pub(crate) met_at: Option<MetAt>,
     /// How busy it is.
     pub(crate) load: Load,
+}
+
+/// Where a peer may be met over MRT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MetAt {
+    /// Its static key, by its word.
+    pub(crate) static_key: StaticKey,
+    /// The port of its socket, by its word.
+    pub(crate) port: u16,
+    /// Where its datagrams come from, proven.
+    pub(crate) seen: SocketAddr,
+    /// Whom it is there for.
+    pub(crate) role: MrtRole,
 }
 
 /// In how many plans a peer was given of late.

@@ -10,6 +10,9 @@ use super::*;
 use crate::bitmap::Bitmap;
 use crate::id::{FileId, FolderId, Hash};
 use crate::index::{Chunks, Counts, Index, Standing, SwarmKey};
+use crate::mrt::StaticKey;
+use crate::nat::{StunProof, StunToken};
+use crate::relay::ChannelId;
 use crate::wire::{FRAME_HEADER, MAX_TRACKER_FRAME};
 
 const PAGE: &str = include_str!("../WIRE.md");
@@ -77,6 +80,11 @@ fn folder_entry() -> Entry {
 fn holder(have: Option<Have>) -> Holder {
     let addresses = vec!["192.0.2.7:40001".parse().unwrap(), "[2001:db8::7]:40001".parse().unwrap()];
     Holder { peer: peer(), user: text("jane"), addresses, have }
+}
+
+fn meeting(channel: Option<ChannelId>) -> Meeting {
+    let addresses = vec!["203.0.113.9:51235".parse().unwrap(), "[2001:db8::7]:40001".parse().unwrap()];
+    Meeting { peer: peer(), user: text("jane"), static_key: StaticKey([0x5a; 32]), addresses, channel }
 }
 
 fn line() -> HistoryLine {
@@ -162,6 +170,15 @@ fn swarm_requests() -> Vec<Request> {
         Request::Completed { entry: text("jane/doug.png"), content: file(), audience: restricted() },
         Request::DialMe { peer: peer() },
         Request::Dialled { peer: peer(), reached: true },
+        Request::Mrt(MrtContact {
+            static_key: StaticKey([0x5a; 32]),
+            port: 40001,
+            seen: "203.0.113.9:51235".parse().unwrap(),
+            proof: StunProof([0x3c; 16]),
+            role: MrtRole::Serves,
+        }),
+        Request::Meet { peer: peer() },
+        Request::Met { peer: peer(), reached: true },
         Request::Users,
         Request::Where { user: text("jane") },
     ]
@@ -203,6 +220,7 @@ fn replies() -> Vec<Reply> {
             peers: 2,
             account: true,
             access: Access::Invite,
+            udp: Some(UdpOffer { token: StunToken([0xa5; 16]), relays: true }),
         }),
         Reply::LoggedIn { name: text("jane") },
         Reply::Devices { devices: vec![device] },
@@ -222,6 +240,7 @@ fn replies() -> Vec<Reply> {
             ticket: text("73686f"),
             holders: vec![holder(Some(Have::All))],
         }),
+        Reply::Meeting(meeting(Some(ChannelId(0x0102_0304_0506_0708)))),
         Reply::Users { users: vec![user] },
         Reply::Whereabouts { holders: vec![holder(None)] },
         Reply::Subscriptions {
@@ -248,6 +267,8 @@ fn events() -> Vec<Event> {
         Event::Holder { content: file(), audience: Audience::Public, holder: holder(Some(Have::All)) },
         Event::Holder { content: folder(), audience: offered(), holder: holder(None) },
         Event::Dial { peer: peer(), addresses: vec!["192.0.2.7:40001".parse().unwrap()] },
+        Event::NotReached { peer: peer() },
+        Event::Meet(meeting(None)),
         Event::Joined { name: text("jane"), peer: peer() },
         Event::Left { name: text("jane"), peer: peer() },
         Event::Updated { entry: entry() },
@@ -421,6 +442,9 @@ fn fields_with_defaults_may_be_missing() {
     };
     assert!(!hello.name_is_default && hello.interfaces.is_empty() && hello.advertised.is_empty());
     assert!(hello.agent.is_empty() && hello.device.is_empty());
+    // What a tracker says that does nothing over UDP.
+    let welcome = br#"{"name":"jane","seen_as":"203.0.113.9:1","time_ms":1,"silence_ms":1,"peers":1}"#;
+    assert_eq!(serde_json::from_slice::<Welcome>(welcome).unwrap().udp, None);
     let list = br#"{"request":{"id":2,"op":{"list":{}}}}"#;
     assert_eq!(FromPeer::from_body(list), Ok(FromPeer::Request { id: 2, op: Request::List(Query::default()) }));
 }

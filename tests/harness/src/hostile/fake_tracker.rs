@@ -125,6 +125,7 @@ fn answer(shared: &Shared, request: &Request, seen_as: SocketAddr) -> Reply {
             peers: 1,
             account: false,
             access: Access::Open,
+            udp: None,
         }),
         Request::List(_) | Request::Search { .. } => Reply::Entries { entries: vec![entry()], total: 1 },
         Request::Loc { .. } => Reply::Locations { entry: entry(), holders: Vec::new(), next: None },

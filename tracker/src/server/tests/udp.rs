@@ -1,16 +1,21 @@
-//! The UDP port: who asks is told its address, and nothing else is answered.
+//! The UDP port: who asks is told its address, those who have no other way are relayed, and nothing else is answered.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use common::nat::{StunClient, TransactionId};
+use common::id::PeerId;
+use common::mrt::StaticKey;
+use common::nat::{StunClient, StunProof, StunToken, TransactionId};
+use common::relay::{ChannelId, RelayHead};
+use common::wire::tracker::{Code, Event, Meeting, MrtContact, MrtRole, Reply, Request};
 use tempfile::TempDir;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
+use super::client::Client;
 use super::{PATIENCE, Running};
 use crate::server::{BindError, Server};
-use crate::{Config, Stun};
+use crate::{Config, Relaying, Stun};
 
 /// Times that something is tried for which another program may have taken the port by chance.
 const TRIES: usize = 5;
@@ -119,6 +124,107 @@ async fn a_udp_port_in_use_keeps_no_peer_out() {
         return tracker.stop().await.unwrap();
     }
     panic!("no port is free");
+}
+
+/// Somebody with a session and a UDP socket of its own.
+struct Peer {
+    client: Client,
+    token: StunToken,
+    socket: UdpSocket,
+    tracker: SocketAddr,
+}
+
+impl Peer {
+    async fn join(tracker: &Running, name: &str) -> Self {
+        let at: SocketAddr = format!("127.0.0.1:{}", tracker.address.port()).parse().unwrap();
+        let mut client = Client::connect(tracker, name, Some(at.ip())).await;
+        let token = client.hello(name).await.unwrap().udp.unwrap().token;
+        Self { client, token, socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(), tracker: at }
+    }
+
+    /// Shows a token, and gives the proof that comes back.
+    async fn prove(&self, token: StunToken) -> StunProof {
+        let mut client = StunClient::for_proof(Instant::now(), self.tracker, TransactionId([8; 12]), token);
+        self.socket.send_to(&client.poll_transmit(Instant::now()).unwrap(), self.tracker).await.unwrap();
+        let mut buffer = [0; 1500];
+        let (length, from) = timeout(PATIENCE, self.socket.recv_from(&mut buffer)).await.unwrap().unwrap();
+        assert!(client.handle_datagram(from, &buffer[..length]));
+        client.proof().unwrap()
+    }
+
+    fn contact(&self, proof: StunProof) -> MrtContact {
+        let seen = self.socket.local_addr().unwrap();
+        MrtContact { static_key: StaticKey([1; 32]), port: seen.port(), seen, proof, role: MrtRole::Serves }
+    }
+
+    async fn appear(&mut self) {
+        let contact = self.contact(self.prove(self.token).await);
+        assert_eq!(self.client.ask(Request::Mrt(contact)).await, Ok(Reply::Done));
+    }
+
+    async fn meet(&mut self, peer: PeerId) -> Meeting {
+        match self.client.ask(Request::Meet { peer }).await {
+            Ok(Reply::Meeting(meeting)) => meeting,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn is_met(&mut self) -> Meeting {
+        self.client.event(|event| if let Event::Meet(meeting) = event { Some(meeting.clone()) } else { None }).await
+    }
+
+    async fn send(&self, channel: ChannelId, inner: &[u8]) {
+        let datagram = [RelayHead { channel }.encode().as_slice(), inner].concat();
+        self.socket.send_to(&datagram, self.tracker).await.unwrap();
+    }
+
+    async fn receive(&self) -> (ChannelId, Vec<u8>) {
+        let mut buffer = [0; 1500];
+        let (length, from) = timeout(PATIENCE, self.socket.recv_from(&mut buffer)).await.unwrap().unwrap();
+        assert_eq!(from, self.tracker, "from where it is known");
+        let (head, inner) = RelayHead::decode(&buffer[..length]).unwrap();
+        (head.channel, inner.to_vec())
+    }
+}
+
+#[tokio::test]
+async fn two_who_met_are_relayed_and_a_stranger_is_not() {
+    let directory = TempDir::new().unwrap();
+    let tracker = Running::start(&directory, |_| ()).await;
+    let [mut one, mut other] = [Peer::join(&tracker, "one").await, Peer::join(&tracker, "other").await];
+    one.appear().await;
+    other.appear().await;
+    let mine = one.meet(other.client.peer()).await;
+    let theirs = other.is_met().await;
+    assert!(mine.addresses.contains(&other.socket.local_addr().unwrap()));
+    assert!(theirs.addresses.contains(&one.socket.local_addr().unwrap()));
+    let (my_channel, their_channel) = (mine.channel.unwrap(), theirs.channel.unwrap());
+    // A stranger who knows the channel, and who is passed over.
+    let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let datagram = [RelayHead { channel: my_channel }.encode().as_slice(), b"\x48bad"].concat();
+    stranger.send_to(&datagram, one.tracker).await.unwrap();
+    one.send(ChannelId(7), b"\x48bad").await;
+    one.send(my_channel, b"\x48there").await;
+    assert_eq!(other.receive().await, (their_channel, b"\x48there".to_vec()));
+    other.send(their_channel, b"\x48back").await;
+    assert_eq!(one.receive().await, (my_channel, b"\x48back".to_vec()));
+    tracker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_token_or_somebody_elses_proves_nothing() {
+    let directory = TempDir::new().unwrap();
+    let tracker = Running::start(&directory, |config| config.relay = Relaying::Off).await;
+    let [mut one, other] = [Peer::join(&tracker, "one").await, Peer::join(&tracker, "other").await];
+    for token in [other.token, StunToken([0; 16])] {
+        let contact = one.contact(one.prove(token).await);
+        assert_eq!(one.client.refused(Request::Mrt(contact)).await, Code::Forbidden);
+    }
+    // What the other has proven, where it has.
+    let theirs = other.contact(other.prove(other.token).await);
+    assert_eq!(one.client.refused(Request::Mrt(theirs)).await, Code::Forbidden);
+    one.appear().await;
+    tracker.stop().await.unwrap();
 }
 
 fn config(directory: &TempDir, name: &str, listen: SocketAddr) -> Config {

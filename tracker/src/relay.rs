@@ -1,0 +1,203 @@
+//! The relay: passes sealed datagrams between two peers who find no way to each other. The rules make pairs; the UDP port
+//! passes what comes.
+//!
+//! Everybody is where he has proven to be, so nobody can have datagrams sent to somebody else.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use common::id::PeerId;
+use common::mrt::Route;
+use common::relay::{ChannelId, OpenError, Relay as Table, RelayConfig};
+
+/// A relay; clones are the same. Times are uptimes of the tracker.
+#[derive(Debug, Clone)]
+pub(crate) struct Relay {
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// Where a peer is, as far as UDP goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Where its datagrams come from, proven; an IPv4 address is one.
+    pub(crate) address: SocketAddr,
+    /// The address of the tracker that it knows: what is sent to it has to come from there.
+    pub(crate) answered_from: IpAddr,
+}
+
+#[derive(Debug)]
+struct Inner {
+    table: Table,
+    /// The moment of uptime zero. Only differences count.
+    began: Instant,
+    places: HashMap<PeerId, Place>,
+    answered_from: HashMap<SocketAddr, IpAddr>,
+}
+
+impl Relay {
+    /// One without pairs that passes so many bytes a second in all.
+    pub(crate) fn new(bytes_per_sec: NonZeroU64) -> Self {
+        let began = Instant::now();
+        let table = Table::new(began, RelayConfig::new(bytes_per_sec));
+        let inner = Inner { table, began, places: HashMap::new(), answered_from: HashMap::new() };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// A peer is there, in all pairs in which it is and will be.
+    pub(crate) fn place(&self, peer: PeerId, place: Place) {
+        let mut inner = self.lock();
+        inner.displace(&peer);
+        inner.places.insert(peer, place);
+        inner.answered_from.insert(place.address, place.answered_from);
+        inner.table.move_member(peer, route(place.address));
+    }
+
+    /// Makes a pair of two who were placed, known to each by one of these channels; one that they had ends.
+    pub(crate) fn open(
+        &self,
+        uptime: Duration,
+        members: [PeerId; 2],
+        channels: [ChannelId; 2],
+    ) -> Result<(), OpenError> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        inner.close(members);
+        inner.table.open_pair(inner.began + uptime, members, channels)?;
+        for member in members {
+            if let Some(place) = inner.places.get(&member) {
+                inner.table.move_member(member, route(place.address));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the pair of these two, if there is one.
+    pub(crate) fn close(&self, members: [PeerId; 2]) {
+        self.lock().close(members);
+    }
+
+    /// A peer is gone, and all its pairs with it.
+    pub(crate) fn forget(&self, peer: PeerId) {
+        let mut inner = self.lock();
+        inner.displace(&peer);
+        inner.places.remove(&peer);
+        inner.table.remove_member(peer);
+    }
+
+    /// Ends pairs that are not used any more.
+    pub(crate) fn expire(&self, uptime: Duration) {
+        let mut inner = self.lock();
+        let now = inner.began + uptime;
+        for ended in inner.table.handle_timeout(now) {
+            let [one, other] = ended.members;
+            tracing::debug!(%one, %other, bytes = ?ended.bytes, over_quota = ended.over_quota, "a relayed pair ended");
+        }
+    }
+
+    /// A relayed datagram came from there: makes it ready to be sent on, and says where to, and from which address of the
+    /// tracker; `None`: it is not to be.
+    pub(crate) fn forward(
+        &self,
+        uptime: Duration,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> Option<(SocketAddr, Option<IpAddr>)> {
+        let mut inner = self.lock();
+        let now = inner.began + uptime;
+        match inner.table.forward(now, route(from), datagram) {
+            Ok(Route { remote, .. }) => Some((remote, inner.answered_from.get(&remote).copied())),
+            Err(dropped) => {
+                tracing::trace!(%dropped, %from, "a relayed datagram was dropped");
+                None
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No step between lock and unlock leaves it half done.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn close(&mut self, [one, other]: [PeerId; 2]) {
+        if let Some([channel, _]) = self.table.channels_between(one, other) {
+            self.table.close(channel);
+        }
+    }
+
+    /// Forgets from where a peer is answered.
+    fn displace(&mut self, peer: &PeerId) {
+        if let Some(before) = self.places.get(peer) {
+            self.answered_from.remove(&before.address);
+        }
+    }
+}
+
+/// The tracker has one UDP port.
+const fn route(remote: SocketAddr) -> Route {
+    Route { socket: 0, remote }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::relay::RelayHead;
+
+    use super::*;
+
+    const ONE: PeerId = PeerId([1; 32]);
+    const OTHER: PeerId = PeerId([2; 32]);
+    const CHANNELS: [ChannelId; 2] = [ChannelId(11), ChannelId(22)];
+    const NOW: Duration = Duration::from_secs(5);
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn place(text: &str) -> Place {
+        Place { address: address(text), answered_from: [192, 0, 2, 1].into() }
+    }
+
+    fn relayed(channel: ChannelId) -> Vec<u8> {
+        [RelayHead { channel }.encode().as_slice(), b"\x48sealed"].concat()
+    }
+
+    /// Where a datagram from there goes, which must have the other's channel then.
+    fn goes(relay: &Relay, from: &str, channel: ChannelId) -> Option<SocketAddr> {
+        let mut datagram = relayed(channel);
+        let (to, answered_from) = relay.forward(NOW, address(from), &mut datagram)?;
+        let other = CHANNELS.into_iter().find(|other| *other != channel).unwrap();
+        assert_eq!((datagram, answered_from), (relayed(other), Some([192, 0, 2, 1].into())));
+        Some(to)
+    }
+
+    #[test]
+    fn a_pair_talks_from_where_each_has_proven_to_be_and_from_nowhere_else() {
+        let relay = Relay::new(RelayConfig::DEFAULT_BYTES_PER_SEC);
+        relay.place(ONE, place("203.0.113.1:1000"));
+        assert_eq!(goes(&relay, "203.0.113.1:1000", CHANNELS[0]), None, "there is no pair yet");
+        relay.open(NOW, [ONE, OTHER], CHANNELS).unwrap();
+        assert_eq!(goes(&relay, "203.0.113.1:1000", CHANNELS[0]), None, "nobody knows where the other is");
+        relay.place(OTHER, place("203.0.113.2:2000"));
+        assert_eq!(goes(&relay, "203.0.113.1:1000", CHANNELS[0]), Some(address("203.0.113.2:2000")));
+        assert_eq!(goes(&relay, "203.0.113.2:2000", CHANNELS[1]), Some(address("203.0.113.1:1000")));
+        for (from, channel) in [
+            ("203.0.113.1:1001", CHANNELS[0]),
+            ("203.0.113.2:2000", CHANNELS[0]),
+            ("203.0.113.1:1000", CHANNELS[1]),
+            ("203.0.113.1:1000", ChannelId(33)),
+        ] {
+            assert_eq!(relay.forward(NOW, address(from), &mut relayed(channel)), None, "{from} with {channel:?}");
+        }
+        // Its router begins anew.
+        relay.place(ONE, place("203.0.113.1:1001"));
+        assert_eq!(goes(&relay, "203.0.113.1:1000", CHANNELS[0]), None);
+        assert_eq!(goes(&relay, "203.0.113.1:1001", CHANNELS[0]), Some(address("203.0.113.2:2000")));
+        relay.forget(OTHER);
+        assert_eq!(goes(&relay, "203.0.113.1:1001", CHANNELS[0]), None);
+        assert!(relay.lock().answered_from.len() == 1 && relay.lock().places.len() == 1);
+    }
+}

@@ -1,0 +1,139 @@
+//! Meeting over MRT: two who cannot reach each other by TCP are told where the other is, at the same time, so that both open
+//! their routers, and get channels of the relay for the case that this does not help.
+
+use common::id::PeerId;
+use common::wire::tracker::{Code, Event, Meeting, MrtContact, MrtRole, Refusal, Reply, UdpOffer};
+
+use super::{Effect, Now, refusal};
+use crate::relay::Place;
+use crate::state::{ConnId, MetAt, Online, Rendezvous, State, is_unicast, plain};
+
+/// What the tracker offers over UDP to whom it welcomes on this connection.
+pub(crate) fn udp_offer(state: &State, conn: ConnId) -> Option<UdpOffer> {
+    let relays = match &state.rendezvous {
+        Rendezvous::Off => return None,
+        Rendezvous::Direct => false,
+        Rendezvous::Relayed(_) => true,
+    };
+    Some(UdpOffer { token: state.vouchers.token(conn.0), relays })
+}
+
+/// A peer says where it can be met. The proof is that its datagrams come from there, and that it gets what is sent there.
+pub(super) fn appear(state: &mut State, caller: PeerId, contact: MrtContact, now: Now) -> Result<Reply, Refusal> {
+    if matches!(state.rendezvous, Rendezvous::Off) {
+        return Err(no_rendezvous());
+    }
+    let State { roster, vouchers, rendezvous, .. } = state;
+    let Some(online) = roster.get_mut(&caller) else { return Err(refusal(Code::NotJoined, "join first")) };
+    let seen = plain(contact.seen);
+    let is_address = seen.port() != 0 && is_unicast(seen.ip());
+    if !is_address || !vouchers.is_good(contact.proof, vouchers.token(online.conn.0), seen, now.uptime) {
+        let text = "it is not proven that you are at that address, or not any more: ask over UDP again";
+        return Err(refusal(Code::Forbidden, text));
+    }
+    let MrtContact { static_key, port, role, .. } = contact;
+    online.met_at = Some(MetAt { static_key, port, seen, role });
+    if let Some(relay) = rendezvous.relay() {
+        relay.place(caller, Place { address: seen, answered_from: online.contact.arrived_at });
+    }
+    Ok(Reply::Done)
+}
+
+/// A peer wants to meet a seeder: both are told of the other.
+pub(super) fn meet(
+    state: &mut State,
+    caller: PeerId,
+    seeder: PeerId,
+    now: Now,
+) -> Result<(Reply, Vec<Effect>), Refusal> {
+    if matches!(state.rendezvous, Rendezvous::Off) {
+        return Err(no_rendezvous());
+    }
+    let gone = || refusal(Code::Gone, "that peer is not online any more");
+    let (asker, other) = (state.roster.get(&caller).ok_or_else(gone)?, state.roster.get(&seeder).ok_or_else(gone)?);
+    if caller == seeder {
+        return Err(refusal(Code::Malformed, "a peer cannot meet itself"));
+    }
+    let Some(theirs) = other.met_at.filter(|at| at.role == MrtRole::Serves) else {
+        return Err(refusal(Code::NotFound, "that peer does not serve over MRT: it was started without --mrt"));
+    };
+    let Some(mine) = asker.met_at else {
+        return Err(refusal(Code::Conflict, "say first where you can be met yourself"));
+    };
+    take_room(state, caller, seeder, now)?;
+    let [my_channel, their_channel] = open_channels(state, [caller, seeder], now);
+    let (asker, other) = (state.roster.get(&caller).ok_or_else(gone)?, state.roster.get(&seeder).ok_or_else(gone)?);
+    let of = |peer: PeerId, whom: &Online, at: MetAt, asker: &Online, channel| Meeting {
+        peer,
+        user: whom.name.to_string(),
+        static_key: at.static_key,
+        addresses: whom.contact.udp_addresses_for(&asker.contact, at.seen, at.port),
+        channel,
+    };
+    let told = Event::Meet(of(caller, asker, mine, other, their_channel));
+    let reply = Reply::Meeting(of(seeder, other, theirs, asker, my_channel));
+    Ok((reply, vec![Effect::Tell { to: seeder, event: told }]))
+}
+
+/// How a meeting ended, by the word of one of the two; that of others counts for nothing.
+pub(super) fn met(state: &mut State, caller: PeerId, other: PeerId, reached: bool, now: Now) -> Reply {
+    let is_theirs = state.roster.get_mut(&caller).is_some_and(|online| online.meetings.end(&other, now.uptime));
+    if let Some(online) = state.roster.get_mut(&other).filter(|_| is_theirs) {
+        online.meetings.end(&caller, now.uptime);
+    }
+    if let Some(relay) = state.rendezvous.relay().filter(|_| is_theirs && !reached) {
+        relay.close([caller, other]);
+    }
+    Reply::Done
+}
+
+/// A peer has no session any more, or a new one, on which it has said nothing yet.
+pub(super) fn part(state: &State, peer: PeerId) {
+    if let Some(relay) = state.rendezvous.relay() {
+        relay.forget(peer);
+    }
+}
+
+fn no_rendezvous() -> Refusal {
+    refusal(Code::Unavailable, "this tracker helps nobody to meet over MRT: it has no UDP port (--stun off)")
+}
+
+/// Counts one more meeting of the two, where both have room for it. Who asks again has given up the one before.
+fn take_room(state: &mut State, caller: PeerId, seeder: PeerId, now: Now) -> Result<(), Refusal> {
+    let pairs = [(caller, seeder), (seeder, caller)];
+    for (peer, with) in pairs {
+        if let Some(online) = state.roster.get_mut(&peer) {
+            online.meetings.end(&with, now.uptime);
+        }
+    }
+    for (whose, peer) in [("you have", caller), ("that peer has", seeder)] {
+        if state.roster.get_mut(&peer).is_some_and(|online| !online.meetings.has_room(now.uptime)) {
+            let text = format!("{whose} as many meetings under way or in this minute as are allowed: try again later");
+            return Err(refusal(Code::Busy, text));
+        }
+    }
+    for (peer, with) in pairs {
+        if let Some(online) = state.roster.get_mut(&peer) {
+            online.meetings.begin(with, now.uptime);
+        }
+    }
+    Ok(())
+}
+
+/// A pair of channels of the relay for these two; none where there is no relay, or no room in it: they may do without.
+fn open_channels(state: &mut State, members: [PeerId; 2], now: Now) -> [Option<common::relay::ChannelId>; 2] {
+    let Some(relay) = state.rendezvous.relay() else { return [None; 2] };
+    let channels = [state.channels, state.channels + 1].map(|number| state.vouchers.channel(number));
+    let opened = relay.open(now.uptime, members, channels);
+    state.channels += 2;
+    match opened {
+        Ok(()) => channels.map(Some),
+        Err(error) => {
+            tracing::info!(%error, "nothing is relayed for two who meet");
+            [None; 2]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
