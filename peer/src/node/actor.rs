@@ -1,10 +1,12 @@
 //! The task of a node: one after the other it takes what comes, tells the group, and does what the group says.
 //!
 //! - `answering`: what the rest of the program asks
+//! - `naming`: who breaks the rules
 //! - `reaching`: streams for chunks
 //! - `relaying`: ways through others
 
 mod answering;
+mod naming;
 mod reaching;
 mod relaying;
 
@@ -23,6 +25,7 @@ use common::wire::tracker::Holder;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::{interval, sleep_until};
 
+use self::naming::Naming;
 use self::relaying::{Relaying, TEND_EVERY};
 use super::asks::{Answer, Ask, Page};
 use super::dial::dial;
@@ -99,6 +102,7 @@ pub(super) struct State {
     /// Who waits for a stream to whom.
     reaching: HashMap<PeerId, Vec<Reach>>,
     relaying: Relaying,
+    naming: Naming,
     lists: HashMap<RequestId, Answer<Page>>,
     questions: HashMap<RequestId, Answer<Vec<Holder>>>,
     connecting: HashMap<SocketAddr, Vec<Answer<Result<PeerId, ConnectError>>>>,
@@ -122,6 +126,7 @@ impl State {
             lines_made: 0,
             reaching: HashMap::new(),
             relaying: Relaying::default(),
+            naming: Naming::default(),
             lists: HashMap::new(),
             questions: HashMap::new(),
             connecting: HashMap::new(),
@@ -154,11 +159,16 @@ impl Actor {
                 Some(reach) = reaches.recv() => self.on_reach(reach),
                 Some(connection) = self.node.accept() => self.on_visit(connection),
                 () = timeout => self.group.handle_timeout(Instant::now()),
-                _ = tending.tick() => self.tend_ways(Instant::now()),
+                _ = tending.tick() => self.on_tick(Instant::now()),
                 _ = expiry.tick() => drop(self.relay.expire()),
                 else => return,
             }
         }
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        self.tend_ways(now);
+        self.name_strangers(now);
     }
 
     fn on_input(&mut self, input: Input) {
@@ -272,7 +282,7 @@ impl Actor {
         match NodeMessage::decode(bytes) {
             Ok(message) => self.on_node_message(from, message),
             Err(error) => {
-                tracing::warn!(peer = %from, %error, "a node sent what is no message");
+                self.warn(format!("{} was refused: it sent what is no message: {error}.", self.name_of(&from)));
                 self.hang_up(now, from);
             }
         }

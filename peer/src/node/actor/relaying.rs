@@ -18,7 +18,6 @@ use super::super::wire::NodeMessage;
 use super::{Actor, Standing, State, reply};
 use crate::link::Dialler;
 use crate::mrt::{Connection, RELAY_SOCKET, RelayAt};
-use crate::notice::Notice;
 
 /// So many ways to a member are kept: the one in use, and one for when its relay is gone.
 const WAYS: usize = 2;
@@ -269,13 +268,8 @@ impl Actor {
         if !self.has_other_way(to, through, connection) {
             return;
         }
-        let name = |peer: &PeerId| {
-            let member = self.group.roster().and_then(|roster| roster.member(peer));
-            member.map_or_else(|| peer.to_string(), |member| member.name().to_string())
-        };
-        let text = format!("{} {fault} what it relays from {}; others are asked.", name(&through), name(&to));
-        // Nobody may be listening.
-        let _heard = self.notices.send(Notice::Warning { text });
+        let (relay, other) = (self.name_of(&through), self.name_of(&to));
+        self.warn(format!("{relay} {fault} what it relays from {other}; others are asked."));
     }
 
     /// Asks the next member for a way, the supernode first.
