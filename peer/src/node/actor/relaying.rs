@@ -14,6 +14,7 @@ use common::mrt::Route;
 use common::relay::ChannelId;
 use tokio::sync::oneshot;
 
+use super::super::line::LineId;
 use super::super::wire::NodeMessage;
 use super::{Actor, Standing, State, reply};
 use crate::link::Dialler;
@@ -60,6 +61,9 @@ pub(super) struct Relaying {
 /// One way.
 #[derive(Debug, Clone, Copy)]
 struct Way {
+    channel: ChannelId,
+    /// The line to who relays.
+    relay: LineId,
     route: Route,
     given: Instant,
     /// When it was tried last.
@@ -105,9 +109,8 @@ impl Actor {
         let (Some(one), Some(other)) = (direct(&from), direct(&to)) else {
             return self.say(from, &NodeMessage::RelayDenied(to));
         };
-        // Who asks again has lost what went over the old one.
-        self.relay.close_between([from, to]);
-        match self.relay.open_pair([&one.line.connection, &other.line.connection]) {
+        // Both may ask at the same time, and who asks again may have lost its end: there is one way between two.
+        match self.relay.pair_between([&one.line.connection, &other.line.connection]) {
             Ok([near, far]) => {
                 self.say(to, &NodeMessage::RelayGiven(from, far));
                 self.say(from, &NodeMessage::RelayGiven(to, near));
@@ -144,14 +147,22 @@ impl Actor {
         if !known && self.state.relaying.is_full(&through) {
             return tracing::info!(%through, "it gives more ways than there can be");
         }
-        let route = match self.node.add_relayed(RelayAt::Connection(&relay.line.connection), channel) {
-            Ok(route) => route,
-            Err(error) => return tracing::warn!(%error, "a relayed way was not taken"),
+        let before = self.state.relaying.ways.get(&(to, through)).copied();
+        let again = before.filter(|before| before.channel == channel && before.relay == relay.line.id);
+        let route = if let Some(way) = again {
+            way.route
+        } else {
+            if let Some(before) = self.state.relaying.ways.remove(&(to, through)) {
+                self.node.remove_relayed(before.route);
+            }
+            match self.node.add_relayed(RelayAt::Connection(&relay.line.connection), channel) {
+                Ok(route) => route,
+                Err(error) => return tracing::warn!(%error, "a relayed way was not taken"),
+            }
         };
-        let way = Way { route, given: now, tried: now, health: Health::Trying };
-        if let Some(before) = self.state.relaying.ways.insert((to, through), way) {
-            self.node.remove_relayed(before.route);
-        }
+        let health = again.map_or(Health::Trying, |way| way.health);
+        let way = Way { channel, relay: relay.line.id, route, given: now, tried: now, health };
+        self.state.relaying.ways.insert((to, through), way);
         let waiting = self.state.relaying.waiting.remove(&(to, through)).unwrap_or_default();
         waiting.into_iter().for_each(|waiting| reply(waiting, route));
         if let Some(connection) = self.kept(&to) {
