@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use common::identity::Identity;
 use bytes::Bytes;
+use common::identity::Identity;
 use common::mrt::{CloseCode, CloseReason, Config, ReadError, Target, WriteError};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
