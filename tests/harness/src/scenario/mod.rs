@@ -10,7 +10,6 @@ mod freezes;
 mod kills;
 mod mrt;
 mod multi;
-mod nat;
 mod resume;
 mod sizes;
 mod tracker_kills;
@@ -22,7 +21,6 @@ use crate::peer::Peer;
 
 pub use crowd::{Crowd, CrowdResult, run_crowd};
 pub use multi::{Multi, MultiResult, run_multi};
-pub use nat::{Meetings, run_meetings};
 pub use resume::{Resume, ResumeResult, run_resume};
 pub use sizes::send_sizes;
 
@@ -168,13 +166,6 @@ pub const ALL: &[Scenario] = &[
         small: Scale::new(1000, 0),
         large: Scale::new(10_000, 0),
         run: mrt::mrt,
-    },
-    Scenario {
-        name: "nat",
-        about: "two nodes behind routers join and meet directly, within 2 s in 95 of 100 rounds",
-        small: Scale::new(2, 0),
-        large: Scale::new(100, 0),
-        run: nat::nat,
     },
 ];
 
