@@ -2,15 +2,19 @@
 
 mod evil_seeder;
 mod fake_tracker;
+mod liar;
 mod raw_peer;
 mod raw_tracker;
 mod secure;
+mod spoiler;
 
 pub use evil_seeder::{EvilSeeder, Mischief};
 pub use fake_tracker::FakeTracker;
+pub use liar::{FalseRoster, Liar};
 pub use raw_peer::RawPeer;
 pub use raw_tracker::RawTracker;
 pub use secure::{LOOPBACK_2, Secure, crowd_from};
+pub use spoiler::{Spoil, Spoiler};
 
 use common::identity::Identity;
 use common::merkle::sha256;
