@@ -8,7 +8,6 @@ mod open;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -135,16 +134,7 @@ impl App {
                 let on_listen = |source| StartError::Listen { address: config.listen, source };
                 (engine.map_err(on_listen)?, Place::Address(tracker), None)
             }
-            Some(group) => {
-                let memory = config.dir.network();
-                match start_node(group, wished_name.clone(), memory, engine_config, &tasks).await {
-                    Ok(started) => started,
-                    Err(error) => {
-                        tasks.shutdown().await;
-                        return Err(error);
-                    }
-                }
-            }
+            Some(group) => start_node(group, wished_name.clone(), engine_config, &tasks)?,
         };
         let looking = engine.clone();
         // Before anything is shared: what is complete is not unfinished.
@@ -305,21 +295,17 @@ impl App {
 }
 
 /// Starts a node and an engine over it.
-async fn start_node(
+fn start_node(
     group: GroupConfig,
     name: UserName,
-    memory: PathBuf,
     config: EngineConfig,
     tasks: &Tasks,
 ) -> Result<(Engine, Place, Option<Asker>), StartError> {
     let GroupConfig { psk, stun } = group;
-    let (identity, address) = (Arc::clone(&config.identity), config.listen);
-    let node_config = NodeConfig { identity, psk, name, listen: address, stun, memory };
-    let started = node::start(node_config, config.notices.clone(), tasks).await;
-    let Started { asker, entrance, overlay, visitors, local } = started.map_err(|error| match error {
-        node::StartError::Listen(source) => StartError::Listen { address, source },
-        node::StartError::Taken => StartError::Taken { address },
-    })?;
+    let node_config = NodeConfig { identity: Arc::clone(&config.identity), psk, name, listen: config.listen, stun };
+    let started = node::start(node_config, config.notices.clone(), tasks);
+    let on_listen = |source| StartError::Listen { address: config.listen, source };
+    let Started { asker, entrance, overlay, visitors, local } = started.map_err(on_listen)?;
     let engine = Engine::over(overlay, EngineConfig { listen: local, ..config }, tasks);
     tasks.spawn("visitors", take_in(engine.clone(), visitors, tasks.clone()));
     Ok((engine, Place::Group(entrance), Some(asker)))

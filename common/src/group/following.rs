@@ -137,6 +137,8 @@ impl Group {
             Err(Refusal::Lie)
         } else if next.point.term > known.point.term.saturating_add(MAX_TERM_LEAD) {
             Err(Refusal::Term)
+        } else if !known.keeps_order(next, &self.me.id()) {
+            Err(Refusal::Lie)
         } else {
             known.allows(next, &self.me.member)
         };

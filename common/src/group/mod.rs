@@ -319,7 +319,8 @@ pub enum Refusal {
     /// Its term is not the next.
     #[error("its term is not the next one")]
     Term,
-    /// Its list leaves us out, is older than what it said before, or changes the keys of members; or it denies what it knows.
+    /// Its list leaves us out, is older than what it said before, puts members before whom they stood behind, or changes their
+    /// keys; or it denies what it knows.
     #[error("it lies about the members")]
     Lie,
     /// Somebody else's line, or one that nobody signed.

@@ -3,7 +3,7 @@
 //! The invariant of a [`Roster`]: nobody stands in it twice, its supernode is one of its members, and there are at most
 //! [`MAX_MEMBERS`] in all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -226,6 +226,23 @@ impl Roster {
             }
         }
         Ok(())
+    }
+
+    /// Whether `next`, from the same supernode, puts nobody before whom it stood behind. Newcomers come to the end, and so does
+    /// who was away; but `me` was not, and no two others came back within the moment between two rosters.
+    pub(super) fn keeps_order(&self, next: &Self, me: &PeerId) -> bool {
+        let places: BTreeMap<PeerId, usize> =
+            (0..).zip(&self.members).map(|(place, member)| (member.id, place)).collect();
+        let mut last = None;
+        let stayed = next.members.iter().take_while(|member| {
+            let place = places.get(&member.id).copied();
+            let stays = place.is_some() && place > last;
+            last = place;
+            stays
+        });
+        let stayed = stayed.count();
+        let mut came_back = next.members.iter().skip(stayed).filter(|member| places.contains_key(&member.id));
+        came_back.next().is_none_or(|member| member.id != *me) && came_back.next().is_none()
     }
 
     /// Whether it lists `me`, with the right keys.

@@ -261,6 +261,12 @@ impl Endpoint {
         self.unproven.count()
     }
 
+    /// The next of those who asked for a connection, were where they said, and had not the pre-shared key. Of those that nobody
+    /// asks for the first 16 are kept.
+    pub fn poll_stranger(&mut self) -> Option<Route> {
+        self.unproven.poll_stranger()
+    }
+
     fn params(&self) -> Params {
         Params {
             max_datagram: self.config.max_datagram,

@@ -25,6 +25,8 @@ pub(super) struct Unproven {
     replies: VecDeque<Reply>,
     /// When and from where requests came that were no good: they cost as much to look at as good ones.
     refused: VecDeque<(Instant, IpAddr)>,
+    /// From where those came who had not the pre-shared key.
+    strangers: VecDeque<Route>,
 }
 
 /// An RCON.
@@ -58,6 +60,7 @@ struct Handshake {
     responding: Responding,
     at: Instant,
     answered: u32,
+    /// Messages that showed that it has not the pre-shared key.
     bad_confirms: u32,
 }
 
@@ -80,6 +83,9 @@ const MAX_PER_NETWORK: usize = 32;
 /// A handshake goes after so many third messages that do not open.
 const MAX_BAD_CONFIRMS: u32 = 8;
 
+/// Most strangers that are remembered until somebody asks for them; those that come then are not.
+const MAX_STRANGERS: usize = 16;
+
 /// A handshake is kept for so long.
 const LIFETIME: Duration = Duration::from_secs(5);
 
@@ -93,6 +99,7 @@ impl Unproven {
             cookies: Cookies::new(now, random),
             replies: VecDeque::new(),
             refused: VecDeque::new(),
+            strangers: VecDeque::new(),
         }
     }
 
@@ -171,6 +178,9 @@ impl Unproven {
             let Ok(established) = waiting.confirm(noise) else {
                 // Each costs several X25519 operations, and none to send.
                 handshake.bad_confirms += 1;
+                if handshake.bad_confirms == 1 && self.strangers.len() < MAX_STRANGERS {
+                    self.strangers.push_back(handshake.route);
+                }
                 if handshake.bad_confirms >= MAX_BAD_CONFIRMS {
                     self.handshakes.remove(at);
                 }
@@ -186,6 +196,11 @@ impl Unproven {
         let Responding::Ready(established) = handshake.responding else { return None };
         let round_trip = (handshake.answered == 1).then(|| now.saturating_duration_since(handshake.at));
         Some(Admission { route: handshake.route, established: *established, round_trip })
+    }
+
+    /// From where somebody came who received our answer there, but has not the pre-shared key.
+    pub(super) fn poll_stranger(&mut self) -> Option<Route> {
+        self.strangers.pop_front()
     }
 
     /// What came on these routes cannot be answered any more.

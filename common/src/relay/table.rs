@@ -204,6 +204,16 @@ impl Relay {
         })
     }
 
+    /// Lets the pair of these two, if there is one, last as long as if it were opened now; gives its channel ids, in the order of
+    /// the members.
+    pub fn renew_pair(&mut self, now: Instant, [one, other]: [PeerId; 2]) -> Option<[ChannelId; 2]> {
+        let channels = self.channels_between(one, other)?;
+        let place = channels.first().and_then(|channel| self.channels.get(channel))?.pair;
+        let Some(Some(pair)) = self.pairs.get_mut(place) else { return None };
+        (pair.left.last_sent, pair.right.last_sent) = (now, now);
+        Some(channels)
+    }
+
     /// The member of this channel is at this address, as far as this channel goes. Says whether there is such a channel.
     pub fn set_address(&mut self, channel: ChannelId, address: Route) -> bool {
         let Some(place) = self.channels.get(&channel) else { return false };

@@ -176,6 +176,18 @@ fn a_pair_that_one_of_the_two_does_not_use_ends() {
 }
 
 #[test]
+fn a_pair_that_is_asked_for_again_is_the_same_and_lasts_longer() {
+    let begin = clock::start();
+    let mut relay = relay(begin);
+    assert_eq!(relay.renew_pair(begin, [ANNA, CARL]), None, "there is none");
+    let again = begin + CHANNEL_IDLE / 2;
+    assert_eq!(relay.renew_pair(again, [ANNA, BEN]), Some([LEFT, RIGHT]));
+    assert_eq!(relay.renew_pair(again, [BEN, ANNA]), Some([RIGHT, LEFT]));
+    assert_eq!(relay.handle_timeout(begin + CHANNEL_IDLE), []);
+    assert_eq!(relay.handle_timeout(again + CHANNEL_IDLE).len(), 1);
+}
+
+#[test]
 fn nothing_passes_for_who_is_lost_until_it_is_back() {
     let now = clock::start();
     let mut relay = relay(now);

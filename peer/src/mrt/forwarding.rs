@@ -55,10 +55,11 @@ impl RelayHandle {
         Self { shared }
     }
 
-    /// Makes a pair of the nodes at the other ends of these connections; gives what each of them is to use as channel with
-    /// [`Node::add_relayed`](super::Node::add_relayed), in the same order. To tell them is up to the caller. A pair of
-    /// which one says nothing for [`CHANNEL_IDLE`](common::relay::CHANNEL_IDLE) ends, see [`Self::expire`].
-    pub fn open_pair(&self, members: [&Connection; 2]) -> Result<[ChannelId; 2], PairError> {
+    /// The pair of the nodes at the other ends of these connections, made if there is none; gives what each of them is to use as
+    /// channel with [`Node::add_relayed`](super::Node::add_relayed), in the same order. To tell them is up to the caller. A
+    /// pair of which one says nothing for [`CHANNEL_IDLE`](common::relay::CHANNEL_IDLE) ends, see [`Self::expire`]; it
+    /// begins anew here.
+    pub fn pair_between(&self, members: [&Connection; 2]) -> Result<[ChannelId; 2], PairError> {
         let mut bytes = [[0; 8]; 2];
         for bytes in &mut bytes {
             aws_lc_rs::rand::fill(bytes).map_err(|_unspecified| PairError::Randomness)?;
@@ -74,7 +75,11 @@ impl RelayHandle {
         }
         let forwarding = state.forwarding.as_mut().ok_or(ConnectionError::Node)?;
         let peers = members.map(|member| member.remote().identity.peer_id());
-        forwarding.table.open_pair(Instant::now(), peers, channels)?;
+        let now = Instant::now();
+        let channels = match forwarding.table.renew_pair(now, peers) {
+            Some(channels) => channels,
+            None => forwarding.table.open_pair(now, peers, channels).map(|()| channels)?,
+        };
         for member in members {
             state.follow_member(member.handle());
         }
@@ -84,12 +89,6 @@ impl RelayHandle {
     /// Ends the pair that has this channel, if there is one.
     pub fn close_pair(&self, channel: ChannelId) -> Option<PairInfo> {
         self.with(|relay| relay.close(channel)).flatten()
-    }
-
-    /// Ends the pair of these two, if there is one.
-    pub fn close_between(&self, members: [PeerId; 2]) -> Option<PairInfo> {
-        let [one, other] = members;
-        self.with(|relay| relay.channels_between(one, other).and_then(|[channel, _]| relay.close(channel))).flatten()
     }
 
     /// Ends all pairs of a member.

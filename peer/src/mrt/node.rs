@@ -209,6 +209,11 @@ impl Node {
         Ok(Connection::new(inner, remote))
     }
 
+    /// From where somebody wanted a connection, and had not the pre-shared key; each is given once, and the first 16 are kept.
+    pub fn stranger(&self) -> Option<SocketAddr> {
+        self.hold.shared.lock().endpoint.poll_stranger().map(|route| route.remote)
+    }
+
     /// The next connection that another node asked for and that stands; `None` when the node is closed. Where too many
     /// wait to be accepted (1,024), new ones are closed.
     pub async fn accept(&self) -> Option<Connection> {

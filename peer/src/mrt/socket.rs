@@ -176,12 +176,19 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Blocked),
             Err(error) => error,
         };
+        if error.kind() == io::ErrorKind::InvalidInput {
+            // The layer below believes that offloading failed, and would do without for ever. But it was about this row.
+            self.udp = prepare(&self.io)?;
+        }
+        if let Some(size) = datagrams.segment_size
+            && error.kind() == io::ErrorKind::InvalidInput
+        {
+            // Such as of datagrams that this way does not carry whole, which a row must: what is relayed was made for another.
+            tracing::debug!(%error, route = ?transmit.route, size, "sent one by one");
+            return self.send_one_by_one(&datagrams, size);
+        }
         if datagrams.src_ip.is_some() && is_about_source(&error) {
             // The address that it should leave from is gone, as after a change of networks.
-            if error.kind() == io::ErrorKind::InvalidInput {
-                // The layer below believes that offloading failed, and would do without for ever.
-                self.udp = prepare(&self.io)?;
-            }
             datagrams.src_ip = None;
             let again = self.try_send(&datagrams);
             tracing::debug!(%error, ?again, "sent from another address than before");
@@ -189,6 +196,20 @@ impl Socket {
         }
         // A search for larger packets meets EMSGSIZE, and all else is a loss like any other.
         tracing::trace!(%error, route = ?transmit.route, size = transmit.size, "a datagram was not sent");
+        Ok(Sent::Done)
+    }
+
+    /// Sends the datagrams of a row without the system's help. What it refuses is lost.
+    fn send_one_by_one(&mut self, row: &quinn_udp::Transmit<'_>, size: usize) -> io::Result<Sent> {
+        for contents in row.contents.chunks(size) {
+            let one = quinn_udp::Transmit { contents, segment_size: None, ..*row };
+            match self.try_send(&one) {
+                // The rest is as good as lost on a full link.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.udp = prepare(&self.io)?,
+                Ok(()) | Err(_) => {}
+            }
+        }
         Ok(Sent::Done)
     }
 
@@ -423,6 +444,20 @@ mod tests {
         send(&mut answerer, &answer, b"!").await;
         let (answered, _) = receive(&mut asker, 1).await.remove(0);
         assert_eq!(answered.route.remote, second);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_the_system_refuses_goes_one_by_one_and_later_rows_as_rows() {
+        let mut from = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut to = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let segments = from.segments();
+        // Linux takes 128 at once.
+        let contents: Vec<u8> = (0..200).collect();
+        send(&mut from, &transmit(loopback(&to), contents.len(), Some(1)), &contents).await;
+        let came: Vec<u8> =
+            receive(&mut to, contents.len()).await.into_iter().flat_map(|(_, datagram)| datagram).collect();
+        assert_eq!(came, contents);
+        assert_eq!(from.segments(), segments, "it goes on sending many at once");
     }
 
     #[tokio::test]

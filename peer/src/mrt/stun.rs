@@ -1,7 +1,8 @@
 //! STUN (RFC 8489) on the sockets of a node: it asks others from where its datagrams come, and tells those who ask.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +18,10 @@ use super::shared::{Attention, Release as _, Shared, Stage, State};
 
 /// Answers a second at most, so that nobody can make a node work for him; picked by hand.
 const ANSWERS_PER_SEC: u32 = 1_000;
+/// Of those, to all addresses that fall into one of [`GROUPS`], so that one of them leaves something to the others.
+const ANSWERS_PER_GROUP: u32 = 50;
+/// Groups of addresses, by a hash that nobody can foresee.
+const GROUPS: usize = 256;
 
 /// Most questions of a node at once.
 const MOST_QUESTIONS: usize = 256;
@@ -48,6 +53,10 @@ pub(super) struct Stun {
     second: Instant,
     /// Answers given in it.
     given: u32,
+    /// The same to each group of addresses.
+    given_to: Box<[u32; GROUPS]>,
+    /// Of addresses, to their groups.
+    hasher: RandomState,
 }
 
 #[derive(Debug)]
@@ -65,16 +74,31 @@ struct Asking<'a> {
 
 impl Stun {
     pub(super) fn new(now: Instant) -> Self {
-        Self { questions: BTreeMap::new(), answered: Arc::default(), second: now, given: 0 }
+        Self {
+            questions: BTreeMap::new(),
+            answered: Arc::default(),
+            second: now,
+            given: 0,
+            given_to: Box::new([0; GROUPS]),
+            hasher: RandomState::new(),
+        }
     }
 
-    /// Whether one more answer may be given.
-    fn may_answer(&mut self, now: Instant) -> bool {
+    /// Whether one more answer may be given, to this address. IPv6 addresses of one network count as one: whoever has one of
+    /// them has them all.
+    fn may_answer(&mut self, now: Instant, to: IpAddr) -> bool {
         if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
             (self.second, self.given) = (now, 0);
+            self.given_to.fill(0);
         }
-        let may = self.given < ANSWERS_PER_SEC;
+        let hash = match to.to_canonical() {
+            IpAddr::V4(address) => self.hasher.hash_one(address),
+            IpAddr::V6(address) => self.hasher.hash_one(address.to_bits() >> 64),
+        };
+        let of_group = self.given_to.get_mut(usize::from(hash.to_be_bytes()[0])).expect("a group for each byte");
+        let may = self.given < ANSWERS_PER_SEC && *of_group < ANSWERS_PER_GROUP;
         self.given += u32::from(may);
+        *of_group += u32::from(may);
         may
     }
 }
@@ -88,7 +112,7 @@ impl State {
             self.stun.answered.notify_waiters();
         } else if is_stun_request(datagram)
             // Only what may get an answer counts.
-            && self.stun.may_answer(now)
+            && self.stun.may_answer(now, route.remote.ip())
             && let Some(answer) = respond_to_stun(datagram, route.remote)
         {
             self.aside.push(route, local_ip, &answer);

@@ -1,10 +1,12 @@
 //! The task of a node: one after the other it takes what comes, tells the group, and does what the group says.
 //!
 //! - `answering`: what the rest of the program asks
+//! - `naming`: who breaks the rules
 //! - `reaching`: streams for chunks
 //! - `relaying`: ways through others
 
 mod answering;
+mod naming;
 mod reaching;
 mod relaying;
 
@@ -23,6 +25,7 @@ use common::wire::tracker::Holder;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::{interval, sleep_until};
 
+use self::naming::Naming;
 use self::relaying::{Relaying, TEND_EVERY};
 use super::asks::{Answer, Ask, Page};
 use super::dial::dial;
@@ -99,6 +102,7 @@ pub(super) struct State {
     /// Who waits for a stream to whom.
     reaching: HashMap<PeerId, Vec<Reach>>,
     relaying: Relaying,
+    naming: Naming,
     lists: HashMap<RequestId, Answer<Page>>,
     questions: HashMap<RequestId, Answer<Vec<Holder>>>,
     connecting: HashMap<SocketAddr, Vec<Answer<Result<PeerId, ConnectError>>>>,
@@ -122,6 +126,7 @@ impl State {
             lines_made: 0,
             reaching: HashMap::new(),
             relaying: Relaying::default(),
+            naming: Naming::default(),
             lists: HashMap::new(),
             questions: HashMap::new(),
             connecting: HashMap::new(),
@@ -154,11 +159,16 @@ impl Actor {
                 Some(reach) = reaches.recv() => self.on_reach(reach),
                 Some(connection) = self.node.accept() => self.on_visit(connection),
                 () = timeout => self.group.handle_timeout(Instant::now()),
-                _ = tending.tick() => self.tend_ways(Instant::now()),
+                _ = tending.tick() => self.on_tick(Instant::now()),
                 _ = expiry.tick() => drop(self.relay.expire()),
                 else => return,
             }
         }
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        self.tend_ways(now);
+        self.name_strangers(now);
     }
 
     fn on_input(&mut self, input: Input) {
@@ -211,11 +221,19 @@ impl Actor {
         });
     }
 
-    /// Takes a line, unless there is one that stays.
+    /// Takes a line, unless there is one that stays. Of two that both sides dialled, that of the lower peer id stays, so that
+    /// both keep the same; of two that were dialled here, the first; of two dialled there, the second, since who dials
+    /// again has most likely been started anew.
     fn take(&mut self, opened: Opened) -> PeerId {
         let (now, peer, here) = (Instant::now(), opened.peer(), self.group.id());
         if let Some(earlier) = self.state.lines.get(&peer) {
-            if earlier.line.making.outlives(opened.making(), here, peer) {
+            let keep_earlier = match (earlier.line.dialler, opened.dialler()) {
+                (Dialler::Here, Dialler::Here) => true,
+                (Dialler::There, Dialler::There) => false,
+                (Dialler::Here, Dialler::There) => here < peer,
+                (Dialler::There, Dialler::Here) => peer < here,
+            };
+            if keep_earlier {
                 return peer;
             }
             self.forget_line(&peer);
@@ -244,7 +262,7 @@ impl Actor {
 
     /// Two who talk through a relay look for a direct way; who dialled leads.
     fn begin_to_meet(&self, line: &Line) -> Option<mpsc::Sender<Meeting>> {
-        let leads = line.making.dialler == Dialler::Here && line.direct().is_none();
+        let leads = line.dialler == Dialler::Here && line.direct().is_none();
         leads.then(|| {
             let (sender, receiver) = mpsc::channel(4);
             let (connection, node, mine) = (line.connection.clone(), self.node.clone(), self.candidates.clone());
@@ -264,7 +282,7 @@ impl Actor {
         match NodeMessage::decode(bytes) {
             Ok(message) => self.on_node_message(from, message),
             Err(error) => {
-                tracing::warn!(peer = %from, %error, "a node sent what is no message");
+                self.warn(format!("{} was refused: it sent what is no message: {error}.", self.name_of(&from)));
                 self.hang_up(now, from);
             }
         }

@@ -59,13 +59,7 @@ enum Bench {
     /// From the restart of a killed downloader to its first new chunk
     Resume,
     /// Many rounds of one thing that must always work
-    Soak {
-        /// Which; without it: list them
-        name: Option<String>,
-        /// What is random in it follows from this number
-        #[arg(long, value_name = "NUMBER")]
-        seed: Option<u64>,
-    },
+    Soak(soak::SoakArgs),
     /// MRT beside TCP and quinn
     Mrt(mrt::MrtArgs),
     /// One end of a flow of `mrt`
@@ -92,7 +86,7 @@ fn main() -> ExitCode {
         Bench::Hash => Ok(hash::run(&options)),
         Bench::Crowd { downloaders } => Ok(crowd::run(&options, downloaders)),
         Bench::Resume => Ok(resume::run(&options)),
-        Bench::Soak { name, seed } => soak::run(&options, name.as_deref(), seed),
+        Bench::Soak(args) => soak::run(&options, &args),
         Bench::Mrt(args) => mrt::run(&options, &args),
         Bench::MrtEnd(args) => match mrt::run_end(&args) {
             Ok(()) => return ExitCode::SUCCESS,

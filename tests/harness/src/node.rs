@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use peer::command::{Command, Failure, Outcome, Status};
+use common::wire::tracker::Entry;
+use peer::command::{Command, Failure, Listing, Neighbour, Outcome, Status};
 use rustix::process::Signal;
 
 use crate::content::Content;
 use crate::local_api::{self, Running};
 use crate::peer::COMMAND_LIMIT;
-use crate::process::Launch;
+use crate::process::{Launch, peak_memory};
 use crate::programs::programs;
 use crate::terminal::Terminal;
 
@@ -36,7 +37,7 @@ impl Node {
         terminal.expect("this node listens at ");
         terminal.expect(&format!("{name}> "));
         let screen = terminal.screen();
-        let (_, rest) = screen.split_once("this node listens at ").expect("it was just seen");
+        let (_, rest) = screen.split_once("listens at ").expect("it was just seen");
         let address = rest.split_whitespace().next().expect("it says where").trim_end_matches('.');
         let address: SocketAddr = address.parse().unwrap_or_else(|error| panic!("{error}: {address}"));
         Self { terminal, port: address.port(), dir }
@@ -119,6 +120,40 @@ impl Node {
     #[track_caller]
     pub fn command(&self, command: &Command) -> Result<Outcome, Failure> {
         self.start_command(command).finish().unwrap_or_else(|error| panic!("a node ends {command:?}: {error}"))
+    }
+
+    /// What is shared in its network; nothing where it does not know now.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    pub fn list(&self) -> Vec<Entry> {
+        match self.command(&Command::List(Listing::default())) {
+            Ok(Outcome::Entries(entries)) => entries,
+            Ok(other) => panic!("a list ended in {other:?}"),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The others, and how each is reached.
+    ///
+    /// # Panics
+    /// When it does not say.
+    #[track_caller]
+    pub fn neighbours(&self) -> Vec<Neighbour> {
+        match self.command(&Command::Neighbours) {
+            Ok(Outcome::Neighbours(all)) => all.others,
+            other => panic!("a node tells of its neighbours: {other:?}"),
+        }
+    }
+
+    /// Most memory that it had resident, in bytes.
+    ///
+    /// # Panics
+    /// When it is gone.
+    #[track_caller]
+    pub fn peak_memory(&self) -> u64 {
+        peak_memory(self.terminal.pid()).expect("it runs")
     }
 
     fn socket(&self) -> PathBuf {

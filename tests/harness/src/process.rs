@@ -312,7 +312,8 @@ fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
 }
 
-fn peak_memory(pid: u32) -> Option<u64> {
+/// Most memory that a process had resident, in bytes; `None` where it is gone.
+pub(crate) fn peak_memory(pid: u32) -> Option<u64> {
     const KIB: u64 = 1024;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -16,6 +16,7 @@
 //! - `nat_matrix`: two nodes behind each pair of kinds of routers
 //! - `survival`: what they outlive
 //! - `starting`: how a node of such a network is started
+//! - `liars`: those who break their rules
 //! - `mrt`: the transport on simulated networks
 //! - `mrt_hostile`: the transport under attack
 //! - `stun`: against a STUN server that others wrote
@@ -36,6 +37,8 @@ mod following;
 mod hostile;
 #[cfg(test)]
 mod hosts;
+#[cfg(test)]
+mod liars;
 #[cfg(test)]
 mod mrt;
 #[cfg(test)]

@@ -11,6 +11,8 @@ use harness::scenario::MIB;
 use harness::slots::{Company, Slot};
 use harness::wait::wait_until;
 
+use crate::small;
+
 /// Bytes of the file.
 const SIZE: u64 = 50 * MIB;
 /// Those who can meet have met by then, on a machine that has much else to do.
@@ -138,5 +140,13 @@ fn passes(ground: &Ground, ways: Option<[String; 2]>) {
         };
         // The file took longer than three tries to meet where it was relayed: it stays so.
         wait_until(MEETING, &format!("{name} to be {way}"), reached);
+    }
+}
+
+#[test]
+fn two_meet_again_and_again() {
+    if privilege::met("two_meet_again_and_again", natlab::possible()) {
+        let _slot = Slot::take(Company::Shared);
+        println!("{:?}", small("nat"));
     }
 }

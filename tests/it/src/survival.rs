@@ -126,3 +126,16 @@ fn a_download_from_three_outlives_the_supernode_that_relays_one_of_them() {
     direct.sees("This node is the supernode now.");
     others.iter_mut().for_each(|holder| holder.sees("direct is the supernode now."));
 }
+
+#[test]
+fn downloads_that_still_have_a_holder_end_well_whoever_is_killed() {
+    crate::small("nodes");
+}
+
+#[test]
+fn twenty_nodes_share_with_each_other_and_leave_one_by_one() {
+    let findings = crate::small("twenty");
+    for figure in findings.figures {
+        println!("{}: {:?} {}", figure.name, figure.values, figure.unit);
+    }
+}

@@ -40,6 +40,19 @@ fn nothing_changes(message: &Message, world: &mut World, from: usize, named_by: 
     }
 }
 
+/// The same with a lie about the members that only these can tell.
+fn nothing_changes_for(message: &Message, world: &mut World, from: usize, to: &[usize]) {
+    let before = world.group(0).roster().unwrap().clone();
+    for node in to {
+        world.inject(from, *node, message);
+    }
+    world.run(secs(1));
+    for node in to {
+        assert_eq!(world.group(*node).roster(), Some(&before));
+        assert!(world.named(*node).contains(&(from, Refusal::Lie)), "node {node}: {:?}", world.named(*node));
+    }
+}
+
 #[test]
 fn a_member_that_claims_the_place_of_the_supernode_is_named() {
     let mut world = World::joined(5);
@@ -95,6 +108,30 @@ fn a_supernode_that_drops_the_receiver_changes_keys_or_goes_back_is_refused() {
     let older = like(&world, |roster| roster.point.number -= 1);
     let message = peer(&world, 0, &older);
     nothing_changes(&message, &mut world, 0, &[1, 2, 3], Refusal::Lie);
+}
+
+#[test]
+fn a_supernode_that_changes_the_order_of_joining_is_refused() {
+    let mut world = World::joined(5);
+    let point = world.group(0).roster().unwrap().point();
+    let next = Point { number: point.number + 1, ..point };
+    // An accomplice comes to be the next supernode.
+    let order = |order: &[usize]| Roster {
+        point: next,
+        supernode: peer_id(0),
+        members: order.iter().map(|node| member(*node)).collect(),
+        absent: Vec::new(),
+    };
+    for lie in [&[0, 4, 1, 2, 3][..], &[0, 4, 3, 2, 1], &[0, 1, 7, 2, 3, 4]] {
+        let message = peer(&world, 0, &order(lie));
+        let named_by: Vec<usize> = (1..5).filter(|node| lie[1] != 4 || *node != 4).collect();
+        nothing_changes_for(&message, &mut world, 0, &named_by);
+    }
+    // Who was away for a moment stands at the end.
+    let message = peer(&world, 0, &order(&[0, 1, 3, 4, 2]));
+    world.inject(0, 1, &message);
+    world.run(millis(500));
+    assert_eq!(world.group(1).roster().unwrap().point(), next);
 }
 
 #[test]

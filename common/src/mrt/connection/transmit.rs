@@ -232,7 +232,8 @@ impl Session {
 
     /// A challenge or an answer on a path that is not in use.
     fn transmit_beside(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
-        if self.others.is_empty() {
+        // Who acknowledges nothing makes us remember these, too.
+        if self.others.is_empty() || self.sent.count() > MAX_REMEMBERED {
             return None;
         }
         let (number, pause) = (self.sent.next_number(), self.challenge_pause());

@@ -37,7 +37,8 @@ impl Three {
         };
         let (here, here_at) = connect(&stage.here).await;
         let (there, there_at) = connect(&stage.there).await;
-        let channels = handle.open_pair([&here_at, &there_at]).unwrap();
+        let channels = handle.pair_between([&here_at, &there_at]).unwrap();
+        assert_eq!(handle.pair_between([&there_at, &here_at]).unwrap(), [channels[1], channels[0]], "the same one");
         let routes = [
             stage.here.add_relayed(RelayAt::Connection(&here), channels[0]).unwrap(),
             stage.there.add_relayed(RelayAt::Connection(&there), channels[1]).unwrap(),

@@ -1,7 +1,7 @@
 //! Where a node is seen.
 
 use std::collections::VecDeque;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Instant;
 
 use common::mrt::{Config, Ecn, Endpoint, Received, Route};
@@ -35,20 +35,23 @@ fn so_many_are_answered_in_a_second_and_only_requests_count() {
     const SUCCESS: [u8; 2] = [1, 1];
     let begin = Instant::now();
     let shared = Shared::new(begin, Endpoint::new(begin, Config::default(), keys(1, PSK), [0; 32]), Ways::new());
-    let route = Route { socket: 0, remote: "192.0.2.1:4000".parse().unwrap() };
-    let received = Received { route, local_ip: None, ecn: Ecn::NotCapable };
-    let ask = |at: Instant, kind: [u8; 2]| {
+    let ask = |at: Instant, kind: [u8; 2], askers: u32| {
         let mut state = shared.lock();
         let message = [kind.as_slice(), b"\0\0\x21\x12\xa4\x42transaction."].concat();
-        (0..ASKED).for_each(|_| state.handle_stun(at, &received, &message));
+        for asker in (0..askers).cycle().take(ASKED) {
+            let remote = SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + asker), 4000));
+            let received = Received { route: Route { socket: 0, remote }, local_ip: None, ecn: Ecn::NotCapable };
+            state.handle_stun(at, &received, &message);
+        }
         let (mut bytes, mut answers) = (Vec::new(), VecDeque::new());
         state.aside.move_to(&mut bytes, &mut answers);
         answers.len()
     };
-    assert_eq!(ask(begin, SUCCESS), 0, "an answer to nobody's question");
-    assert_eq!(ask(begin, REQUEST), 1_000);
-    assert_eq!(ask(begin + Duration::from_millis(999), REQUEST), 0);
-    assert_eq!(ask(begin + Duration::from_secs(1), REQUEST), 1_000);
+    assert_eq!(ask(begin, SUCCESS, 1), 0, "an answer to nobody's question");
+    assert_eq!(ask(begin, REQUEST, 1), 50, "one leaves the most to others");
+    assert_eq!(ask(begin, REQUEST, 2_000), 950);
+    assert_eq!(ask(begin + Duration::from_millis(999), REQUEST, 2_000), 0);
+    assert_eq!(ask(begin + Duration::from_secs(1), REQUEST, 2_000), 1_000);
 }
 
 #[tokio::test]

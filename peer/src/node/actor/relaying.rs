@@ -14,11 +14,11 @@ use common::mrt::Route;
 use common::relay::ChannelId;
 use tokio::sync::oneshot;
 
+use super::super::line::LineId;
 use super::super::wire::NodeMessage;
 use super::{Actor, Standing, State, reply};
 use crate::link::Dialler;
 use crate::mrt::{Connection, RELAY_SOCKET, RelayAt};
-use crate::notice::Notice;
 
 /// So many ways to a member are kept: the one in use, and one for when its relay is gone.
 const WAYS: usize = 2;
@@ -61,6 +61,9 @@ pub(super) struct Relaying {
 /// One way.
 #[derive(Debug, Clone, Copy)]
 struct Way {
+    channel: ChannelId,
+    /// The line to who relays.
+    relay: LineId,
     route: Route,
     given: Instant,
     /// When it was tried last.
@@ -106,9 +109,8 @@ impl Actor {
         let (Some(one), Some(other)) = (direct(&from), direct(&to)) else {
             return self.say(from, &NodeMessage::RelayDenied(to));
         };
-        // Who asks again has lost what went over the old one.
-        self.relay.close_between([from, to]);
-        match self.relay.open_pair([&one.line.connection, &other.line.connection]) {
+        // Both may ask at the same time, and who asks again may have lost its end: there is one way between two.
+        match self.relay.pair_between([&one.line.connection, &other.line.connection]) {
             Ok([near, far]) => {
                 self.say(to, &NodeMessage::RelayGiven(from, far));
                 self.say(from, &NodeMessage::RelayGiven(to, near));
@@ -145,14 +147,22 @@ impl Actor {
         if !known && self.state.relaying.is_full(&through) {
             return tracing::info!(%through, "it gives more ways than there can be");
         }
-        let route = match self.node.add_relayed(RelayAt::Connection(&relay.line.connection), channel) {
-            Ok(route) => route,
-            Err(error) => return tracing::warn!(%error, "a relayed way was not taken"),
+        let before = self.state.relaying.ways.get(&(to, through)).copied();
+        let again = before.filter(|before| before.channel == channel && before.relay == relay.line.id);
+        let route = if let Some(way) = again {
+            way.route
+        } else {
+            if let Some(before) = self.state.relaying.ways.remove(&(to, through)) {
+                self.node.remove_relayed(before.route);
+            }
+            match self.node.add_relayed(RelayAt::Connection(&relay.line.connection), channel) {
+                Ok(route) => route,
+                Err(error) => return tracing::warn!(%error, "a relayed way was not taken"),
+            }
         };
-        let way = Way { route, given: now, tried: now, health: Health::Trying };
-        if let Some(before) = self.state.relaying.ways.insert((to, through), way) {
-            self.node.remove_relayed(before.route);
-        }
+        let health = again.map_or(Health::Trying, |way| way.health);
+        let way = Way { channel, relay: relay.line.id, route, given: now, tried: now, health };
+        self.state.relaying.ways.insert((to, through), way);
         let waiting = self.state.relaying.waiting.remove(&(to, through)).unwrap_or_default();
         waiting.into_iter().for_each(|waiting| reply(waiting, route));
         if let Some(connection) = self.kept(&to) {
@@ -184,7 +194,7 @@ impl Actor {
     /// The connection to a member that is relayed, if it is for us to keep it alive.
     fn kept(&self, peer: &PeerId) -> Option<Connection> {
         let Standing { line, .. } = self.state.lines.get(peer)?;
-        (line.making.dialler == Dialler::Here && line.direct().is_none()).then(|| line.connection.clone())
+        (line.dialler == Dialler::Here && line.direct().is_none()).then(|| line.connection.clone())
     }
 
     /// Looks after all ways: to be called every [`TEND_EVERY`].
@@ -269,13 +279,8 @@ impl Actor {
         if !self.has_other_way(to, through, connection) {
             return;
         }
-        let name = |peer: &PeerId| {
-            let member = self.group.roster().and_then(|roster| roster.member(peer));
-            member.map_or_else(|| peer.to_string(), |member| member.name().to_string())
-        };
-        let text = format!("{} {fault} what it relays from {}; others are asked.", name(&through), name(&to));
-        // Nobody may be listening.
-        let _heard = self.notices.send(Notice::Warning { text });
+        let (relay, other) = (self.name_of(&through), self.name_of(&to));
+        self.warn(format!("{relay} {fault} what it relays from {other}; others are asked."));
     }
 
     /// Asks the next member for a way, the supernode first.

@@ -5,8 +5,10 @@
 //! reaches the router itself would otherwise be remembered as a flow and take the port away from the socket behind that
 //! answers it. None has hairpinning: what comes from behind and is for the router's own public address is dropped.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 /// What a router does to the network behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +42,28 @@ pub enum Rebinding {
 /// Lives of a router: each has its own mappings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Life(u16);
+
+impl fmt::Display for Nat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Firewall => "firewall",
+            Self::FullCone => "full-cone",
+            Self::PortRestricted => "port-restricted",
+            Self::Symmetric => "symmetric",
+            Self::Double => "double",
+        })
+    }
+}
+
+impl FromStr for Nat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || format!("{text} is none of {}", Self::ALL.map(|nat| nat.to_string()).join(", "));
+        Self::ALL.into_iter().find(|nat| nat.to_string() == text).ok_or_else(unknown)
+    }
+}
 
 impl Nat {
     /// All kinds.

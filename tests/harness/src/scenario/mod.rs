@@ -5,11 +5,14 @@ mod acknowledged;
 mod changes;
 mod chaos;
 mod crowd;
+mod crowd_of_nodes;
 mod folders;
 mod freezes;
 mod kills;
 mod mrt;
 mod multi;
+mod nat;
+mod nodes;
 mod resume;
 mod sizes;
 mod tracker_kills;
@@ -21,6 +24,7 @@ use crate::peer::Peer;
 
 pub use crowd::{Crowd, CrowdResult, run_crowd};
 pub use multi::{Multi, MultiResult, run_multi};
+pub use nat::{Meetings, run_meetings};
 pub use resume::{Resume, ResumeResult, run_resume};
 pub use sizes::send_sizes;
 
@@ -161,11 +165,32 @@ pub const ALL: &[Scenario] = &[
         run: chaos::chaos,
     },
     Scenario {
+        name: "nodes",
+        about: "random nodes are killed while files are downloaded: downloads that still have a holder end well",
+        small: Scale::new(2, 2 * MIB),
+        large: Scale::new(50, 8 * MIB),
+        run: nodes::nodes,
+    },
+    Scenario {
+        name: "twenty",
+        about: "twenty nodes (as many as rounds) join, download all from all, and leave one by one, the supernode first",
+        small: Scale::new(20, MIB / 16),
+        large: Scale::new(20, 8 * MIB),
+        run: crowd_of_nodes::crowd,
+    },
+    Scenario {
         name: "mrt",
         about: "connections on random networks in virtual time: every byte arrives, or they end with a reason",
         small: Scale::new(1000, 0),
         large: Scale::new(10_000, 0),
         run: mrt::mrt,
+    },
+    Scenario {
+        name: "nat",
+        about: "two nodes behind routers join and meet directly, within 2 s in 95 of 100 rounds",
+        small: Scale::new(2, 0),
+        large: Scale::new(100, 0),
+        run: nat::nat,
     },
 ];
 
