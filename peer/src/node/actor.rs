@@ -221,19 +221,11 @@ impl Actor {
         });
     }
 
-    /// Takes a line, unless there is one that stays. Of two that both sides dialled, that of the lower peer id stays, so that
-    /// both keep the same; of two that were dialled here, the first; of two dialled there, the second, since who dials
-    /// again has most likely been started anew.
+    /// Takes a line, unless there is one that stays.
     fn take(&mut self, opened: Opened) -> PeerId {
         let (now, peer, here) = (Instant::now(), opened.peer(), self.group.id());
         if let Some(earlier) = self.state.lines.get(&peer) {
-            let keep_earlier = match (earlier.line.dialler, opened.dialler()) {
-                (Dialler::Here, Dialler::Here) => true,
-                (Dialler::There, Dialler::There) => false,
-                (Dialler::Here, Dialler::There) => here < peer,
-                (Dialler::There, Dialler::Here) => peer < here,
-            };
-            if keep_earlier {
+            if earlier.line.making.outlives(opened.making(), here, peer) {
                 return peer;
             }
             self.forget_line(&peer);
@@ -262,7 +254,7 @@ impl Actor {
 
     /// Two who talk through a relay look for a direct way; who dialled leads.
     fn begin_to_meet(&self, line: &Line) -> Option<mpsc::Sender<Meeting>> {
-        let leads = line.dialler == Dialler::Here && line.direct().is_none();
+        let leads = line.making.dialler == Dialler::Here && line.direct().is_none();
         leads.then(|| {
             let (sender, receiver) = mpsc::channel(4);
             let (connection, node, mine) = (line.connection.clone(), self.node.clone(), self.candidates.clone());

@@ -1,11 +1,14 @@
 //! The line to another node: one connection, its control stream, and what else comes over it.
 //!
-//! The first byte of each stream says what it is for: [`CONTROL`] for the one stream of messages, which who dialled opens,
-//! and which is answered with the same byte; [`CONVERSATION`] for chunks.
+//! The first byte of each stream says what it is for: [`CONTROL`] for the one stream of messages, which who dialled opens;
+//! [`CONVERSATION`] for chunks. Behind [`CONTROL`] stand, as big-endian u64, the run of the dialler's program and the number
+//! of this line among those that it dialled; it is answered with [`CONTROL`] and the run of the program there.
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::group::{Framer, frame};
 use common::id::PeerId;
@@ -32,6 +35,45 @@ const WAITING: usize = 256;
 /// Bytes read at once.
 const READ: usize = 16 << 10;
 
+/// Which of all lines between two nodes one is. Both ends know it alike, so that of two lines both keep the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Making {
+    pub(super) dialler: Dialler,
+    /// The run of the program at the other end.
+    run: u64,
+    /// Among the lines that were dialled by who dialled this one, in order.
+    number: u64,
+}
+
+impl Making {
+    /// Whether a line stays although `other` was made between the same two nodes, `here` and `there`. One from another run
+    /// of the program there never does: that has ended. Of two that one end dialled, the later stays: who dials again
+    /// may have given the first up. Of two that both dialled, that of the lower peer id.
+    pub(super) fn outlives(self, other: Self, here: PeerId, there: PeerId) -> bool {
+        if self.run != other.run {
+            return false;
+        }
+        match (self.dialler, other.dialler) {
+            (Dialler::Here, Dialler::Here) | (Dialler::There, Dialler::There) => self.number > other.number,
+            (Dialler::Here, Dialler::There) => here < there,
+            (Dialler::There, Dialler::Here) => there < here,
+        }
+    }
+}
+
+/// What tells this run of the program from others: when it began, in microseconds.
+fn this_run() -> u64 {
+    static RUN: OnceLock<u64> = OnceLock::new();
+    let since = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    *RUN.get_or_init(|| u64::try_from(since().as_micros()).unwrap_or(u64::MAX))
+}
+
+/// The number of the next line that is dialled.
+fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
 /// The number of a line in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LineId(pub(super) u64);
@@ -41,7 +83,7 @@ pub(super) struct LineId(pub(super) u64);
 pub(super) struct Line {
     pub(super) id: LineId,
     pub(super) connection: Connection,
-    pub(super) dialler: Dialler,
+    pub(super) making: Making,
     outgoing: mpsc::Sender<Vec<u8>>,
     /// Cancelled when all is written, or cannot be.
     written: CancellationToken,
@@ -55,7 +97,7 @@ pub(super) struct Sayer(mpsc::WeakSender<Vec<u8>>);
 #[derive(Debug)]
 pub(super) struct Opened {
     connection: Connection,
-    dialler: Dialler,
+    making: Making,
     control: Stream,
 }
 
@@ -64,15 +106,21 @@ impl Opened {
     pub(super) async fn here(connection: Connection) -> io::Result<Self> {
         let opening = async {
             let mut control = connection.open().await.map_err(io::Error::other)?;
-            control.write_all(&[CONTROL]).await?;
+            let number = next_number();
+            let mut first = vec![CONTROL];
+            first.extend(this_run().to_be_bytes());
+            first.extend(number.to_be_bytes());
+            control.write_all(&first).await?;
             // Only who has the key of the network can answer.
             match control.read_u8().await? {
-                CONTROL => io::Result::Ok(control),
-                kind => Err(unexpected(kind)),
+                CONTROL => {}
+                kind => return Err(unexpected(kind)),
             }
+            let run = control.read_u64().await?;
+            Ok((control, Making { dialler: Dialler::Here, run, number }))
         };
-        let control = timeout(OPENING_DEADLINE, opening).await??;
-        Ok(Self { connection, dialler: Dialler::Here, control })
+        let (control, making) = timeout(OPENING_DEADLINE, opening).await??;
+        Ok(Self { connection, making, control })
     }
 
     /// Waits for the control stream of a connection that was dialled there.
@@ -80,15 +128,17 @@ impl Opened {
         let opening = async {
             let mut control = connection.accept().await.map_err(io::Error::other)?;
             match control.read_u8().await? {
-                CONTROL => {
-                    control.write_all(&[CONTROL]).await?;
-                    Ok(control)
-                }
-                kind => Err(unexpected(kind)),
+                CONTROL => {}
+                kind => return Err(unexpected(kind)),
             }
+            let (run, number) = (control.read_u64().await?, control.read_u64().await?);
+            let mut answer = vec![CONTROL];
+            answer.extend(this_run().to_be_bytes());
+            control.write_all(&answer).await?;
+            Ok((control, Making { dialler: Dialler::There, run, number }))
         };
-        let control = timeout(OPENING_DEADLINE, opening).await??;
-        Ok(Self { connection, dialler: Dialler::There, control })
+        let (control, making) = timeout(OPENING_DEADLINE, opening).await??;
+        Ok(Self { connection, making, control })
     }
 
     /// Who is there.
@@ -96,14 +146,14 @@ impl Opened {
         self.connection.remote().identity.peer_id()
     }
 
-    /// Who dialled.
-    pub(super) const fn dialler(&self) -> Dialler {
-        self.dialler
+    /// Which of all lines to there it is to be.
+    pub(super) const fn making(&self) -> Making {
+        self.making
     }
 
     /// Runs it: messages, conversations and its end go to `inputs`.
     pub(super) fn run(self, id: LineId, inputs: &mpsc::Sender<Input>, tasks: &Tasks) -> Line {
-        let Self { connection, dialler, control } = self;
+        let Self { connection, making, control } = self;
         let (read, write) = control.into_split();
         let (outgoing, waiting) = mpsc::channel(WAITING);
         let (inputs, running, written) = (inputs.clone(), connection.clone(), CancellationToken::new());
@@ -119,7 +169,7 @@ impl Opened {
             tracing::debug!(peer = %running.remote().identity.peer_id(), why, "a line ended");
             let _ending = inputs.send(Input::Ended(id)).await;
         });
-        Line { id, connection, dialler, outgoing, written }
+        Line { id, connection, making, outgoing, written }
     }
 }
 
@@ -220,5 +270,48 @@ async fn accept_all(connection: &Connection, inputs: &mpsc::Sender<Input>) -> St
         if inputs.send(Input::Conversation(reached)).await.is_err() {
             return "this node ends".to_owned();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOW: PeerId = PeerId([1; 32]);
+    const HIGH: PeerId = PeerId([2; 32]);
+
+    /// The same two lines as both ends know them.
+    fn both_ends(low_dialled: [bool; 2], numbers: [u64; 2]) -> [[Making; 2]; 2] {
+        let made = |at_low: bool| {
+            [0, 1].map(|one| Making {
+                dialler: if low_dialled[one] == at_low { Dialler::Here } else { Dialler::There },
+                run: 7,
+                number: numbers[one],
+            })
+        };
+        [made(true), made(false)]
+    }
+
+    #[test]
+    fn both_ends_keep_the_same_line_whichever_they_made_first() {
+        for (low_dialled, numbers, first_stays) in [
+            ([true, true], [1, 2], false),
+            ([false, false], [2, 1], true),
+            ([true, false], [1, 2], true),
+            ([false, true], [1, 2], false),
+        ] {
+            let [at_low, at_high] = both_ends(low_dialled, numbers);
+            for ([first, second], here, there) in [(at_low, LOW, HIGH), (at_high, HIGH, LOW)] {
+                assert_eq!(first.outlives(second, here, there), first_stays, "{low_dialled:?}");
+                assert_eq!(second.outlives(first, here, there), !first_stays, "{low_dialled:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_ends_with_the_run_of_the_program_there() {
+        let [[old, _], _] = both_ends([true, true], [5, 5]);
+        let new = Making { run: 8, number: 0, dialler: Dialler::There };
+        assert!(!old.outlives(new, LOW, HIGH));
     }
 }

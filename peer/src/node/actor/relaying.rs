@@ -194,7 +194,7 @@ impl Actor {
     /// The connection to a member that is relayed, if it is for us to keep it alive.
     fn kept(&self, peer: &PeerId) -> Option<Connection> {
         let Standing { line, .. } = self.state.lines.get(peer)?;
-        (line.dialler == Dialler::Here && line.direct().is_none()).then(|| line.connection.clone())
+        (line.making.dialler == Dialler::Here && line.direct().is_none()).then(|| line.connection.clone())
     }
 
     /// Looks after all ways: to be called every [`TEND_EVERY`].
