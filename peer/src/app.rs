@@ -8,6 +8,7 @@ mod open;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -134,7 +135,16 @@ impl App {
                 let on_listen = |source| StartError::Listen { address: config.listen, source };
                 (engine.map_err(on_listen)?, Place::Address(tracker), None)
             }
-            Some(group) => start_node(group, wished_name.clone(), engine_config, &tasks)?,
+            Some(group) => {
+                let memory = config.dir.network();
+                match start_node(group, wished_name.clone(), memory, engine_config, &tasks).await {
+                    Ok(started) => started,
+                    Err(error) => {
+                        tasks.shutdown().await;
+                        return Err(error);
+                    }
+                }
+            }
         };
         let looking = engine.clone();
         // Before anything is shared: what is complete is not unfinished.
@@ -295,17 +305,21 @@ impl App {
 }
 
 /// Starts a node and an engine over it.
-fn start_node(
+async fn start_node(
     group: GroupConfig,
     name: UserName,
+    memory: PathBuf,
     config: EngineConfig,
     tasks: &Tasks,
 ) -> Result<(Engine, Place, Option<Asker>), StartError> {
     let GroupConfig { psk, stun } = group;
-    let node_config = NodeConfig { identity: Arc::clone(&config.identity), psk, name, listen: config.listen, stun };
-    let started = node::start(node_config, config.notices.clone(), tasks);
-    let on_listen = |source| StartError::Listen { address: config.listen, source };
-    let Started { asker, entrance, overlay, visitors, local } = started.map_err(on_listen)?;
+    let (identity, address) = (Arc::clone(&config.identity), config.listen);
+    let node_config = NodeConfig { identity, psk, name, listen: address, stun, memory };
+    let started = node::start(node_config, config.notices.clone(), tasks).await;
+    let Started { asker, entrance, overlay, visitors, local } = started.map_err(|error| match error {
+        node::StartError::Listen(source) => StartError::Listen { address, source },
+        node::StartError::Taken => StartError::Taken { address },
+    })?;
     let engine = Engine::over(overlay, EngineConfig { listen: local, ..config }, tasks);
     tasks.spawn("visitors", take_in(engine.clone(), visitors, tasks.clone()));
     Ok((engine, Place::Group(entrance), Some(asker)))

@@ -10,6 +10,8 @@ use common::nat::NatKind;
 use common::wire::tracker::{OfferState, Receiver};
 use serde::{Deserialize, Serialize};
 
+pub use crate::node::Found;
+
 /// Something a user may want to know. `Display` is the sentence for people, JSON the same for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -168,6 +170,15 @@ pub enum Notice {
         /// How large it is; of a folder, its manifest.
         bytes: u64,
     },
+    /// This node joined a network by itself.
+    FoundNetwork {
+        /// How it knew of it.
+        found: Found,
+        /// Who was dialled.
+        name: String,
+        /// Where.
+        address: SocketAddr,
+    },
     /// Seen from outside this node is there.
     SeenAt {
         /// Where.
@@ -254,6 +265,13 @@ impl fmt::Display for Notice {
                 }
             }
             Self::Shares { owner, name, bytes } => write!(f, "{owner} shares {name} ({bytes} bytes)."),
+            Self::FoundNetwork { found: Found::Again, name, address } => {
+                write!(f, "Rejoined the network of last time through {name} at {address}.")
+            }
+            Self::FoundNetwork { found: Found::Here, name, address } => write!(
+                f,
+                "{name}, a node of this network, listens at {address} already: this one took a free port and joined it."
+            ),
             Self::SeenAt { address, nat: NatKind::EndpointDependent } => write!(
                 f,
                 "Others see this node at {address}, and each at another port: the router here is a hard one, and some will \

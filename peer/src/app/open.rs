@@ -55,6 +55,12 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// Somebody listens where a node was to, who is no node of its network.
+    #[error("{address} is taken on this machine, and not by a node of this network")]
+    Taken {
+        /// Which.
+        address: SocketAddr,
+    },
 }
 
 impl StartError {
@@ -73,6 +79,10 @@ impl StartError {
                 io::ErrorKind::StorageFull => "make room on that disk, or give a --dir DIR on another",
                 _ => return None,
             },
+            Self::Taken { .. } => {
+                "choose another port with --listen ADDR:PORT, or --listen 0 for a free one; if a node of yours listens \
+                 there, give the same --network-key"
+            }
             Self::Listen { source, .. } => match source.kind() {
                 io::ErrorKind::AddrInUse => {
                     "choose another port with --listen ADDR:PORT, or leave it out for a free one"

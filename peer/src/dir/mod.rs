@@ -85,6 +85,11 @@ impl Dir {
         self.state().join("sync.json")
     }
 
+    /// Who was in the network without a tracker.
+    pub(crate) fn network(&self) -> PathBuf {
+        self.state().join("network.json")
+    }
+
     /// The chunk hashes of what is shared.
     pub(crate) fn layers(&self) -> PathBuf {
         self.state().join("layers")

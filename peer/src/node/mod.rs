@@ -12,6 +12,8 @@
 //! - `desk`: speaks like a tracker to the rest of the program
 //! - `actor`: the one task that has the group
 //! - `news`: what the user hears of
+//! - `memory`: with whom this node was in a network last
+//! - `joining`: what a node joins by itself
 //! - `asks`: what the rest of the program asks it
 //! - `outside`: where this node is seen
 //! - `meet`: from a relayed way to a direct one
@@ -26,9 +28,11 @@ mod actor;
 mod asks;
 mod desk;
 mod dial;
+mod joining;
 mod key;
 mod line;
 mod meet;
+mod memory;
 mod names;
 mod news;
 mod outside;
@@ -37,6 +41,7 @@ mod wire;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,7 +56,10 @@ use tokio::sync::{broadcast, mpsc};
 use self::actor::{Actor, Input, State};
 pub(crate) use self::asks::{Asker, Ended, OwnLine, PeerLine, Peers};
 use self::desk::Desk;
+pub use self::joining::Found;
+use self::joining::{Joiner, on_this_machine};
 pub(crate) use self::key::{network_psk, new_network_key};
+use self::memory::Memory;
 use self::outside::Outside;
 use self::stun::Lookout;
 pub(crate) use self::stun::StunServer;
@@ -71,6 +79,7 @@ const EVENTS: usize = 1024;
 const RECEIVE_BUDGET: u64 = 24 << 20;
 
 /// What a node is made from.
+#[derive(Clone)]
 pub(crate) struct NodeConfig {
     /// This peer's key.
     pub(crate) identity: Arc<Identity>,
@@ -82,6 +91,8 @@ pub(crate) struct NodeConfig {
     pub(crate) listen: SocketAddr,
     /// Who is asked where it is seen from outside.
     pub(crate) stun: Vec<StunServer>,
+    /// The file in which it remembers with whom it is in the network.
+    pub(crate) memory: PathBuf,
 }
 
 /// A node that runs.
@@ -98,9 +109,42 @@ pub(crate) struct Started {
     pub(crate) local: SocketAddr,
 }
 
-/// Starts a node among `tasks`; it is alone at first.
-pub(crate) fn start(config: NodeConfig, notices: broadcast::Sender<Notice>, tasks: &Tasks) -> io::Result<Started> {
-    let NodeConfig { identity, psk, name, listen, stun } = config;
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// It cannot listen there.
+    #[error(transparent)]
+    Listen(#[from] io::Error),
+    /// Somebody else listens there, and no node of this network.
+    #[error("somebody listens there already, who is no node of this network")]
+    Taken,
+}
+
+/// Starts a node among `tasks`, which are to be ended where that fails. It is alone at first; but where a node of the same
+/// network listens at its address on this machine, it takes a free port and joins that.
+pub(crate) async fn start(
+    config: NodeConfig,
+    notices: broadcast::Sender<Notice>,
+    tasks: &Tasks,
+) -> Result<Started, StartError> {
+    let wished = config.listen;
+    match begin(config.clone(), &notices, tasks) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && wished.port() != 0 => {
+            let free = SocketAddr::new(wished.ip(), 0);
+            let started = begin(NodeConfig { listen: free, ..config }, &notices, tasks)?;
+            let joiner = Joiner::new(started.asker.clone(), notices);
+            if joiner.try_once(Found::Here, &on_this_machine(wished)).await {
+                Ok(started)
+            } else {
+                Err(StartError::Taken)
+            }
+        }
+        begun => Ok(begun?),
+    }
+}
+
+fn begin(config: NodeConfig, notices: &broadcast::Sender<Notice>, tasks: &Tasks) -> io::Result<Started> {
+    let NodeConfig { identity, psk, name, listen, stun, memory } = config;
     let keys = LocalKeys::new(Arc::clone(&identity), psk);
     let static_key = keys.static_key();
     let options = mrt::Config { receive_budget: RECEIVE_BUDGET, ..mrt::Config::default() };
@@ -143,6 +187,15 @@ pub(crate) fn start(config: NodeConfig, notices: broadcast::Sender<Notice>, task
         notices: notices.clone(),
     };
     tasks.spawn("lookout", lookout.run());
+    let memory = Memory {
+        path: memory,
+        network,
+        here: identity.peer_id(),
+        asker: asker.clone(),
+        events: events.subscribe(),
+        notices: notices.clone(),
+    };
+    tasks.spawn("memory", memory.run(Joiner::new(asker.clone(), notices.clone())));
     let actor = Actor {
         group,
         node,
@@ -152,7 +205,7 @@ pub(crate) fn start(config: NodeConfig, notices: broadcast::Sender<Notice>, task
         inputs: sender,
         visitors: visitors_sender,
         events,
-        notices,
+        notices: notices.clone(),
         tasks: tasks.clone(),
         state: State::new(),
     };

@@ -37,7 +37,7 @@ impl Node {
         terminal.expect("this node listens at ");
         terminal.expect(&format!("{name}> "));
         let screen = terminal.screen();
-        let (_, rest) = screen.split_once("listens at ").expect("it was just seen");
+        let (_, rest) = screen.split_once("this node listens at ").expect("it was just seen");
         let address = rest.split_whitespace().next().expect("it says where").trim_end_matches('.');
         let address: SocketAddr = address.parse().unwrap_or_else(|error| panic!("{error}: {address}"));
         Self { terminal, port: address.port(), dir }

@@ -1,11 +1,14 @@
 //! How a node of a network without a tracker is started: what it asks at a terminal, and what it finds by itself.
 
+use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
+use harness::node::Node;
 use harness::process::Launch;
 use harness::programs::programs;
 use harness::terminal::Terminal;
+use harness::wait::wait_until;
 use rustix::process::Signal;
 
 /// Until a program that has nothing to do has ended.
@@ -73,4 +76,77 @@ fn nobody_is_asked_through_a_pipe() {
     let ended = ann.wait(SOON);
     assert!(ended.status.success(), "{}", ann.stderr());
     assert!(ann.stdout().starts_with("ann  you, at [::]:"), "{}", ann.stdout());
+}
+
+/// Waits until it was shown, be it before the first prompt.
+fn shows(node: &Node, text: &str) {
+    wait_until(SOON, text, || node.screen().contains(text));
+}
+
+#[test]
+fn a_node_that_is_to_listen_where_one_of_its_network_does_joins_it() {
+    let root = tempfile::tempdir().unwrap();
+    let key = ["--network-key", "horse"];
+    let start = |name: &str, listen: u16| {
+        let listen = listen.to_string();
+        Node::start(root.path(), name, None, &[&key[..], &["--listen", &listen]].concat())
+    };
+    let mut ann = start("ann", 0);
+    let bob = start("bob", ann.port());
+    assert_ne!(bob.port(), ann.port());
+    shows(&bob, "ann, a node of this network, listens at ");
+    ann.sees("bob is online.");
+    // Bob is a plain member.
+    let mut eve = start("eve", bob.port());
+    shows(&eve, "bob, a node of this network, listens at");
+    eve.types("T found you");
+    ann.sees("eve: found you");
+}
+
+#[test]
+fn an_address_that_somebody_else_has_is_an_error_that_says_what_to_do() {
+    let root = tempfile::tempdir().unwrap();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ann = Node::start(root.path(), "ann", None, &["--listen", "127.0.0.1:0", "--network-key", "horse"]);
+    for port in [stranger.local_addr().unwrap().port(), ann.port()] {
+        let listen = format!("127.0.0.1:{port}");
+        let launch = launch(&root.path().join("bob"), &["--listen", &listen, "--network-key", "donkey"]);
+        let mut bob = launch.start(&root.path().join("log"));
+        assert_eq!(bob.wait(SOON).status.code(), Some(1));
+        let said = bob.stderr();
+        assert!(
+            said.contains(&format!("{listen} is taken on this machine, and not by a node of this network")),
+            "{said}"
+        );
+        assert!(said.contains("hint: choose another port with --listen ADDR:PORT"), "{said}");
+    }
+}
+
+#[test]
+fn a_node_that_is_killed_finds_back_by_itself() {
+    let root = tempfile::tempdir().unwrap();
+    let start = |name: &str| Node::start(root.path(), name, None, &["--network-key", "horse"]);
+    let [mut ann, mut bob, mut eve] = ["ann", "bob", "eve"].map(start);
+    for node in [&mut bob, &mut eve] {
+        node.types(&format!("C {}", ann.port()));
+        node.sees("Connected to ann");
+    }
+    let memory = bob.dir().join("state/network.json");
+    // All three are to be in it before it counts.
+    wait_until(SOON, "bob to remember eve", || std::fs::read_to_string(&memory).is_ok_and(|text| text.contains("eve")));
+    bob.signal(Signal::KILL);
+    ann.sees("bob has left.");
+    let mut bob = start("bob");
+    shows(&bob, "Rejoined the network of last time through ");
+    bob.types("T back again");
+    for node in [&mut ann, &mut eve] {
+        node.sees("bob: back again");
+    }
+    // A damaged memory is no reason not to start.
+    bob.signal(Signal::KILL);
+    std::fs::write(&memory, "?").unwrap();
+    let mut bob = start("bob");
+    shows(&bob, "Where this node's network was cannot be read from ");
+    bob.types(&format!("C {}", eve.port()));
+    bob.sees("Connected to ");
 }
