@@ -14,6 +14,7 @@
 //! - `rights`: every operation against every role
 //! - `nodes`: networks without a tracker
 //! - `nat_matrix`: two nodes behind each pair of kinds of routers
+//! - `node_story`: README's story of them
 //! - `survival`: what they outlive
 //! - `starting`: how a node of such a network is started
 //! - `liars`: those who break their rules
@@ -49,6 +50,8 @@ mod names;
 mod nat_matrix;
 #[cfg(test)]
 mod natlab;
+#[cfg(test)]
+mod node_story;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]

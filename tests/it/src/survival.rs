@@ -1,5 +1,6 @@
 //! Networks without a tracker outlive their supernode, and what is under way goes on.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use harness::peer::download;
 use harness::privilege;
 use harness::scenario::MIB;
 use harness::wait::{pause, wait_until};
-use peer::command::{Command, Downloaded, Neighbour, Outcome};
+use peer::command::{Command, Downloaded, Outcome};
 use rustix::process::Signal;
 
 /// The longest that a download may stand still when a supernode dies.
@@ -43,17 +44,9 @@ impl Standstill {
     }
 }
 
-/// How `node` reaches the others.
-fn neighbours(node: &Node) -> Vec<Neighbour> {
-    match node.command(&Command::Neighbours) {
-        Ok(Outcome::Neighbours(all)) => all.others,
-        other => panic!("a node tells of its neighbours: {other:?}"),
-    }
-}
-
 /// Whether `node` reaches this member, and whether directly.
 fn is_direct(node: &Node, name: &str) -> Option<bool> {
-    let line = neighbours(node).into_iter().find(|line| line.name == name)?;
+    let line = node.neighbours().into_iter().find(|line| line.name == name)?;
     Some(line.way?.address.is_some())
 }
 
@@ -125,6 +118,65 @@ fn a_download_from_three_outlives_the_supernode_that_relays_one_of_them() {
     let [direct, others @ ..] = &mut holders;
     direct.sees("This node is the supernode now.");
     others.iter_mut().for_each(|holder| holder.sees("direct is the supernode now."));
+}
+
+/// Who leads by what this node knows, and who else is there; `None` while it does not lead and knows nobody who does.
+fn network(node: &Node) -> (Option<String>, BTreeSet<String>) {
+    let others = node.neighbours();
+    let supernode = others.iter().find(|other| other.supernode).map(|other| other.name.clone());
+    (supernode, others.into_iter().map(|other| other.name).collect())
+}
+
+/// Whether these are one network with nobody else, which the first of them leads.
+fn are_one(names: &[&str], nodes: &[&Node]) -> bool {
+    names.iter().zip(nodes).all(|(name, node)| {
+        let others: BTreeSet<String> =
+            names.iter().filter(|other| *other != name).map(|other| (*other).to_owned()).collect();
+        let supernode = (*name != names[0]).then(|| names[0].to_owned());
+        network(node) == (supernode, others)
+    })
+}
+
+#[test]
+fn two_who_both_took_over_are_one_network_soon_after_the_cut_is_healed() {
+    /// What the project promises.
+    const HEALED: Duration = Duration::from_secs(10);
+    let test = "two_who_both_took_over_are_one_network_soon_after_the_cut_is_healed";
+    if !privilege::met(test, natlab::possible()) {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let lab = Lab::new();
+    let names = ["ann", "bob", "cid", "dee", "eve"];
+    let hosts = names.map(|_| lab.host());
+    let mut nodes = Vec::new();
+    for (name, host) in names.iter().zip(&hosts) {
+        let mut node = Node::start(root.path(), name, Some(host.netns()), &["--listen", "0.0.0.0:0"]);
+        if let Some(first) = nodes.first() {
+            let port = Node::port(first);
+            node.types(&format!("C {} {port}", hosts[0].address()));
+            node.sees("Connected to ann");
+        }
+        nodes.push(node);
+    }
+    let [ann, bob, cid, dee, eve] = &mut nodes[..] else { unreachable!("there are five") };
+    wait_until(LIMIT, "all to know all", || are_one(&names, &[ann, bob, cid, dee, eve]));
+    // The supernode dies, and those who are left do not see each other.
+    let sites = hosts.each_ref().map(natlab::Host::site);
+    lab.partition(&sites[..3], &sites[3..]);
+    ann.signal(Signal::KILL);
+    wait_until(LIMIT, "bob to take over on one side", || are_one(&["bob", "cid"], &[bob, cid]));
+    wait_until(LIMIT, "dee to take over on the other", || are_one(&["dee", "eve"], &[dee, eve]));
+    eve.types("T only dee hears this");
+    dee.sees("eve: only dee hears this");
+    lab.heal();
+    let took =
+        wait_until(HEALED, "all to be one network", || are_one(&["bob", "cid", "dee", "eve"], &[bob, cid, dee, eve]));
+    println!("one network {took:?} after the cut was healed");
+    eve.types("T all hear this");
+    for node in [bob, cid, dee, eve] {
+        node.sees("eve: all hear this");
+    }
 }
 
 #[test]
