@@ -27,7 +27,7 @@ use crate::command::{Command, Downloads, Failure, Outcome, Parts, SeenNames, Upd
 use crate::dir::{Dir, Lock};
 use crate::engine::{Engine, EngineConfig};
 use crate::hashing::Hashers;
-use crate::node::{self, Asker, NodeConfig, Started, StunServer};
+use crate::node::{self, Asker, DiscoveryRule, NodeConfig, Started, StunServer};
 use crate::notice::Notice;
 use crate::overlay::Reached;
 use crate::sync::Syncing;
@@ -75,6 +75,8 @@ pub struct GroupConfig {
     pub(crate) psk: [u8; 32],
     /// Who is asked where this node is seen from outside.
     pub(crate) stun: Vec<StunServer>,
+    /// Whether nodes on the same LAN are found.
+    pub(crate) discovery: DiscoveryRule,
 }
 
 impl std::fmt::Debug for GroupConfig {
@@ -312,9 +314,9 @@ async fn start_node(
     config: EngineConfig,
     tasks: &Tasks,
 ) -> Result<(Engine, Place, Option<Asker>), StartError> {
-    let GroupConfig { psk, stun } = group;
+    let GroupConfig { psk, stun, discovery } = group;
     let (identity, address) = (Arc::clone(&config.identity), config.listen);
-    let node_config = NodeConfig { identity, psk, name, listen: address, stun, memory };
+    let node_config = NodeConfig { identity, psk, name, listen: address, stun, discovery, memory };
     let started = node::start(node_config, config.notices.clone(), tasks).await;
     let Started { asker, entrance, overlay, visitors, local } = started.map_err(|error| match error {
         node::StartError::Listen(source) => StartError::Listen { address, source },

@@ -268,6 +268,9 @@ impl fmt::Display for Notice {
             Self::FoundNetwork { found: Found::Again, name, address } => {
                 write!(f, "Rejoined the network of last time through {name} at {address}.")
             }
+            Self::FoundNetwork { found: Found::OnLan, name, address } => {
+                write!(f, "Found {name} of this network at {address} and joined (--no-discovery keeps to oneself).")
+            }
             Self::FoundNetwork { found: Found::Here, name, address } => write!(
                 f,
                 "{name}, a node of this network, listens at {address} already: this one took a free port and joined it."

@@ -17,7 +17,7 @@ use crate::config::{Colours, Config};
 use crate::demo;
 use crate::host::{Host, Peer};
 use crate::logging::Log;
-use crate::node;
+use crate::node::{self, DiscoveryRule};
 use crate::oneshot::{Run, TRACKER_PATIENCE};
 use crate::shell::interactive::{self, Afterwards, Left, Setup, Shell};
 use crate::shell::questions::{self, Answers, PublicAddress};
@@ -97,7 +97,8 @@ fn group_of(arguments: &MrtArgs) -> Result<GroupConfig, Failure> {
     });
     let key = from_file.transpose()?.or_else(|| arguments.network_key.clone());
     let psk = node::network_psk(key.as_ref().map(Secret::reveal)).map_err(|error| failed(&error))?;
-    Ok(GroupConfig { psk, stun: arguments.stun.clone() })
+    let discovery = if arguments.no_discovery { DiscoveryRule::Off } else { DiscoveryRule::On };
+    Ok(GroupConfig { psk, stun: arguments.stun.clone(), discovery })
 }
 
 fn failed(error: &dyn std::error::Error) -> Failure {

@@ -166,6 +166,11 @@ pub(crate) struct MrtArgs {
     /// Any that the other nodes can reach too will do; a tracker answers at its port as well.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) stun: Vec<StunServer>,
+    /// Neither look for nodes of this network on the LAN, nor be found by them [default: they find each other by mDNS]
+    ///
+    /// Who listens on this machine only (--listen 127.0.0.1:PORT) does neither anyway.
+    #[arg(long)]
+    pub(crate) no_discovery: bool,
 }
 
 fn parse_network_key(text: &str) -> Result<Secret, String> {

@@ -33,6 +33,8 @@ pub enum Found {
     Again,
     /// A node of it listens where this one was to.
     Here,
+    /// A node of it announces itself on this LAN.
+    OnLan,
 }
 
 /// Dials for a node, as long as that is alone.
@@ -86,6 +88,18 @@ impl Joiner {
             }
         }
         !self.is_alone().await
+    }
+
+    /// Tries addresses of one node, one after the other, be this node alone or not.
+    pub(super) async fn try_in_turn(&self, found: Found, addresses: &[SocketAddr]) {
+        let Ok(_room) = self.room.acquire().await else { return };
+        for address in addresses {
+            match self.asker.connect(*address).await {
+                Ok(Ok(peer)) => return self.tell(found, *address, peer).await,
+                Ok(Err(why)) => tracing::debug!(%address, %why, "a node on this LAN was not joined"),
+                Err(_ended) => return,
+            }
+        }
     }
 
     /// Whether nobody else is in the network; not where the node ends.

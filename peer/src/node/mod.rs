@@ -12,6 +12,7 @@
 //! - `desk`: speaks like a tracker to the rest of the program
 //! - `actor`: the one task that has the group
 //! - `news`: what the user hears of
+//! - `discovery`: others on the same LAN
 //! - `memory`: with whom this node was in a network last
 //! - `joining`: what a node joins by itself
 //! - `asks`: what the rest of the program asks it
@@ -28,6 +29,7 @@ mod actor;
 mod asks;
 mod desk;
 mod dial;
+mod discovery;
 mod joining;
 mod key;
 mod line;
@@ -56,6 +58,7 @@ use tokio::sync::{broadcast, mpsc};
 use self::actor::{Actor, Input, State};
 pub(crate) use self::asks::{Asker, Ended, OwnLine, PeerLine, Peers};
 use self::desk::Desk;
+use self::discovery::Discovery;
 pub use self::joining::Found;
 use self::joining::{Joiner, on_this_machine};
 pub(crate) use self::key::{network_psk, new_network_key};
@@ -91,8 +94,19 @@ pub(crate) struct NodeConfig {
     pub(crate) listen: SocketAddr,
     /// Who is asked where it is seen from outside.
     pub(crate) stun: Vec<StunServer>,
+    /// Whether it and others on its LAN find each other.
+    pub(crate) discovery: DiscoveryRule,
     /// The file in which it remembers with whom it is in the network.
     pub(crate) memory: PathBuf,
+}
+
+/// Whether nodes on one LAN find each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DiscoveryRule {
+    /// They do.
+    On,
+    /// This one neither looks nor shows itself.
+    Off,
 }
 
 /// A node that runs.
@@ -144,7 +158,7 @@ pub(crate) async fn start(
 }
 
 fn begin(config: NodeConfig, notices: &broadcast::Sender<Notice>, tasks: &Tasks) -> io::Result<Started> {
-    let NodeConfig { identity, psk, name, listen, stun, memory } = config;
+    let NodeConfig { identity, psk, name, listen, stun, discovery, memory } = config;
     let keys = LocalKeys::new(Arc::clone(&identity), psk);
     let static_key = keys.static_key();
     let options = mrt::Config { receive_budget: RECEIVE_BUDGET, ..mrt::Config::default() };
@@ -195,7 +209,12 @@ fn begin(config: NodeConfig, notices: &broadcast::Sender<Notice>, tasks: &Tasks)
         events: events.subscribe(),
         notices: notices.clone(),
     };
-    tasks.spawn("memory", memory.run(Joiner::new(asker.clone(), notices.clone())));
+    let joiner = Joiner::new(asker.clone(), notices.clone());
+    tasks.spawn("memory", memory.run(joiner.clone()));
+    if discovery == DiscoveryRule::On {
+        let discovery = Discovery { network, here: identity.peer_id(), local, asker: asker.clone(), joiner };
+        tasks.spawn("discovery", discovery.run());
+    }
     let actor = Actor {
         group,
         node,

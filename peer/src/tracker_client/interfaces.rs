@@ -35,6 +35,24 @@ pub(crate) fn reachable_addresses(listen: SocketAddr) -> Vec<IpAddr> {
     addresses
 }
 
+/// Whether an address belongs to a network that an interface of this machine is in, and means the same machine for all of
+/// it.
+pub(crate) fn is_on_a_link(ip: IpAddr) -> bool {
+    // Without an answer of the system there are none.
+    let Ok(interfaces) = getifaddrs() else { return false };
+    let up = interfaces.filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP));
+    is_meant_everywhere(ip)
+        && up.filter_map(|interface| Some((interface.address?, interface.netmask?))).any(|(address, mask)| {
+            let v4 = address.as_sockaddr_in().map(|v4| v4.ip()).zip(mask.as_sockaddr_in().map(|mask| mask.ip()));
+            let v6 = address.as_sockaddr_in6().map(|v6| v6.ip()).zip(mask.as_sockaddr_in6().map(|mask| mask.ip()));
+            match (ip, v4, v6) {
+                (IpAddr::V4(ip), Some((ours, mask)), _) => ip & mask == ours & mask,
+                (IpAddr::V6(ip), _, Some((ours, mask))) => ip & mask == ours & mask,
+                _ => false,
+            }
+        })
+}
+
 fn is_meant_everywhere(address: IpAddr) -> bool {
     let link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
@@ -55,6 +73,14 @@ mod tests {
         for local in ["127.0.0.1:5", "[::1]:5", "169.254.1.1:5", "[fe80::1]:5"] {
             assert!(of(local).is_empty(), "{local}");
         }
+    }
+
+    #[test]
+    fn only_neighbours_are_on_a_link() {
+        for elsewhere in ["127.0.0.1", "::1", "203.0.113.77", "2001:db8:1234::1", "fe80::1", "224.0.0.1", "0.0.0.0"] {
+            assert!(!is_on_a_link(elsewhere.parse().unwrap()), "{elsewhere}");
+        }
+        assert!(reachable_addresses("[::]:5".parse().unwrap()).into_iter().all(is_on_a_link));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use self::address::{AddressError, TrackerAddress};
 use self::announcements::Announcements;
 use self::connection::Introduction;
 pub(crate) use self::frames::{FrameReader, write as write_frame};
-pub(crate) use self::interfaces::reachable_addresses;
+pub(crate) use self::interfaces::{is_on_a_link, reachable_addresses};
 pub(crate) use self::place::{Entered, Stream, Wish};
 pub use self::place::{Entrance, Place};
 use self::requests::{Line, Requests};

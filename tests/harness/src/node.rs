@@ -29,6 +29,16 @@ impl Node {
     /// When it does not get there.
     #[track_caller]
     pub fn start(root: &Path, name: &str, netns: Option<String>, args: &[&str]) -> Self {
+        // Whoever runs on the same machine is not to be found.
+        Self::start_findable(root, name, netns, &[&["--no-discovery"], args].concat())
+    }
+
+    /// The same, but it finds others on its LAN, and they find it.
+    ///
+    /// # Panics
+    /// When it does not get there.
+    #[track_caller]
+    pub fn start_findable(root: &Path, name: &str, netns: Option<String>, args: &[&str]) -> Self {
         let dir = root.join(name);
         let launch = Launch::new(&programs().peer).args(["--name", name, "--dir"]).args([&dir]).args(["mrt"]);
         // Without this it would ask where; what is given after it counts.

@@ -4,7 +4,9 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
+use harness::netns::{self, Net};
 use harness::node::Node;
+use harness::privilege;
 use harness::process::Launch;
 use harness::programs::programs;
 use harness::terminal::Terminal;
@@ -16,7 +18,11 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// `peer mrt ARGS...`, not started yet.
 fn launch(dir: &Path, args: &[&str]) -> Launch {
-    Launch::new(&programs().peer).args(["--name", "ann", "--dir"]).args([dir]).args(["mrt"]).args(args)
+    Launch::new(&programs().peer)
+        .args(["--name", "ann", "--dir"])
+        .args([dir])
+        .args(["mrt", "--no-discovery"])
+        .args(args)
 }
 
 #[test]
@@ -149,4 +155,37 @@ fn a_node_that_is_killed_finds_back_by_itself() {
     shows(&bob, "Where this node's network was cannot be read from ");
     bob.types(&format!("C {}", eve.port()));
     bob.sees("Connected to ");
+}
+
+#[test]
+fn nodes_of_one_network_find_each_other_on_a_lan() {
+    if !privilege::met("nodes_of_one_network_find_each_other_on_a_lan", netns::possible()) {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let lan = Net::new(4);
+    let netns = |host: usize| Some(lan.host(host).netns());
+    let findable =
+        |name: &str, host, key| Node::start_findable(root.path(), name, netns(host), &["--network-key", key]);
+    // These two have more time to be found than the others need.
+    let hidden = Node::start(root.path(), "dan", netns(0), &["--network-key", "horse"]);
+    let stranger = findable("eve", 1, "donkey");
+    let (mut ann, bob) = (findable("ann", 2, "horse"), findable("bob", 3, "horse"));
+    ann.sees("bob is online.");
+    wait_until(SOON, "one to say so", || {
+        [&ann, &bob].iter().any(|node| node.screen().contains(" of this network at "))
+    });
+    ann.types("T found");
+    for mut node in [hidden, stranger] {
+        node.types("L");
+        node.sees("Nobody else is here");
+    }
+    let mut bob = bob;
+    bob.sees("ann: found");
+    // Who is found later joins those who are there; a supernode finds him as he finds it.
+    let mut cat = findable("cat", 0, "horse");
+    cat.types("L");
+    for node in [&mut ann, &mut bob] {
+        node.sees("cat is online.");
+    }
 }
