@@ -167,7 +167,7 @@ pub enum Notice {
         owner: String,
         /// What it is called.
         name: String,
-        /// How large it is; of a folder, its manifest.
+        /// How large it is; of a folder, all that is in it.
         bytes: u64,
     },
     /// This node joined a network by itself.

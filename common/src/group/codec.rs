@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Addresses;
 use super::Point;
+use super::Shared;
 use super::limits::MAX_TERM;
 use crate::bitmap::{Bitmap, BitmapError};
 use crate::id::{Content, FileId, FolderId, Hash, IdError, PeerId};
@@ -11,7 +12,7 @@ use crate::identity::PublicKey;
 use crate::name::{EntryName, NameError, UserName};
 use crate::reader::{ReadError, Reader};
 use crate::wire::MAX_ADDRESSES;
-use crate::wire::tracker::Have;
+use crate::wire::tracker::{FolderSize, Have};
 
 const IPV4: u8 = 4;
 const IPV6: u8 = 6;
@@ -143,6 +144,17 @@ impl Writer {
         }
     }
 
+    /// What is shared: of a folder, how much is in it too.
+    pub(super) fn shared(&mut self, shared: &Shared) -> &mut Self {
+        self.content(&shared.content);
+        match shared.content.folder() {
+            None => self,
+            Some(_) => self.option(shared.folder, |writer, size| {
+                writer.u32(size.files).u64(size.bytes);
+            }),
+        }
+    }
+
     /// What somebody has of `content`. A map that is none of it is written as nothing.
     pub(super) fn have(&mut self, content: &Content, have: &Have) -> &mut Self {
         match have {
@@ -252,6 +264,16 @@ pub(super) fn content(reader: &mut Reader<'_>) -> Result<Content, DecodeError> {
         FOLDER => Ok(Content::Folder(FolderId::new(file, reader.u32()?)?)),
         kind => Err(DecodeError::Kind(kind)),
     }
+}
+
+/// What is shared: of a folder, how much is in it too.
+pub(super) fn shared(reader: &mut Reader<'_>) -> Result<Shared, DecodeError> {
+    let content = content(reader)?;
+    let folder = match content.folder() {
+        None => None,
+        Some(_) => option(reader, |reader| Ok(FolderSize { files: reader.u32()?, bytes: reader.u64()? }))?,
+    };
+    Ok(Shared { content, folder })
 }
 
 /// What somebody has of `content`: checked against its number of chunks.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::limits::{MAX_ANSWER_MAPS, MAX_FILES, MAX_HAVES, MAX_LISTED, MAX_NEWS_MAP, MAX_SHARES};
-use super::message::{Listing, Shares};
+use super::message::{Listing, Shared, Shares};
 use super::roster::{Member, Roster};
 use crate::audience::Audience;
 use crate::id::{Content, PeerId};
@@ -16,7 +16,7 @@ use crate::wire::tracker::{Announced, Have, Holder};
 /// What all members share.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
-    files: BTreeMap<PeerId, BTreeMap<EntryName, Content>>,
+    files: BTreeMap<PeerId, BTreeMap<EntryName, Shared>>,
     /// How many there are in all.
     total: usize,
     index: Index,
@@ -33,12 +33,12 @@ impl Directory {
         for entry in &shares.dropped {
             self.total -= usize::from(files.remove(entry).is_some());
         }
-        for (entry, content) in &shares.shared {
+        for (entry, shared) in &shares.shared {
             let new = !files.contains_key(entry);
             if new && (files.len() >= MAX_SHARES || self.total >= MAX_FILES) {
                 return Err(TooMuch);
             }
-            files.insert(entry.clone(), *content);
+            files.insert(entry.clone(), *shared);
             self.total += usize::from(new);
         }
         Ok(())
@@ -75,7 +75,7 @@ impl Directory {
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
         let listed = named.skip(skipped).take(MAX_LISTED);
         let listed =
-            listed.map(|(owner, entry, content)| Listing { owner: *owner, entry: entry.clone(), content: *content });
+            listed.map(|(owner, entry, shared)| Listing { owner: *owner, entry: entry.clone(), shared: *shared });
         (total, listed.collect())
     }
 

@@ -9,7 +9,7 @@ use crate::id::{Content, NetworkId, PeerId};
 use crate::name::{EntryName, UserName};
 use crate::reader::Reader;
 use crate::wire::MAX_PLAN_SEEDERS;
-use crate::wire::tracker::{Have, Holder};
+use crate::wire::tracker::{FolderSize, Have, Holder};
 
 const HELO: u8 = 1;
 const PING: u8 = 2;
@@ -129,7 +129,7 @@ pub enum Denial {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shares {
     pub(super) tidings: Tidings,
-    pub(super) shared: Vec<(EntryName, Content)>,
+    pub(super) shared: Vec<(EntryName, Shared)>,
     pub(super) dropped: Vec<EntryName>,
 }
 
@@ -142,6 +142,21 @@ pub(super) enum Tidings {
     Known,
 }
 
+/// What is shared under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared {
+    /// What.
+    pub content: Content,
+    /// Of a folder, how much is in it, by the word of its owner.
+    pub folder: Option<FolderSize>,
+}
+
+impl From<Content> for Shared {
+    fn from(content: Content) -> Self {
+        Self { content, folder: None }
+    }
+}
+
 /// A file that somebody shares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
@@ -150,7 +165,7 @@ pub struct Listing {
     /// Under which name.
     pub entry: EntryName,
     /// What.
-    pub content: Content,
+    pub shared: Shared,
 }
 
 impl Message {
@@ -217,7 +232,7 @@ impl Message {
             Self::Files { request, total, files } => {
                 writer.u8(RETF).u32(*request).u32(*total).count(files.len());
                 for file in files {
-                    writer.peer(&file.owner).text(file.entry.as_str()).content(&file.content);
+                    writer.peer(&file.owner).text(file.entry.as_str()).shared(&file.shared);
                 }
             }
             Self::Request { request, content } => {
@@ -326,8 +341,8 @@ impl Denial {
 impl Shares {
     fn encode(&self, writer: &mut Writer) {
         writer.u8(self.tidings as u8).count(self.shared.len());
-        for (entry, content) in &self.shared {
-            writer.text(entry.as_str()).content(content);
+        for (entry, shared) in &self.shared {
+            writer.text(entry.as_str()).shared(shared);
         }
         writer.count(self.dropped.len());
         for entry in &self.dropped {
@@ -340,7 +355,7 @@ impl Shares {
         let known = [Tidings::New, Tidings::Known].into_iter().find(|tidings| *tidings as u8 == kind);
         let tidings = known.ok_or(DecodeError::Kind(kind))?;
         let shared =
-            codec::list(reader, MAX_LISTED, |reader| Ok((codec::entry_name(reader)?, codec::content(reader)?)))?;
+            codec::list(reader, MAX_LISTED, |reader| Ok((codec::entry_name(reader)?, codec::shared(reader)?)))?;
         Ok(Self { tidings, shared, dropped: codec::list(reader, MAX_LISTED, codec::entry_name)? })
     }
 }
@@ -372,5 +387,5 @@ fn holder(reader: &mut Reader<'_>, content: &Content) -> Result<Holder, DecodeEr
 }
 
 fn listing(reader: &mut Reader<'_>) -> Result<Listing, DecodeError> {
-    Ok(Listing { owner: codec::peer(reader)?, entry: codec::entry_name(reader)?, content: codec::content(reader)? })
+    Ok(Listing { owner: codec::peer(reader)?, entry: codec::entry_name(reader)?, shared: codec::shared(reader)? })
 }

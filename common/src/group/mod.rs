@@ -81,7 +81,7 @@ pub use limits::{
 };
 pub use line::TextError;
 pub use machine::{Group, TooManyWishes};
-pub use message::{Denial, Listing};
+pub use message::{Denial, Listing, Shared};
 pub use roster::{Addresses, Member, Point, Roster};
 pub use shelf::{RequestId, ShelfFull};
 pub use user::ChatError;

@@ -224,8 +224,8 @@ impl Group {
     }
 
     fn on_news(&mut self, owner: PeerId, shares: Shares) {
-        for (entry, content) in shares.shared {
-            self.tell(Event::Shared(Listing { owner, entry, content }));
+        for (entry, shared) in shares.shared {
+            self.tell(Event::Shared(Listing { owner, entry, shared }));
         }
         for entry in shares.dropped {
             self.tell(Event::Unshared { owner, entry });

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::limits::{
     MAX_ADDED, MAX_BATCH, MAX_HAVES, MAX_LISTED, MAX_REQUESTS, MAX_SHARES, REQUEST_TIME, TELL_BYTES, TELL_EVERY,
 };
-use super::message::{MAX_ANNOUNCED, Message, Shares, Tidings};
+use super::message::{MAX_ANNOUNCED, Message, Shared, Shares, Tidings};
 use crate::bitmap::Bitmap;
 use crate::id::Content;
 use crate::name::EntryName;
@@ -24,15 +24,15 @@ pub(super) enum Question {
     Holders(Content),
 }
 
-/// Bytes of a content in a message, with what stands before it.
-const CONTENT_BYTES: usize = 48;
+/// Bytes of a content in a message, with what stands before and behind it.
+const CONTENT_BYTES: usize = 61;
 /// So many announcements go out at once.
 const HAVES_A_TELL: usize = 128;
 
 /// This node's files.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    shares: BTreeMap<EntryName, Content>,
+    shares: BTreeMap<EntryName, Shared>,
     haves: BTreeMap<Content, Bitmap>,
     /// Names that are shared since now, or not any more, and that nobody was told of.
     new_shares: BTreeSet<EntryName>,
@@ -59,12 +59,12 @@ enum Change {
 pub struct ShelfFull;
 
 impl Shelf {
-    pub(super) fn share(&mut self, entry: EntryName, content: Content) -> Result<(), ShelfFull> {
+    pub(super) fn share(&mut self, entry: EntryName, shared: Shared) -> Result<(), ShelfFull> {
         if self.shares.len() >= MAX_SHARES && !self.shares.contains_key(&entry) {
             return Err(ShelfFull);
         }
         self.new_shares.insert(entry.clone());
-        self.shares.insert(entry, content);
+        self.shares.insert(entry, shared);
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Shelf {
             let Some(entry) = self.new_shares.pop_first() else { break };
             bytes += entry.as_str().len() + CONTENT_BYTES;
             match self.shares.get(&entry) {
-                Some(content) => shared.push((entry, *content)),
+                Some(one) => shared.push((entry, *one)),
                 None => dropped.push(entry),
             }
         }
@@ -192,8 +192,8 @@ impl Shelf {
     pub(super) fn tell(&mut self) -> Vec<Message> {
         self.new_haves.clear();
         let mut messages: Vec<Message> = Vec::new();
-        let shares: Vec<(EntryName, Content)> =
-            self.shares.iter().map(|(entry, content)| (entry.clone(), *content)).collect();
+        let shares: Vec<(EntryName, Shared)> =
+            self.shares.iter().map(|(entry, shared)| (entry.clone(), *shared)).collect();
         for shared in shares.chunks(MAX_LISTED) {
             let shares = Shares { tidings: Tidings::Known, shared: shared.to_vec(), dropped: Vec::new() };
             messages.push(Message::File(shares));

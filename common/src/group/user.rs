@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::line::{Line, TextError, check_text};
 use super::machine::{Group, Role};
-use super::message::Message;
+use super::message::{Message, Shared};
 use super::roster::{Addresses, Member};
 use super::shelf::{Question, RequestId, ShelfFull};
 use crate::id::{Content, PeerId};
@@ -42,8 +42,8 @@ impl Group {
     }
 
     /// Shares something under this name, and tells all: at once, or with what else is shared within half a second.
-    pub fn share(&mut self, now: Instant, entry: EntryName, content: Content) -> Result<(), ShelfFull> {
-        self.shelf.share(entry, content)?;
+    pub fn share(&mut self, now: Instant, entry: EntryName, shared: impl Into<Shared>) -> Result<(), ShelfFull> {
+        self.shelf.share(entry, shared.into())?;
         self.settle(now);
         Ok(())
     }

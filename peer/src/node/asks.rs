@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::group::{ChatError, ConnectError, Listing, Member, ShelfFull};
+use common::group::{ChatError, ConnectError, Listing, Member, Shared, ShelfFull};
 use common::id::{Content, PeerId};
 use common::name::EntryName;
 use common::nat::NatKind;
@@ -26,7 +26,7 @@ pub(crate) struct Ended;
 /// What a node is asked.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Share(EntryName, Content, Answer<Result<(), ShelfFull>>),
+    Share(EntryName, Shared, Answer<Result<(), ShelfFull>>),
     Unshare(EntryName, Answer<()>),
     Announce(Content, Have, Answer<Result<(), ShelfFull>>),
     List(Option<EntryName>, u32, Answer<Page>),
@@ -118,8 +118,8 @@ impl Asker {
     }
 
     /// Shares something under this name, and tells all.
-    pub(crate) async fn share(&self, entry: EntryName, content: Content) -> Result<Result<(), ShelfFull>, Ended> {
-        self.ask(|answer| Ask::Share(entry, content, answer)).await
+    pub(crate) async fn share(&self, entry: EntryName, shared: Shared) -> Result<Result<(), ShelfFull>, Ended> {
+        self.ask(|answer| Ask::Share(entry, shared, answer)).await
     }
 
     /// Ends that.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::audience::Audience;
-use common::group::{Event as GroupEvent, Listing, Member};
+use common::group::{Event as GroupEvent, Listing, Member, Shared};
 use common::id::{Content, PeerId};
 use common::identity::PublicKey;
 use common::name::{EntryName, EntryRef, UserName};
@@ -98,7 +98,7 @@ impl Desk {
         match request {
             Request::Hello(_) => self.welcome().await,
             Request::Leave => self.asker.leave().await.map(|()| Reply::Done).map_err(ended),
-            Request::Register { name, content, .. } => self.register(&name, content).await,
+            Request::Register { name, content, folder, .. } => self.register(&name, Shared { content, folder }).await,
             Request::Deregister { entry } => self.deregister(&entry).await,
             Request::List(query) => self.entries(&query, |_entry| true).await,
             Request::Search { text, query } => {
@@ -141,10 +141,10 @@ impl Desk {
         }))
     }
 
-    async fn register(&self, name: &str, content: Content) -> Result<Reply, Refusal> {
+    async fn register(&self, name: &str, shared: Shared) -> Result<Reply, Refusal> {
         let entry = name.parse().map_err(|error: common::name::NameError| refusal(Code::BadName, error.to_string()))?;
-        let shared = self.asker.share(entry, content).await.map_err(ended)?;
-        shared.map_err(|error| refusal(Code::Limit, error.to_string()))?;
+        let has_room = self.asker.share(entry, shared).await.map_err(ended)?;
+        has_room.map_err(|error| refusal(Code::Limit, error.to_string()))?;
         let entry = format!("{}/{name}", self.name);
         Ok(Reply::Registered { entry, version: 1, already: false, audience: Audience::Public })
     }
@@ -157,8 +157,10 @@ impl Desk {
     /// What was downloaded is offered by this node, too: whoever shared it first may leave.
     async fn share_on(&self, entry: &str, content: Content) -> Result<Reply, Refusal> {
         let EntryRef { name, .. } = parse(entry)?;
+        let listed = self.asker.list(Some(&name)).await.unwrap_or_default();
+        let known = listed.into_iter().map(|listing| listing.shared).find(|shared| shared.content == content);
         // Where there is no room for it, it is served all the same.
-        let _full = self.asker.share(name, content).await.map_err(ended)?;
+        let _full = self.asker.share(name, known.unwrap_or_else(|| content.into())).await.map_err(ended)?;
         Ok(Reply::Done)
     }
 
@@ -261,10 +263,12 @@ impl Desk {
 
 fn merge(files: &[Listing], names: &BTreeMap<PeerId, String>) -> Vec<Entry> {
     let mut merged: BTreeMap<(String, Content), Entry> = BTreeMap::new();
-    for Listing { owner, entry, content } in files {
+    for Listing { owner, entry, shared } in files {
         let owner = names.get(owner).cloned().unwrap_or_else(|| owner.to_string());
-        let key = (entry.to_string(), *content);
-        let merged = merged.entry(key).or_insert_with(|| entry_of(entry, *content));
+        let key = (entry.to_string(), shared.content);
+        let merged = merged.entry(key).or_insert_with(|| entry_of(entry, shared.content));
+        // They say the same, unless somebody lies.
+        merged.folder = merged.folder.or(shared.folder);
         merged.owners.push(owner);
         merged.seeders += 1;
     }

@@ -52,7 +52,10 @@ impl News {
             Event::Shared(listing) if listing.owner != self.here => Some(Notice::Shares {
                 owner: self.name(&listing.owner),
                 name: listing.entry.to_string(),
-                bytes: listing.content.file_or_manifest().length(),
+                bytes: match listing.shared.folder {
+                    Some(folder) => folder.bytes,
+                    None => listing.shared.content.file_or_manifest().length(),
+                },
             }),
             Event::SupernodeLost { .. } => Some(Notice::SupernodeLost),
             Event::SupernodeIs { peer, .. } => {

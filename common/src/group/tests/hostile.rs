@@ -283,7 +283,7 @@ fn a_flood_ends_the_connection_and_nothing_else() {
 fn sharing_is_bounded() {
     let mut world = World::joined(5);
     for number in 0..40 {
-        let shared = (0..128).map(|at| (entry(&format!("{number} {at}")), file(1))).collect();
+        let shared = (0..128).map(|at| (entry(&format!("{number} {at}")), file(1).into())).collect();
         let shares = Shares { tidings: Tidings::Known, shared, dropped: Vec::new() };
         world.inject(3, 0, &Message::File(shares));
     }

@@ -11,12 +11,12 @@ use crate::group::line::{Line, LineId, Ordered};
 use crate::group::meeting::{Asked, Company, Meet};
 use crate::group::message::{Join, Message, Origin, Shares, Tidings};
 use crate::group::roster::{Farewell, Sealed};
-use crate::group::{Addresses, DecodeError, Denial, Listing, Member, Point, Roster, network_id};
+use crate::group::{Addresses, DecodeError, Denial, Listing, Member, Point, Roster, Shared, network_id};
 use crate::id::{Content, FileId, FolderId, Hash};
 use crate::identity::Identity;
 use crate::mrt::StaticKey;
 use crate::name::{EntryName, UserName};
-use crate::wire::tracker::{Have, Holder};
+use crate::wire::tracker::{FolderSize, Have, Holder};
 
 const LAST_KIND: u8 = 26;
 
@@ -65,8 +65,9 @@ fn examples() -> Vec<Message> {
     };
     let after = Some(Origin { point: point(4, 5), supernode: peer_id(2) });
     let join = Join { name: member(1).name().clone(), addresses: Addresses::new([address(1)]), after };
-    let shared = vec![(entry("doug.png"), file(1)), (entry("photos"), folder)];
-    let shares = Shares { tidings: Tidings::New, shared, dropped: vec![entry("old")] };
+    let shared = Shared { content: folder, folder: Some(FolderSize { files: 3, bytes: 1 << 40 }) };
+    let all = vec![(entry("doug.png"), file(1).into()), (entry("photos"), shared), (entry("old"), folder.into())];
+    let shares = Shares { tidings: Tidings::New, shared: all, dropped: vec![entry("old")] };
     let haves =
         vec![(file(1), Have::All), (file(1), Have::of(&half)), (file(2), Have::Add(vec![0, 3])), (folder, Have::None)];
     vec![
@@ -92,11 +93,7 @@ fn examples() -> Vec<Message> {
         Message::Have(haves),
         Message::News { owner: peer_id(2), shares },
         Message::GetFiles { request: 1, name: Some(entry("a")), offset: 5 },
-        Message::Files {
-            request: 1,
-            total: 9,
-            files: vec![Listing { owner: peer_id(1), entry: entry("a"), content: folder }],
-        },
+        Message::Files { request: 1, total: 9, files: vec![Listing { owner: peer_id(1), entry: entry("a"), shared }] },
         Message::Request { request: 2, content: folder },
         Message::Start { request: 2, content: file(1), holders: vec![holder(None), holder(Some(Have::of(&half)))] },
         Message::More { content: file(1), holder: holder(Some(Have::All)) },

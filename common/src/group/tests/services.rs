@@ -110,7 +110,7 @@ fn a_file_is_announced_listed_and_located() {
     world.with(2, |group| group.announce(now, file(1), &Have::All).unwrap());
     world.with(0, |group| group.share(now, entry("other"), file(2)).unwrap());
     world.run(secs(1));
-    let shared = Listing { owner: peer_id(2), entry: entry("doug.png"), content: file(1) };
+    let shared = Listing { owner: peer_id(2), entry: entry("doug.png"), shared: file(1).into() };
     for node in [0, 1, 3, 4] {
         assert!(world.node(node).events.contains(&Event::Shared(shared.clone())), "node {node}");
     }

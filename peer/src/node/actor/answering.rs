@@ -13,7 +13,7 @@ use super::{Actor, INVITATION, reply};
 impl Actor {
     pub(super) fn on_ask(&mut self, now: Instant, ask: Ask) {
         match ask {
-            Ask::Share(entry, content, answer) => reply(answer, self.group.share(now, entry, content)),
+            Ask::Share(entry, shared, answer) => reply(answer, self.group.share(now, entry, shared)),
             Ask::Unshare(entry, answer) => {
                 self.group.unshare(now, &entry);
                 reply(answer, ());
