@@ -55,28 +55,35 @@ impl Relay {
         inner.table.move_member(peer, route(place.address));
     }
 
-    /// Makes a pair of two who were placed, known to each by one of these channels; one that they had ends.
+    /// Makes a pair of two who were placed, known to each by one of `fresh`; gives the channels, in the order of the members.
+    /// Where there is a pair of the two it stays: both may ask at the same time.
     pub(crate) fn open(
         &self,
         uptime: Duration,
         members: [PeerId; 2],
-        channels: [ChannelId; 2],
-    ) -> Result<(), OpenError> {
+        fresh: [ChannelId; 2],
+    ) -> Result<[ChannelId; 2], OpenError> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        inner.close(members);
-        inner.table.open_pair(inner.began + uptime, members, channels)?;
+        let [one, other] = members;
+        if let Some(channels) = inner.table.channels_between(one, other) {
+            return Ok(channels);
+        }
+        inner.table.open_pair(inner.began + uptime, members, fresh)?;
         for member in members {
             if let Some(place) = inner.places.get(&member) {
                 inner.table.move_member(member, route(place.address));
             }
         }
-        Ok(())
+        Ok(fresh)
     }
 
     /// Ends the pair of these two, if there is one.
-    pub(crate) fn close(&self, members: [PeerId; 2]) {
-        self.lock().close(members);
+    pub(crate) fn close(&self, [one, other]: [PeerId; 2]) {
+        let mut inner = self.lock();
+        if let Some([channel, _]) = inner.table.channels_between(one, other) {
+            inner.table.close(channel);
+        }
     }
 
     /// A peer is gone, and all its pairs with it.
@@ -123,12 +130,6 @@ impl Relay {
 }
 
 impl Inner {
-    fn close(&mut self, [one, other]: [PeerId; 2]) {
-        if let Some([channel, _]) = self.table.channels_between(one, other) {
-            self.table.close(channel);
-        }
-    }
-
     /// Forgets from where a peer is answered.
     fn displace(&mut self, peer: &PeerId) {
         if let Some(before) = self.places.get(peer) {
@@ -179,7 +180,13 @@ mod tests {
         let relay = Relay::new(RelayConfig::DEFAULT_BYTES_PER_SEC);
         relay.place(ONE, place("203.0.113.1:1000"));
         assert_eq!(goes(&relay, "203.0.113.1:1000", CHANNELS[0]), None, "there is no pair yet");
-        relay.open(NOW, [ONE, OTHER], CHANNELS).unwrap();
+        assert_eq!(relay.open(NOW, [ONE, OTHER], CHANNELS), Ok(CHANNELS));
+        let [mine, theirs] = CHANNELS;
+        assert_eq!(
+            relay.open(NOW, [OTHER, ONE], [ChannelId(1), ChannelId(2)]),
+            Ok([theirs, mine]),
+            "it is there already"
+        );
         assert_eq!(goes(&relay, "203.0.113.1:1000", CHANNELS[0]), None, "nobody knows where the other is");
         relay.place(OTHER, place("203.0.113.2:2000"));
         assert_eq!(goes(&relay, "203.0.113.1:1000", CHANNELS[0]), Some(address("203.0.113.2:2000")));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::mrt::{CloseCode, Config, Endpoint, LocalKeys, Route, Target};
-use common::nat::StunFailure;
+use common::nat::{StunFailure, StunProof, StunToken};
 use common::relay::{ChannelId, RelayConfig};
 use tokio::time::timeout;
 
@@ -143,6 +143,17 @@ impl Node {
     pub async fn stun(&self, server: SocketAddr, socket: SocketId) -> Result<SocketAddr, StunError> {
         let route = self.route(socket, server)?;
         self.hold.shared.ask(route).await
+    }
+
+    /// The same, of a server that gives proofs to those it knows by a token; `None`: it gave none.
+    pub async fn prove(
+        &self,
+        server: SocketAddr,
+        socket: SocketId,
+        token: StunToken,
+    ) -> Result<(SocketAddr, Option<StunProof>), StunError> {
+        let route = self.route(socket, server)?;
+        self.hold.shared.ask_with(route, Some(token)).await
     }
 
     /// Opens the NATs and firewalls on our side for what comes from the end of a route, where no connection is that could

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::mrt::{Received, Route};
-use common::nat::{StunClient, StunFailure, TransactionId, is_stun_request, respond_to_stun};
+use common::nat::{StunClient, StunFailure, StunProof, StunToken, TransactionId, is_stun_request, respond_to_stun};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
@@ -123,6 +123,15 @@ impl State {
 impl Shared {
     /// Asks whoever is at the end of `route` from where this datagram came.
     pub(super) async fn ask(&self, route: Route) -> Result<SocketAddr, StunError> {
+        self.ask_with(route, None).await.map(|(address, _proof)| address)
+    }
+
+    /// The same, with a token for which the answer may have a proof.
+    pub(super) async fn ask_with(
+        &self,
+        route: Route,
+        token: Option<StunToken>,
+    ) -> Result<(SocketAddr, Option<StunProof>), StunError> {
         let mut id = TransactionId([0; 12]);
         aws_lc_rs::rand::fill(&mut id.0).map_err(|_unspecified| StunError::Randomness)?;
         let answered = {
@@ -135,7 +144,10 @@ impl Shared {
             if state.stun.questions.len() >= MOST_QUESTIONS {
                 return Err(StunError::Busy);
             }
-            let client = StunClient::new(Instant::now(), route.remote, id);
+            let client = match token {
+                Some(token) => StunClient::for_proof(Instant::now(), route.remote, id, token),
+                None => StunClient::new(Instant::now(), route.remote, id),
+            };
             state.stun.questions.insert(id, Question { route, client });
             Arc::clone(&state.stun.answered)
         };
@@ -155,7 +167,7 @@ impl Shared {
 
 impl Asking<'_> {
     /// Sends what is due, and gives the time at which to look again; or it is over.
-    fn go_on(&self, now: Instant) -> ControlFlow<Result<SocketAddr, StunError>, Instant> {
+    fn go_on(&self, now: Instant) -> ControlFlow<Result<(SocketAddr, Option<StunProof>), StunError>, Instant> {
         let mut state = self.shared.lock();
         if let Stage::Ended(error) = &state.stage {
             return ControlFlow::Break(Err(error.clone().into()));
@@ -166,7 +178,8 @@ impl Asking<'_> {
         };
         let request = client.poll_transmit(now);
         if let Some(outcome) = client.outcome() {
-            return ControlFlow::Break(outcome.map_err(StunError::from));
+            let proof = client.proof();
+            return ControlFlow::Break(outcome.map(|address| (address, proof)).map_err(StunError::from));
         }
         let next = client.poll_timeout().unwrap_or(now);
         if let Some(request) = request {

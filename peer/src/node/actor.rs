@@ -20,7 +20,7 @@ use common::group::{
 };
 use common::id::PeerId;
 use common::mrt::{CloseCode, Target};
-use common::nat::{Candidates, to_try};
+use common::nat::Candidates;
 use common::wire::tracker::Holder;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::{interval, sleep_until};
@@ -29,8 +29,8 @@ use self::naming::Naming;
 use self::relaying::{Relaying, TEND_EVERY};
 use super::asks::{Answer, Ask, Page};
 use super::dial::dial;
-use super::line::{Line, LineId, Opened};
-use super::meet::{Meeting, meet};
+use super::line::{Heard, Line, LineId, Opened};
+use super::meet::{Meeting, meet, try_all};
 use super::outside::Outside;
 use super::stun::Seen;
 use super::wire::{FIRST, NodeMessage};
@@ -72,6 +72,16 @@ pub(super) enum Input {
     Seen(Seen),
     /// The rest of the program asks something.
     Ask(Ask),
+}
+
+impl From<Heard> for Input {
+    fn from(heard: Heard) -> Self {
+        match heard {
+            Heard::Message(line, bytes) => Self::Message(line, bytes),
+            Heard::Conversation(reached) => Self::Conversation(reached),
+            Heard::Ended(line) => Self::Ended(line),
+        }
+    }
 }
 
 /// The task's state.
@@ -295,12 +305,7 @@ impl Actor {
             }
             NodeMessage::Sync(_) => {
                 let Some(standing) = self.state.lines.get(&from) else { return };
-                for address in to_try(&self.candidates, &standing.theirs) {
-                    let probed = self.node.route_to(address).and_then(|route| standing.line.connection.probe(route));
-                    if let Err(error) = probed {
-                        tracing::debug!(%error, %address, "not tried");
-                    }
-                }
+                try_all(&self.node, &standing.line.connection, &self.candidates, &standing.theirs);
             }
         }
     }

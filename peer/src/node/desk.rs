@@ -59,7 +59,7 @@ impl Desk {
             let (here, there) = tokio::io::duplex(PIPE);
             tasks.spawn("desk", self.clone().serve(here, tasks.clone()));
             // Who wished for it may be gone.
-            drop(answer.send(Ok(Entered { stream: Box::new(there), key: self.key })));
+            drop(answer.send(Ok(Entered { stream: Box::new(there), key: self.key, remote: None })));
         }
     }
 

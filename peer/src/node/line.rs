@@ -16,7 +16,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::actor::Input;
 use crate::link::Dialler;
 use crate::mrt::{Connection, RELAY_SOCKET, ReadHalf, Stream, WriteHalf};
 use crate::overlay::Reached;
@@ -77,6 +76,17 @@ fn next_number() -> u64 {
 /// The number of a line in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LineId(pub(super) u64);
+
+/// What comes on lines.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// A message.
+    Message(LineId, Vec<u8>),
+    /// Somebody opened a stream for chunks.
+    Conversation(Reached),
+    /// The line ended.
+    Ended(LineId),
+}
 
 /// A line that stands.
 #[derive(Debug)]
@@ -152,7 +162,10 @@ impl Opened {
     }
 
     /// Runs it: messages, conversations and its end go to `inputs`.
-    pub(super) fn run(self, id: LineId, inputs: &mpsc::Sender<Input>, tasks: &Tasks) -> Line {
+    pub(super) fn run<I>(self, id: LineId, inputs: &mpsc::Sender<I>, tasks: &Tasks) -> Line
+    where
+        I: From<Heard> + Send + 'static,
+    {
         let Self { connection, making, control } = self;
         let (read, write) = control.into_split();
         let (outgoing, waiting) = mpsc::channel(WAITING);
@@ -167,7 +180,7 @@ impl Opened {
                 error = running.closed() => error.to_string(),
             };
             tracing::debug!(peer = %running.remote().identity.peer_id(), why, "a line ended");
-            let _ending = inputs.send(Input::Ended(id)).await;
+            let _ending = inputs.send(Heard::Ended(id).into()).await;
         });
         Line { id, connection, making, outgoing, written }
     }
@@ -219,7 +232,7 @@ fn reached(connection: &Connection, stream: Stream) -> io::Result<Reached> {
     Ok(Reached { stream: Box::new(stream), key: connection.remote().identity, address })
 }
 
-async fn read_all(id: LineId, mut read: ReadHalf, inputs: &mpsc::Sender<Input>) -> String {
+async fn read_all<I: From<Heard>>(id: LineId, mut read: ReadHalf, inputs: &mpsc::Sender<I>) -> String {
     let mut framer = Framer::default();
     let mut buffer = vec![0; READ];
     loop {
@@ -231,7 +244,7 @@ async fn read_all(id: LineId, mut read: ReadHalf, inputs: &mpsc::Sender<Input>) 
         loop {
             match framer.next_message() {
                 Ok(Some(message)) => {
-                    if inputs.send(Input::Message(id, message.to_vec())).await.is_err() {
+                    if inputs.send(Heard::Message(id, message.to_vec()).into()).await.is_err() {
                         return "this node ends".to_owned();
                     }
                 }
@@ -254,7 +267,7 @@ async fn write_all(mut write: WriteHalf, mut waiting: mpsc::Receiver<Vec<u8>>) -
 }
 
 /// Takes the streams that the other side opens.
-async fn accept_all(connection: &Connection, inputs: &mpsc::Sender<Input>) -> String {
+async fn accept_all<I: From<Heard>>(connection: &Connection, inputs: &mpsc::Sender<I>) -> String {
     loop {
         let mut stream = match connection.accept().await {
             Ok(stream) => stream,
@@ -267,7 +280,7 @@ async fn accept_all(connection: &Connection, inputs: &mpsc::Sender<Input>) -> St
             Err(_) => return "it opened a stream and said nothing".to_owned(),
         }
         let Ok(reached) = reached(connection, stream) else { return "it closed the connection".to_owned() };
-        if inputs.send(Input::Conversation(reached)).await.is_err() {
+        if inputs.send(Heard::Conversation(reached).into()).await.is_err() {
             return "this node ends".to_owned();
         }
     }

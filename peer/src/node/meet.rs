@@ -43,17 +43,22 @@ pub(super) async fn meet(
         // It hears that half a round trip from now: what we send then and what it sends then meet in the middle.
         let half = connection.stats().map_or(Duration::ZERO, |stats| stats.round_trip / 2);
         sleep(half).await;
-        for address in to_try(&mine, &theirs) {
-            let probed = node.route_to(address).and_then(|route| connection.probe(route));
-            if let Err(error) = probed {
-                tracing::debug!(%error, %address, "not tried");
-            }
-        }
+        try_all(node, connection, &mine, &theirs);
         if is_met(connection, Instant::now() + TRY).await {
             return;
         }
     }
     tracing::debug!(peer = %connection.remote().identity.peer_id(), "no direct way was found");
+}
+
+/// Tries all direct ways that are worth it; what comes of it is told by [`Connection::path_event`].
+pub(super) fn try_all(node: &Node, connection: &Connection, mine: &Candidates, theirs: &Candidates) {
+    for address in to_try(mine, theirs) {
+        let probed = node.route_to(address).and_then(|route| connection.probe(route));
+        if let Err(error) = probed {
+            tracing::debug!(%error, %address, "not tried");
+        }
+    }
 }
 
 async fn answer(replies: &mut mpsc::Receiver<Meeting>, wanted: u8) -> Option<Candidates> {

@@ -66,6 +66,8 @@ pub(super) struct Joined {
     pub(super) welcome: Welcome,
     /// When it said so.
     pub(super) at: Instant,
+    /// The address at which it was reached, where there is one.
+    pub(super) remote: Option<SocketAddr>,
 }
 
 /// Why this peer is not on the network.
@@ -87,10 +89,10 @@ pub(super) enum JoinError {
 /// Dials, secures and joins, under this name.
 pub(super) async fn join(introduction: &Introduction, name: &NameChoice, expect: Expect) -> Result<Joined, JoinError> {
     let joining = async {
-        let Secured { mut reader, mut writer, key } = secure(introduction, expect).await?;
+        let Secured { mut reader, mut writer, key, remote } = secure(introduction, expect).await?;
         let hello = Request::Hello(hello(introduction, name));
         match ask(&mut reader, &mut writer, hello).await? {
-            Ok(Reply::Welcome(welcome)) => Ok(Joined { reader, writer, key, welcome, at: Instant::now() }),
+            Ok(Reply::Welcome(welcome)) => Ok(Joined { reader, writer, key, welcome, at: Instant::now(), remote }),
             Ok(_) => Err(JoinError::NoTracker("its welcome makes no sense".to_owned())),
             Err(refusal) => Err(JoinError::Refused { refusal, key }),
         }
@@ -125,26 +127,28 @@ struct Secured {
     reader: Reader,
     writer: Writer,
     key: PublicKey,
+    remote: Option<SocketAddr>,
 }
 
 async fn secure(introduction: &Introduction, expect: Expect) -> Result<Secured, JoinError> {
-    let Entered { stream, key } = match &introduction.place {
+    let Entered { stream, key, remote } = match &introduction.place {
         Place::Address(address) => dial_tracker(address, &introduction.identity, expect).await?,
         Place::Group(entrance) => entrance.enter().await.map_err(JoinError::NoTracker)?,
     };
     let (reader, writer) = tokio::io::split(stream);
-    Ok(Secured { reader: FrameReader::new(reader), writer, key })
+    Ok(Secured { reader: FrameReader::new(reader), writer, key, remote })
 }
 
 async fn dial_tracker(address: &TrackerAddress, identity: &Identity, expect: Expect) -> Result<Entered, JoinError> {
     let stream = dial(&address.host, address.port, DIAL_DEADLINE).await.map_err(JoinError::NoTracker)?;
+    let remote = stream.peer_addr().ok();
     let config = tls::client_config(identity, expect, TRACKER_ALPN);
     let connected = TlsConnector::from(config).connect(tls::server_name(), stream).await;
     let stream = connected.map_err(|error| handshake_error(&error))?;
     let Some(key) = tls::peer_key(stream.get_ref().1) else {
         return Err(JoinError::NoTracker("what is there is no tracker".to_owned()));
     };
-    Ok(Entered { stream: Box::new(stream), key })
+    Ok(Entered { stream: Box::new(stream), key, remote })
 }
 
 fn handshake_error(error: &io::Error) -> JoinError {

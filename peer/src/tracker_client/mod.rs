@@ -37,7 +37,7 @@ use common::id::{Content, NetworkId};
 use common::identity::{Identity, PublicKey};
 use common::name::UserName;
 use common::ticket::Ticket;
-use common::wire::tracker::{Event, Have, Refusal, Reply, Request, TooLarge, Welcome};
+use common::wire::tracker::{Event, Have, Refusal, Reply, Request, TooLarge, UdpOffer, Welcome};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -180,6 +180,7 @@ struct Shared {
 struct LastWelcome {
     welcome: Welcome,
     at: Instant,
+    remote: Option<SocketAddr>,
 }
 
 impl TrackerClient {
@@ -318,9 +319,19 @@ impl TrackerClient {
     /// The tracker's time, milliseconds since 1970 (UTC): this machine's until it was reached for the first time.
     pub fn now_ms(&self) -> u64 {
         match self.shared.last_welcome() {
-            Some(LastWelcome { welcome, at }) => welcome.time_ms.saturating_add(milliseconds(at.elapsed())),
+            Some(LastWelcome { welcome, at, .. }) => welcome.time_ms.saturating_add(milliseconds(at.elapsed())),
             None => milliseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
         }
+    }
+
+    /// Where the tracker's UDP port is, and what it offers there; `None` while it is not there, and where it offers nothing.
+    pub(crate) fn udp(&self) -> Option<(SocketAddr, UdpOffer)> {
+        if !matches!(&*self.shared.state.borrow(), TrackerState::Connected(_)) {
+            return None;
+        }
+        let LastWelcome { welcome, remote, .. } = self.shared.last_welcome()?;
+        let remote = remote?;
+        Some((SocketAddr::new(remote.ip().to_canonical(), remote.port()), welcome.udp?))
     }
 
     /// Says which chunks of a swarm are here, now and after every reconnect. [`Have::All`] and [`Have::Map`] replace what

@@ -1,6 +1,7 @@
 //! Where the tracker is: behind an address, or with whoever coordinates a group of nodes at the time.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use common::id::NetworkId;
 use common::identity::PublicKey;
@@ -37,6 +38,8 @@ pub(crate) struct Entered {
     pub(crate) stream: Stream,
     /// The supernode's key.
     pub(crate) key: PublicKey,
+    /// The address that was reached, where there is one.
+    pub(crate) remote: Option<SocketAddr>,
 }
 
 /// Bytes both ways.

@@ -159,7 +159,7 @@ const fn is_final(refusal: &Refusal) -> bool {
 /// From the welcome to the end of the connection; says why it ended.
 async fn on_network(shared: &Shared, joined: Joined, told: &mut Told) -> End {
     on_key(shared, joined.key);
-    let last_welcome = LastWelcome { welcome: joined.welcome.clone(), at: joined.at };
+    let last_welcome = LastWelcome { welcome: joined.welcome.clone(), at: joined.at, remote: joined.remote };
     *shared.last_welcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(last_welcome);
     shared.announcements.on_connected();
     let line = shared.requests.open();

@@ -123,11 +123,11 @@ fn take_room(state: &mut State, caller: PeerId, seeder: PeerId, now: Now) -> Res
 /// A pair of channels of the relay for these two; none where there is no relay, or no room in it: they may do without.
 fn open_channels(state: &mut State, members: [PeerId; 2], now: Now) -> [Option<common::relay::ChannelId>; 2] {
     let Some(relay) = state.rendezvous.relay() else { return [None; 2] };
-    let channels = [state.channels, state.channels + 1].map(|number| state.vouchers.channel(number));
-    let opened = relay.open(now.uptime, members, channels);
+    let fresh = [state.channels, state.channels + 1].map(|number| state.vouchers.channel(number));
+    let opened = relay.open(now.uptime, members, fresh);
     state.channels += 2;
     match opened {
-        Ok(()) => channels.map(Some),
+        Ok(channels) => channels.map(Some),
         Err(error) => {
             tracing::info!(%error, "nothing is relayed for two who meet");
             [None; 2]

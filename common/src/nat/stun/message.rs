@@ -303,8 +303,8 @@ impl Found {
             }
             PROOF => {
                 let token = value.first_chunk().filter(|_| value.len() == WISH_LENGTH);
-                self.token = self.token.or(token.copied().map(StunToken));
-                self.proof = self.proof.or(value.try_into().ok().map(StunProof));
+                self.token = self.token.or_else(|| token.copied().map(StunToken));
+                self.proof = self.proof.or_else(|| value.try_into().ok().map(StunProof));
             }
             // About credentials, which nobody needs here; and what an error says beside its code.
             USERNAME | REALM | NONCE | PASSWORD_ALGORITHM | USERHASH | UNKNOWN_ATTRIBUTES => {}
