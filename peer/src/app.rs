@@ -4,32 +4,32 @@
 mod audiences;
 mod background;
 mod files;
+mod network;
 mod open;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use common::name::UserName;
-use common::wire::tracker::Welcome;
+use common::wire::tracker::{MrtRole, Welcome};
 use tokio::sync::{OnceCell, SetOnce, broadcast, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::background::Background;
 use self::files::allow_files;
+use self::network::Entered;
 pub use self::open::StartError;
 use self::open::{Opened, open};
 pub use crate::command::AcceptRule;
 use crate::command::{Command, Downloads, Failure, Outcome, Parts, SeenNames, Update, off_reactor, run};
 use crate::dir::{Dir, Lock};
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::EngineConfig;
 use crate::hashing::Hashers;
-use crate::node::{self, Asker, DiscoveryRule, NodeConfig, Started, StunServer};
+use crate::node::rendezvous::Rendezvous;
+use crate::node::{DiscoveryRule, StunServer};
 use crate::notice::Notice;
-use crate::overlay::Reached;
 use crate::sync::Syncing;
 use crate::tasks::Tasks;
 pub use crate::tracker_client::{NameChoice, Place, TrackerAddress};
@@ -64,6 +64,8 @@ pub struct AppConfig {
     pub unfinished: Unfinished,
     /// Whose offers are accepted without asking.
     pub accept: AcceptRule,
+    /// Whether it serves over MRT too, to those who cannot reach it by TCP; where it does not, it still downloads that way.
+    pub mrt: MrtRole,
     /// A network without a tracker, instead of one with a tracker; `listen` is then where its datagrams come.
     pub group: Option<GroupConfig>,
 }
@@ -106,6 +108,8 @@ struct Inner {
     parts: Arc<Parts>,
     /// What was told before anybody listened is kept for the first who does.
     first_notices: Mutex<Option<broadcast::Receiver<Notice>>>,
+    /// Where peers meet whom TCP does not bring together; in a network with a tracker.
+    rendezvous: Option<Rendezvous>,
     ended: OnceCell<()>,
     lock: Mutex<Option<Lock>>,
 }
@@ -131,21 +135,11 @@ impl App {
             events,
         };
         let (NameChoice::Given(wished_name) | NameChoice::Default(wished_name)) = name.clone();
-        let (engine, place, node) = match config.group {
-            None => {
-                let engine = Engine::bind(engine_config, &tasks).await;
-                let on_listen = |source| StartError::Listen { address: config.listen, source };
-                (engine.map_err(on_listen)?, Place::Address(tracker), None)
-            }
+        let Entered { engine, place, node, reaches } = match config.group {
+            None => network::with_tracker(tracker, engine_config, &tasks).await?,
             Some(group) => {
                 let memory = config.dir.network();
-                match start_node(group, wished_name.clone(), memory, engine_config, &tasks).await {
-                    Ok(started) => started,
-                    Err(error) => {
-                        tasks.shutdown().await;
-                        return Err(error);
-                    }
-                }
+                network::of_nodes(group, wished_name.clone(), memory, engine_config, &tasks).await?
             }
         };
         let looking = engine.clone();
@@ -163,6 +157,7 @@ impl App {
         };
         let client = TrackerClient::start(tracker_config, &tasks);
         engine.join(client.clone());
+        let rendezvous = reaches.map(|reaches| network::meet_over_mrt(&engine, &client, config.mrt, reaches, &tasks));
         let parts = Arc::new(Parts {
             peer: identity.peer_id(),
             dir: config.dir,
@@ -194,6 +189,7 @@ impl App {
             inner: Arc::new(Inner {
                 parts,
                 first_notices: Mutex::new(Some(first_notices)),
+                rendezvous,
                 ended: OnceCell::new(),
                 lock: Mutex::new(Some(lock)),
             }),
@@ -260,6 +256,9 @@ impl App {
             if timeout(DOWNLOADS_DEADLINE, parts.downloads.shutdown()).await.is_err() {
                 tracing::warn!("downloads that do not end are left behind");
             }
+            if let Some(rendezvous) = &self.inner.rendezvous {
+                rendezvous.close().await;
+            }
             parts.tracker.leave().await;
             parts.save_library().await;
             parts.tasks.shutdown().await;
@@ -303,39 +302,6 @@ impl App {
     /// Names of the downloads under way, in order.
     pub fn download_names(&self) -> Vec<String> {
         self.inner.parts.downloads.all().iter().map(|running| running.name().to_owned()).collect()
-    }
-}
-
-/// Starts a node and an engine over it.
-async fn start_node(
-    group: GroupConfig,
-    name: UserName,
-    memory: PathBuf,
-    config: EngineConfig,
-    tasks: &Tasks,
-) -> Result<(Engine, Place, Option<Asker>), StartError> {
-    let GroupConfig { psk, stun, discovery } = group;
-    let (identity, address) = (Arc::clone(&config.identity), config.listen);
-    let node_config = NodeConfig { identity, psk, name, listen: address, stun, discovery, memory };
-    let started = node::start(node_config, config.notices.clone(), tasks).await;
-    let Started { asker, entrance, overlay, visitors, local } = started.map_err(|error| match error {
-        node::StartError::Listen(source) => StartError::Listen { address, source },
-        node::StartError::Taken => StartError::Taken { address },
-    })?;
-    let engine = Engine::over(overlay, EngineConfig { listen: local, ..config }, tasks);
-    tasks.spawn("visitors", take_in(engine.clone(), visitors, tasks.clone()));
-    Ok((engine, Place::Group(entrance), Some(asker)))
-}
-
-/// Hands those who come over the overlay to the engine.
-async fn take_in(engine: Engine, mut visitors: mpsc::Receiver<Reached>, tasks: Tasks) {
-    while let Some(reached) = visitors.recv().await {
-        let engine = engine.clone();
-        tasks.spawn("greet", async move {
-            if let Err(error) = engine.take(reached).await {
-                tracing::debug!(%error, "a conversation came to nothing");
-            }
-        });
     }
 }
 

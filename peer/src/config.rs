@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use common::name::UserName;
 use common::wire::MAX_ADDRESSES;
+use common::wire::tracker::MrtRole;
 
 use crate::api::Places;
 use crate::app::{AcceptRule, AppConfig, NameChoice, Unfinished};
@@ -70,6 +71,7 @@ impl Config {
             limit_down: options.limit_down,
             unfinished: Unfinished::Leave,
             accept: accept(options),
+            mrt: if options.mrt { MrtRole::Serves } else { MrtRole::Asks },
             group: None,
         };
         Ok(Self {
@@ -128,6 +130,7 @@ fn given(options: &Options) -> Vec<&'static str> {
         ("--limit-down", options.limit_down.is_some()),
         ("--accept-from", !options.accept_from.is_empty()),
         ("--accept-all", options.accept_all),
+        ("--mrt", options.mrt),
     ];
     all.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
 }

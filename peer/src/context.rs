@@ -40,8 +40,7 @@ pub(crate) struct Context {
     pub(crate) identity: Arc<Identity>,
     /// Where peers are accepted.
     pub(crate) port: u16,
-    /// How peers are reached that have no TCP of their own; where it is there, all are.
-    pub(crate) overlay: Option<Overlay>,
+    pub(crate) ways: Ways,
     pub(crate) swarms: Swarms,
     pub(crate) links: Links,
     pub(crate) up: Limiter,
@@ -59,6 +58,17 @@ pub(crate) struct Context {
     pub(crate) uploaded: AtomicU64,
     pub(crate) downloaded: AtomicU64,
     pub(crate) links_made: AtomicU64,
+}
+
+/// How peers are reached.
+#[derive(Debug)]
+pub(crate) enum Ways {
+    /// By TCP.
+    Tcp,
+    /// By TCP, and over this those who cannot be reached that way.
+    TcpFirst(Overlay),
+    /// Over this only.
+    Overlay(Overlay),
 }
 
 impl Context {

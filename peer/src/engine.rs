@@ -1,11 +1,12 @@
 //! The engine: one handle to everything that moves chunks. It accepts and dials peers, serves what is shared, runs
 //! downloads, and announces to the tracker what is here.
 
+mod accepting;
 mod folders;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,16 +19,14 @@ use common::identity::Identity;
 use common::manifest::ManifestError;
 use common::wire::peer::Reason;
 use common::wire::tracker::{Event, Have, Plan, Request};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::accepting::{accept, listen};
 use crate::command::{Progress, Share};
-use crate::context::{Buffers, Context};
+use crate::context::{Buffers, Context, Ways};
 use crate::download::{Goal, Job, JobEvent, JobTools};
-use crate::gate::Gate;
 use crate::limit::Limiter;
 use crate::links::{self, Links};
 use crate::notice::Notice;
@@ -45,13 +44,8 @@ use crate::whole::ReadFailure;
 const PING_DEADLINE: Duration = Duration::from_secs(5);
 /// How often the stamps of shared files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// How long to wait when no connection can be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Peers that are dialled at the tracker's word at a time; what goes beyond is asked for again.
 const MOST_DIAL_BACKS: usize = 64;
-/// Connections that the kernel holds until they are accepted.
-const BACKLOG: i32 = 1024;
-
 /// Runs all transfers of this process; clones are handles to the same.
 #[derive(Debug, Clone)]
 pub struct Engine {
@@ -180,6 +174,14 @@ pub enum DownloadError {
         /// Chunks in all.
         total: u32,
     },
+    /// Somebody has it who cannot be reached in any way.
+    #[error("{user} cannot be reached by TCP, and {why}; what has come is kept")]
+    Unreached {
+        /// The name of one of them.
+        user: String,
+        /// A phrase.
+        why: String,
+    },
     /// Every seeder sent wrong bytes.
     #[error("every seeder that was there sent wrong bytes: {names}")]
     BadSeeders {
@@ -234,24 +236,33 @@ pub struct Counters {
 impl Engine {
     /// Begins to accept peers; until [`Self::join`] all are turned away.
     pub async fn bind(config: EngineConfig, tasks: &Tasks) -> io::Result<Self> {
+        Self::bind_with(Ways::Tcp, config, tasks).await
+    }
+
+    /// The same; who cannot be reached by TCP is reached over this overlay.
+    pub(crate) async fn bind_beside(overlay: Overlay, config: EngineConfig, tasks: &Tasks) -> io::Result<Self> {
+        Self::bind_with(Ways::TcpFirst(overlay), config, tasks).await
+    }
+
+    async fn bind_with(ways: Ways, config: EngineConfig, tasks: &Tasks) -> io::Result<Self> {
         let listener = listen(config.listen).await?;
         let local = listener.local_addr()?;
-        let engine = Self::new(EngineConfig { listen: local, ..config }, None, tasks);
+        let engine = Self::new(EngineConfig { listen: local, ..config }, ways, tasks);
         tasks.spawn("accept peers", accept(Arc::clone(&engine.context), listener));
         Ok(engine)
     }
 
     /// One that reaches others, and is reached, over this overlay only. [`EngineConfig::listen`] is where that is.
     pub(crate) fn over(overlay: Overlay, config: EngineConfig, tasks: &Tasks) -> Self {
-        Self::new(config, Some(overlay), tasks)
+        Self::new(config, Ways::Overlay(overlay), tasks)
     }
 
-    fn new(config: EngineConfig, overlay: Option<Overlay>, tasks: &Tasks) -> Self {
+    fn new(config: EngineConfig, ways: Ways, tasks: &Tasks) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let context = Arc::new(Context {
             identity: config.identity,
             port: config.listen.port(),
-            overlay,
+            ways,
             swarms: Swarms::default(),
             links: Links::new(),
             up: Limiter::new(config.limit_up),
@@ -269,6 +280,11 @@ impl Engine {
             links_made: AtomicU64::new(0),
         });
         Self { context, local: config.listen, downloading: config.downloading, jobs: Arc::default() }
+    }
+
+    /// This peer's key, and where notices go.
+    pub(crate) fn who_and_whom_to_tell(&self) -> (Arc<Identity>, broadcast::Sender<Notice>) {
+        (Arc::clone(&self.context.identity), self.context.notices.clone())
     }
 
     /// Somebody came over the overlay.
@@ -467,60 +483,6 @@ impl Drop for JobGuard {
         if jobs.get(&self.content).is_some_and(mpsc::Sender::is_closed) {
             jobs.remove(&self.content);
         }
-    }
-}
-
-/// Listens at an address; one that is any IPv6 address takes IPv4 too, and a machine without IPv6 gets IPv4 alone.
-async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    match listen_at(address) {
-        Err(error) if address == SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()) => {
-            // Only where there is no IPv6: a port in use is in use.
-            if error.kind() == io::ErrorKind::AddrInUse {
-                return Err(error);
-            }
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
-        }
-        listener => listener,
-    }
-}
-
-fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-/// Takes connections for ever.
-async fn accept(context: Arc<Context>, listener: TcpListener) {
-    let gate = Gate::default();
-    loop {
-        let (socket, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: others must end first.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let pass = gate.enter(address.ip());
-        let context = Arc::clone(&context);
-        context.clone().tasks.spawn("greet", async move {
-            let greeted = tokio::select! {
-                greeted = links::accept(&context, socket, address) => greeted,
-                () = pass.shown_out() => Err(io::Error::other("too many wait from this address")),
-            };
-            if let Err(error) = greeted {
-                tracing::debug!(%address, %error, "a connection came to nothing");
-            }
-        });
     }
 }
 

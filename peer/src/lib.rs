@@ -55,6 +55,7 @@ mod oneshot;
 pub mod outline;
 mod overlay;
 pub mod program;
+mod reaching;
 mod revocations;
 mod selection;
 mod settings;

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::context::Context;
+use crate::context::{Context, Ways};
 use crate::gate::network_of;
 use crate::link::{Dialler, HANDSHAKE_DEADLINE, Introduced, Link, introduce};
 use crate::overlay::Reached;
@@ -25,6 +25,8 @@ use crate::overlay::Reached;
 const DIAL_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the overlay may look for a way to a peer: over a relay, at first, or by opening both routers.
 const OVERLAY_DEADLINE: Duration = Duration::from_secs(5);
+/// The same where it has to ask the tracker first where it is itself.
+const BESIDE_DEADLINE: Duration = Duration::from_secs(12);
 /// How long one address is tried alone before the next is tried beside it (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(100);
 /// A link that was silent for so long gives way to any new one.
@@ -172,8 +174,41 @@ impl Drop for DialGuard<'_> {
     }
 }
 
-/// The link to a peer: the one there is, or a new one to the first of these addresses at which it answers.
+/// The link to a peer: the one there is, or a new one; by TCP to the first of these addresses at which it answers, where
+/// peers are reached that way.
 pub(crate) async fn connect(context: &Arc<Context>, peer: PeerId, addresses: &[SocketAddr]) -> io::Result<Arc<Link>> {
+    connect_by(context, peer, async {
+        match &context.ways {
+            Ways::Tcp | Ways::TcpFirst(_) => {
+                let (stream, introduced) = dial(context, Expect::Peer(peer), addresses).await?;
+                Ok(Link::start(stream, introduced, context))
+            }
+            Ways::Overlay(overlay) => {
+                let reached = timeout(OVERLAY_DEADLINE, overlay.reach(peer)).await??;
+                greet(context, reached, Dialler::Here).await
+            }
+        }
+    })
+    .await
+}
+
+/// The link to a peer that cannot be reached by TCP: the one there is, or a new one over what there is beside TCP; `None`:
+/// there is nothing beside it.
+pub(crate) async fn connect_beside(context: &Arc<Context>, peer: PeerId) -> Option<io::Result<Arc<Link>>> {
+    let Ways::TcpFirst(overlay) = &context.ways else { return None };
+    let connecting = connect_by(context, peer, async {
+        let reached = timeout(BESIDE_DEADLINE, overlay.reach(peer)).await??;
+        greet(context, reached, Dialler::Here).await
+    });
+    Some(connecting.await)
+}
+
+/// The link to a peer: the one there is, or what comes of `connecting`. Who wants one while another connects waits for that.
+async fn connect_by(
+    context: &Arc<Context>,
+    peer: PeerId,
+    connecting: impl Future<Output = io::Result<Arc<Link>>>,
+) -> io::Result<Arc<Link>> {
     let links = &context.links;
     let mut changed = links.changed.subscribe();
     loop {
@@ -187,17 +222,7 @@ pub(crate) async fn connect(context: &Arc<Context>, peer: PeerId, addresses: &[S
         changed.changed().await.map_err(io::Error::other)?;
     }
     let _guard = DialGuard { links, peer };
-    let link = match &context.overlay {
-        None => {
-            let (stream, introduced) = dial(context, Expect::Peer(peer), addresses).await?;
-            Link::start(stream, introduced, context)
-        }
-        Some(overlay) => {
-            let reached = timeout(OVERLAY_DEADLINE, overlay.reach(peer)).await??;
-            greet(context, reached, Dialler::Here).await?
-        }
-    };
-    Ok(links.add(link, context.identity.peer_id()))
+    Ok(links.add(connecting.await?, context.identity.peer_id()))
 }
 
 /// A link to whoever is at the first of these addresses that answers; it is not one of [`Links`].

@@ -46,6 +46,15 @@ pub enum Notice {
         /// How many chunks nobody has.
         chunks: u32,
     },
+    /// Somebody has what a download wants, and cannot be reached in any way.
+    NotReached {
+        /// Of which entry.
+        name: String,
+        /// The user's name.
+        user: String,
+        /// Why: a phrase that follows "cannot be reached by TCP, and".
+        why: String,
+    },
     /// Somebody sent bytes that are not the file's, and was dropped.
     BadSeeder {
         /// Of which entry.
@@ -161,6 +170,13 @@ pub enum Notice {
         /// Who, and what it says.
         receiver: Receiver,
     },
+    /// Somebody who cannot be reached by TCP is reached over MRT now.
+    OverMrt {
+        /// The user's name.
+        user: String,
+        /// Where its datagrams come from; `None`: they come through the tracker's relay.
+        address: Option<SocketAddr>,
+    },
     /// In a network without a tracker somebody shares something new.
     Shares {
         /// Who.
@@ -212,6 +228,7 @@ impl fmt::Display for Notice {
             Self::Waiting { name, chunks } => {
                 write!(f, "{name}: waiting for somebody who has the {chunks} missing chunks.")
             }
+            Self::NotReached { name, user, why } => write!(f, "{name}: {user} cannot be reached by TCP, and {why}."),
             Self::BadSeeder { name, user, address, chunk, .. } => {
                 write!(f, "{user} at {address} sent wrong bytes for chunk {} of {name} and was dropped.", chunk + 1)
             }
@@ -264,6 +281,22 @@ impl fmt::Display for Notice {
                     OfferState::Offered | OfferState::Accepted { .. } => write!(f, "{user} accepted {name}."),
                 }
             }
+            Self::Warning { text } => f.write_str(text),
+            ways => ways.fmt_ways(f),
+        }
+    }
+}
+
+impl Notice {
+    /// What is told of nodes, and of how others are reached.
+    fn fmt_ways(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OverMrt { user, address: Some(address) } => {
+                write!(f, "{user} is reached over MRT, directly at {address}.")
+            }
+            Self::OverMrt { user, address: None } => {
+                write!(f, "{user} is reached over MRT, through the tracker's relay.")
+            }
             Self::Shares { owner, name, bytes } => write!(f, "{owner} shares {name} ({bytes} bytes)."),
             Self::FoundNetwork { found: Found::Again, name, address } => {
                 write!(f, "Rejoined the network of last time through {name} at {address}.")
@@ -284,7 +317,7 @@ impl fmt::Display for Notice {
             Self::Supernode { name: Some(name) } => write!(f, "{name} is the supernode now."),
             Self::Supernode { name: None } => f.write_str("This node is the supernode now."),
             Self::SupernodeLost => f.write_str("The supernode is gone; the next one takes over."),
-            Self::Warning { text } => f.write_str(text),
+            _ => unreachable!("all others have their words in `fmt`"),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::command::{Activity, Downloaded, FailureKind, Follow, Listing, Progress};
 use common::id::Content;
 use common::name::UserName;
-use common::wire::tracker::{Entry, Have, Holder};
+use common::wire::tracker::{Entry, Have, Holder, MrtRole};
 use std::path::{Path, PathBuf};
 use tokio::task::JoinHandle;
 
@@ -66,6 +66,7 @@ impl Net {
             limit_down: None,
             unfinished: Unfinished::Resume,
             accept: AcceptRule::Ask,
+            mrt: MrtRole::Asks,
             group: None,
         }
     }

@@ -90,6 +90,13 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "ADDR:PORT", value_parser = parse_advertise, help_heading = "Network")]
     pub(crate) advertise: Vec<SocketAddr>,
 
+    /// Serve over MRT (UDP) too, to those who cannot reach this peer by TCP [default: serve over TCP alone]
+    ///
+    /// For a peer behind a router: the tracker tells both where the other is, and relays between them if it must. To
+    /// download that way needs no option.
+    #[arg(long, global = true, help_heading = "Network")]
+    pub(crate) mrt: bool,
+
     /// Send at most so many bytes of files a second, in all: 25MiB [default: no limit]
     #[arg(long, global = true, value_name = "RATE", value_parser = parse_rate, help_heading = "Network")]
     pub(crate) limit_up: Option<NonZeroU64>,

@@ -213,7 +213,10 @@ fn report(parts: &Arc<Parts>, network: NetworkId, errand: &Errand) {
 
 async fn on_failure(parts: &Parts, network: NetworkId, errand: &Errand, error: &DownloadError) {
     let is_tried_again = errand.purpose == Purpose::Update
-        && matches!(error, DownloadError::Incomplete { .. } | DownloadError::Refused(_));
+        && matches!(
+            error,
+            DownloadError::Incomplete { .. } | DownloadError::Unreached { .. } | DownloadError::Refused(_)
+        );
     if !is_tried_again && !matches!(error, DownloadError::Cancelled) {
         parts.tell(Notice::DownloadFailed { name: errand.entry.name.to_string(), why: error.to_string() });
     }

@@ -105,6 +105,8 @@ pub(super) fn of_download(name: &EntryName, error: DownloadError) -> Failure {
         DownloadError::Cancelled => Failure::new(FailureKind::Cancelled, text),
         DownloadError::Incomplete { .. } => Failure::new(FailureKind::Incomplete, text)
             .with_hint("ask for it again when somebody who has the rest is online"),
+        DownloadError::Unreached { .. } => Failure::new(FailureKind::Incomplete, text)
+            .with_hint("forward a port to one of the two, and say so with --listen and --advertise there"),
         DownloadError::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
             Failure::new(FailureKind::Failed, text).with_hint("make room and ask for it again; what has come is kept")
         }

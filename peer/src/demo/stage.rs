@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::id::NetworkId;
 use common::name::UserName;
+use common::wire::tracker::MrtRole;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -161,6 +162,7 @@ impl Stage {
             limit_down: None,
             unfinished: Unfinished::Leave,
             accept: AcceptRule::Ask,
+            mrt: MrtRole::Asks,
             group: None,
         };
         Box::pin(App::start(config)).await.map_err(|error: StartError| Failure {

@@ -32,6 +32,8 @@ pub(super) struct Contact {
     pub(super) addresses: Vec<SocketAddr>,
     state: State,
     failures: u32,
+    /// Why it cannot be reached, where that will stay so unless somebody does something: a phrase.
+    unreached: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +100,16 @@ impl Contacts {
         }
     }
 
+    /// A peer cannot be reached, for a reason that will stay; says whether that is news.
+    pub(super) fn on_unreached(&mut self, peer: PeerId, why: String) -> bool {
+        self.peers.get_mut(&peer).is_some_and(|contact| contact.unreached.replace(why).is_none())
+    }
+
+    /// Who cannot be reached for a reason that will stay: the name, and that reason.
+    pub(super) fn unreached(&self) -> Option<(String, String)> {
+        self.peers.iter().find_map(|(peer, contact)| Some((contact.shown(peer), contact.unreached.clone()?)))
+    }
+
     /// There is a link to a peer. `false` when it is banned or has another link already.
     pub(super) fn on_link(&mut self, peer: PeerId, link: LinkId, address: SocketAddr, now: Instant) -> bool {
         if !self.has_room_for(&peer) {
@@ -111,6 +123,7 @@ impl Contacts {
             contact.addresses.push(address);
         }
         contact.state = State::Linked(link);
+        contact.unreached = None;
         true
     }
 
@@ -143,9 +156,7 @@ impl Contacts {
     /// Names of the banned.
     pub(super) fn banned(&self) -> Vec<String> {
         let banned = self.peers.iter().filter(|(_, contact)| contact.state == State::Banned);
-        banned
-            .map(|(peer, contact)| if contact.user.is_empty() { peer.to_string() } else { contact.user.clone() })
-            .collect()
+        banned.map(|(peer, contact)| contact.shown(peer)).collect()
     }
 
     /// How many are linked or being dialled for the first time.
@@ -177,7 +188,12 @@ impl Contacts {
 
 impl Contact {
     const fn new(now: Instant) -> Self {
-        Self { user: String::new(), addresses: Vec::new(), state: State::Idle(now), failures: 0 }
+        Self { user: String::new(), addresses: Vec::new(), state: State::Idle(now), failures: 0, unreached: None }
+    }
+
+    /// For people: who it is.
+    pub(super) fn shown(&self, peer: &PeerId) -> String {
+        if self.user.is_empty() { peer.to_string() } else { self.user.clone() }
     }
 
     const fn is_busy(&self) -> bool {
@@ -210,6 +226,20 @@ mod tests {
         assert_eq!(contacts.dial(now + FIRST_WAIT), None);
         contacts.on_holder(holder(1), now);
         assert!(contacts.dial(now).is_some(), "the tracker says that it is there");
+    }
+
+    #[test]
+    fn why_somebody_is_not_reached_counts_until_he_is() {
+        let now = Instant::now();
+        let mut contacts = Contacts::default();
+        contacts.on_holder(holder(1), now);
+        let peer = PeerId([1; 32]);
+        assert!(contacts.on_unreached(peer, "a wall".to_owned()) && !contacts.on_unreached(peer, "a moat".to_owned()));
+        assert_eq!(contacts.unreached(), Some(("u1".to_owned(), "a moat".to_owned())));
+        assert!(!contacts.on_unreached(PeerId([2; 32]), "who?".to_owned()));
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        assert!(contacts.on_link(peer, LinkId(1), address, now));
+        assert_eq!(contacts.unreached(), None);
     }
 
     #[test]

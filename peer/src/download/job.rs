@@ -228,10 +228,7 @@ impl Job {
         match event {
             JobEvent::Link(link, event) => self.on_link_event(link, event)?,
             JobEvent::Connected(peer, Ok(link)) => self.on_link(peer, &link),
-            JobEvent::Connected(peer, Err(error)) => {
-                tracing::debug!(%peer, %error, "a peer is not to be reached");
-                self.contacts.on_failure(peer, Instant::now());
-            }
+            JobEvent::Connected(peer, Err(error)) => self.on_unreached(peer, &error),
             JobEvent::Closed(link) => self.on_closed(link),
             JobEvent::Newcomer(link) => self.on_link(link.peer(), &link),
             JobEvent::Holder(audience, holder) => {
@@ -396,7 +393,7 @@ impl Job {
             if !self.contacts.banned().is_empty() {
                 return Err(self.bad_seeders());
             }
-            return Err(DownloadError::Incomplete { missing, total: self.swarm.layout().count() });
+            return Err(self.incomplete(missing));
         }
         Ok(())
     }

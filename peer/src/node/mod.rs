@@ -38,6 +38,7 @@ mod memory;
 mod names;
 mod news;
 mod outside;
+pub(crate) mod rendezvous;
 mod stun;
 mod wire;
 

@@ -151,6 +151,7 @@ fn notice_name(notice: &Notice) -> Option<&str> {
         | Notice::Downloaded { name, .. }
         | Notice::DownloadFailed { name, .. }
         | Notice::Waiting { name, .. }
+        | Notice::NotReached { name, .. }
         | Notice::BadSeeder { name, .. } => Some(name),
         _ => None,
     }

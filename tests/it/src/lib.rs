@@ -59,6 +59,8 @@ mod passwords;
 #[cfg(test)]
 mod rebinding;
 #[cfg(test)]
+mod rendezvous;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod rights;

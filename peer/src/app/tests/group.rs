@@ -21,6 +21,7 @@ impl Group {
             limit_down: None,
             unfinished: Unfinished::Resume,
             accept: AcceptRule::Ask,
+            mrt: MrtRole::Asks,
             group: Some(GroupConfig { psk: [5; 32], stun: Vec::new(), discovery: DiscoveryRule::Off }),
         };
         joined(config).await

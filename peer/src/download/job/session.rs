@@ -1,22 +1,22 @@
 //! The sessions of a job: its conversations, one a link.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::PeerId;
 use common::wire::peer::{ConversationId, Message, Reason};
-use common::wire::tracker::Request;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::picker::Order;
 use super::super::{Fetching, JobEvent, Meter};
 use super::Job;
+use crate::engine::DownloadError;
 use crate::link::{Link, LinkId};
-use crate::links;
-
-/// How long a peer that was asked to dial us may take.
-const DIAL_BACK: Duration = Duration::from_secs(8);
+use crate::node::rendezvous::Unmet;
+use crate::notice::Notice;
+use crate::reaching::reach;
 
 /// A conversation in which no chunk bytes came for so long may have to make room for another.
 const HUNGRY: Duration = Duration::from_secs(30);
@@ -50,15 +50,29 @@ impl Job {
         while let Some((peer, addresses)) = self.contacts.dial(now) {
             let (context, events) = (Arc::clone(self.context()), self.events.clone());
             self.context().tasks.spawn("dial", async move {
-                let mut result = links::connect(&context, peer, &addresses).await;
-                if result.is_err()
-                    && context.tracker().request(Request::DialMe { peer }).await.is_ok()
-                    && let Some(link) = context.links.wait_for(&peer, DIAL_BACK).await
-                {
-                    result = Ok(link);
-                }
+                let result = reach(&context, peer, &addresses).await;
                 let _ = events.send(JobEvent::Connected(peer, result)).await;
             });
+        }
+    }
+
+    /// There is no way to a peer. The user hears why, once, where that will stay so.
+    pub(super) fn on_unreached(&mut self, peer: PeerId, error: &io::Error) {
+        tracing::debug!(%peer, %error, "a peer is not to be reached");
+        self.contacts.on_failure(peer, Instant::now());
+        let unmet = error.get_ref().and_then(|error| error.downcast_ref::<Unmet>());
+        let Some(unmet) = unmet.filter(|unmet| unmet.is_lasting()) else { return };
+        if self.contacts.on_unreached(peer, unmet.to_string()) {
+            let user = self.contacts.find(&peer).map(|contact| contact.shown(&peer)).unwrap_or_default();
+            self.context().notice(Notice::NotReached { name: self.spec.name.clone(), user, why: unmet.to_string() });
+        }
+    }
+
+    /// Nobody gave what is missing.
+    pub(super) fn incomplete(&self, missing: u32) -> DownloadError {
+        match self.contacts.unreached() {
+            Some((user, why)) => DownloadError::Unreached { user, why },
+            None => DownloadError::Incomplete { missing, total: self.swarm.layout().count() },
         }
     }
 

@@ -1,0 +1,522 @@
+//! The one task that has the lines: it finds ways for those who want streams, and takes those who come.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::id::PeerId;
+use common::identity::Identity;
+use common::mrt::{CloseCode, Route, Target};
+use common::nat::Candidates;
+use common::relay::ChannelId;
+use common::wire::tracker::{Event, Meeting as Introduction, MrtRole, Request};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::time::{Instant, interval};
+
+use super::super::dial::dial;
+use super::super::line::{Heard, Line, LineId, Opened, converse};
+use super::super::meet::{Meeting, meet, try_all};
+use super::super::wire::NodeMessage;
+use super::held::Hold;
+use super::introduce::{Introduced, Unmet, introduce};
+use super::presence::Presence;
+use super::{RendezvousConfig, named};
+use crate::link::Dialler;
+use crate::mrt::Connection;
+use crate::notice::Notice;
+use crate::overlay::{Reach, Reached};
+use crate::tasks::Tasks;
+use crate::tracker_client::{TrackerClient, TrackerState};
+
+/// Most connections that others made and that have not said yet what they are for.
+const MOST_VISITORS: usize = 64;
+/// Most lines; as many as links.
+const MOST_LINES: usize = 512;
+/// Most peers that the tracker spoke of and that have no line; the oldest is forgotten.
+const MOST_INTRODUCED: usize = 512;
+/// How long our router is opened for somebody who is about to come, or whom we dial.
+const OPENING: Duration = Duration::from_secs(5);
+/// How often lines that nobody uses are looked for.
+const TIDY: Duration = Duration::from_secs(10);
+/// A line over which nobody talks is kept for so long: making it anew takes seconds.
+const IDLE: Duration = Duration::from_secs(60);
+/// Who was to come, and has not, is forgotten after this.
+const EXPECTED: Duration = Duration::from_secs(60);
+
+/// What comes to the actor.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// Something on a line.
+    Heard(Heard),
+    /// Somebody came.
+    Came(Opened),
+    /// The tracker answered to the wish to meet a peer.
+    Introduced(PeerId, Result<Introduced, Unmet>),
+    /// Dialling that peer ended.
+    Dialled(PeerId, Option<Opened>),
+    /// This peer goes.
+    Close(oneshot::Sender<()>),
+}
+
+impl From<Heard> for Input {
+    fn from(heard: Heard) -> Self {
+        Self::Heard(heard)
+    }
+}
+
+/// The task's state.
+pub(super) struct Actor {
+    identity: Arc<Identity>,
+    tracker: TrackerClient,
+    listen: SocketAddr,
+    role: MrtRole,
+    notices: broadcast::Sender<Notice>,
+    inputs: mpsc::Sender<Input>,
+    visitors: mpsc::Sender<Reached>,
+    tasks: Tasks,
+    /// Lets so many in at a time.
+    door: Arc<Semaphore>,
+    /// From when it is first needed.
+    presence: Option<Presence>,
+    lines: BTreeMap<PeerId, Standing>,
+    lines_made: u64,
+    /// Who waits for a stream to whom.
+    reaching: HashMap<PeerId, Vec<Reach>>,
+    /// Of whom the tracker spoke.
+    introduced: BTreeMap<PeerId, Known>,
+}
+
+/// A line, and how it is about to become a direct one.
+struct Standing {
+    line: Line,
+    meeting: Option<mpsc::Sender<Meeting>>,
+    /// Where the other side may be reached, as it said last.
+    theirs: Candidates,
+    hold: Hold,
+    /// When somebody was seen to use it.
+    used: Instant,
+}
+
+/// What the tracker said of a peer.
+struct Known {
+    user: String,
+    addresses: Vec<SocketAddr>,
+    way: Option<(ChannelId, Route)>,
+    at: Instant,
+}
+
+impl Actor {
+    pub(super) fn new(
+        config: RendezvousConfig,
+        inputs: mpsc::Sender<Input>,
+        visitors: mpsc::Sender<Reached>,
+        tasks: Tasks,
+    ) -> Self {
+        let RendezvousConfig { identity, tracker, listen, role, notices } = config;
+        Self {
+            identity,
+            tracker,
+            listen,
+            role,
+            notices,
+            inputs,
+            visitors,
+            tasks,
+            door: Arc::new(Semaphore::new(MOST_VISITORS)),
+            presence: None,
+            lines: BTreeMap::new(),
+            lines_made: 0,
+            reaching: HashMap::new(),
+            introduced: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until its tasks are shut down.
+    pub(super) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut reaches: mpsc::Receiver<Reach>,
+        mut events: broadcast::Receiver<Event>,
+    ) {
+        let (mut state, mut tidy) = (self.tracker.state(), interval(TIDY));
+        // It may be there already.
+        state.mark_changed();
+        loop {
+            let visit = async {
+                match &self.presence {
+                    Some(presence) => presence.node.accept().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(input) = inputs.recv() => self.on_input(input),
+                Some(reach) = reaches.recv() => self.on_reach(reach),
+                event = events.recv() => match event {
+                    Ok(Event::Meet(introduction)) => self.on_expected(introduction),
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                Ok(()) = state.changed() => {
+                    let is_connected = matches!(&*state.borrow_and_update(), TrackerState::Connected(_));
+                    if is_connected {
+                        self.on_session();
+                    }
+                }
+                Some(connection) = visit => self.on_visit(connection),
+                _ = tidy.tick() => self.tidy(),
+                else => return,
+            }
+        }
+    }
+
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Heard(Heard::Message(id, bytes)) => self.on_message(id, &bytes),
+            Input::Heard(Heard::Conversation(reached)) => self.on_conversation(reached),
+            Input::Heard(Heard::Ended(id)) => self.lines.retain(|_, standing| standing.line.id != id),
+            Input::Came(opened) => self.on_came(opened),
+            Input::Introduced(peer, introduced) => self.on_introduced(peer, introduced),
+            Input::Dialled(peer, opened) => self.on_dialled(peer, opened),
+            Input::Close(answer) => self.close(answer),
+        }
+    }
+
+    /// There is a new session with the tracker: what was relayed in the one before is not any more.
+    fn on_session(&mut self) {
+        self.close_lines(|standing| standing.line.direct().is_none());
+        let ways = self.introduced.values_mut().filter_map(|known| known.way.take());
+        if let Some(presence) = &self.presence {
+            for (_, route) in ways {
+                presence.node.remove_relayed(route);
+            }
+        } else if self.role == MrtRole::Serves
+            && let Err(error) = self.be_present()
+        {
+            let text = format!("This peer does not serve over MRT: {error}");
+            drop(self.notices.send(Notice::Warning { text }));
+        }
+    }
+
+    fn be_present(&mut self) -> Result<Presence, Unmet> {
+        if let Some(presence) = &self.presence {
+            return Ok(presence.clone());
+        }
+        let network = self.tracker.network().ok_or(Unmet::NoTracker)?;
+        let begun = Presence::begin(&self.identity, network, &self.tracker, self.listen, self.role, &self.tasks);
+        let presence = begun.map_err(Unmet::Socket)?;
+        self.presence = Some(presence.clone());
+        Ok(presence)
+    }
+
+    /// Somebody wants a stream to a peer.
+    fn on_reach(&mut self, reach: Reach) {
+        let peer = reach.peer;
+        let waiting = self.reaching.entry(peer).or_default();
+        waiting.push(reach);
+        let is_under_way = waiting.len() > 1;
+        if self.lines.contains_key(&peer) {
+            return self.answer_reaches(peer, None);
+        }
+        if !is_under_way {
+            self.ask_for(peer);
+        }
+    }
+
+    fn ask_for(&self, peer: PeerId) {
+        let (tracker, presence, inputs) = (self.tracker.clone(), self.presence.clone(), self.inputs.clone());
+        self.tasks.spawn("introduce", async move {
+            let introduced = introduce(&tracker, presence.as_ref(), peer).await;
+            drop(inputs.send(Input::Introduced(peer, introduced)).await);
+        });
+    }
+
+    fn on_introduced(&mut self, peer: PeerId, introduced: Result<Introduced, Unmet>) {
+        if self.lines.contains_key(&peer) {
+            return self.answer_reaches(peer, None);
+        }
+        let dialling = match introduced {
+            Ok(Introduced::Meeting(introduction)) => self.be_present().map(|presence| {
+                self.know(&presence, &introduction);
+                self.dial(&presence, *introduction);
+            }),
+            Ok(Introduced::ShowYourself) => self.be_present().map(|_presence| self.ask_for(peer)),
+            Err(unmet) => Err(unmet),
+        };
+        if let Err(unmet) = dialling {
+            tracing::debug!(%peer, %unmet, "not met over MRT");
+            self.answer_reaches(peer, Some(unmet));
+        }
+    }
+
+    /// The tracker speaks of somebody: opens our router, and the way through the relay.
+    fn know(&mut self, presence: &Presence, introduction: &Introduction) {
+        for address in &introduction.addresses {
+            let (node, address) = (presence.node.clone(), *address);
+            let Ok(route) = node.route_to(address) else { continue };
+            self.tasks.spawn("open", async move { drop(node.open_towards(route, OPENING).await) });
+        }
+        let before = self.introduced.remove(&introduction.peer).and_then(|known| known.way);
+        let way = match (before, introduction.channel) {
+            (Some((channel, route)), Some(wanted)) if channel == wanted => Some((channel, route)),
+            (before, wanted) => {
+                if let Some((_, route)) = before {
+                    presence.node.remove_relayed(route);
+                }
+                wanted.and_then(|channel| match presence.add_relayed(channel) {
+                    Ok(route) => Some((channel, route)),
+                    Err(error) => {
+                        tracing::debug!(%error, "no way through the tracker's relay");
+                        None
+                    }
+                })
+            }
+        };
+        if self.introduced.len() >= MOST_INTRODUCED
+            && let Some(oldest) = self.introduced.iter().min_by_key(|(_, known)| known.at).map(|(peer, _)| *peer)
+        {
+            self.forget(&oldest);
+        }
+        let Introduction { peer, user, addresses, .. } = introduction.clone();
+        self.introduced.insert(peer, Known { user, addresses, way, at: Instant::now() });
+    }
+
+    fn forget(&mut self, peer: &PeerId) {
+        let way = self.introduced.remove(peer).and_then(|known| known.way);
+        if let (Some((_, route)), Some(presence)) = (way, &self.presence) {
+            presence.node.remove_relayed(route);
+        }
+    }
+
+    fn dial(&self, presence: &Presence, introduction: Introduction) {
+        let Introduction { peer, static_key, addresses, .. } = introduction;
+        let way = self.introduced.get(&peer).and_then(|known| known.way).map(|(_, route)| route);
+        let (node, inputs) = (presence.node.clone(), self.inputs.clone());
+        self.tasks.spawn("dial over MRT", async move {
+            let target = Target { peer: Some(peer), static_key: Some(static_key) };
+            let opened = dial(&node, target, &addresses, std::future::ready(way)).await;
+            drop(inputs.send(Input::Dialled(peer, opened)).await);
+        });
+    }
+
+    fn on_dialled(&mut self, peer: PeerId, opened: Option<Opened>) {
+        if let Some(opened) = opened {
+            self.take(opened);
+        }
+        let reached = self.lines.contains_key(&peer);
+        let tracker = self.tracker.clone();
+        self.tasks.spawn("tell how it went", async move {
+            // A tracker that is gone has forgotten it.
+            drop(tracker.request(Request::Met { peer, reached }).await);
+        });
+        let is_relayed = self.introduced.get(&peer).is_some_and(|known| known.way.is_some());
+        if !reached {
+            self.forget(&peer);
+        }
+        self.answer_reaches(peer, Some(if is_relayed { Unmet::Silence } else { Unmet::NotRelayed }));
+    }
+
+    /// The tracker says that somebody is about to come.
+    fn on_expected(&mut self, introduction: Introduction) {
+        let Some(presence) = self.presence.clone().filter(|_| introduction.peer != self.identity.peer_id()) else {
+            return;
+        };
+        tracing::debug!(peer = %introduction.peer, relayed = introduction.channel.is_some(), "somebody comes over MRT");
+        self.know(&presence, &introduction);
+    }
+
+    /// Somebody's connection stands.
+    fn on_visit(&self, connection: Connection) {
+        // Who finds too many at the door may come again.
+        let Ok(permit) = Arc::clone(&self.door).try_acquire_owned() else { return };
+        let inputs = self.inputs.clone();
+        self.tasks.spawn("visit", async move {
+            let _permit = permit;
+            match Opened::there(connection).await {
+                Ok(opened) => drop(inputs.send(Input::Came(opened)).await),
+                Err(error) => tracing::debug!(%error, "a connection came to nothing"),
+            }
+        });
+    }
+
+    fn on_came(&mut self, opened: Opened) {
+        let peer = opened.peer();
+        if peer == self.identity.peer_id() || !self.has_room_for(&peer) {
+            return tracing::info!(%peer, "no room for one more connection over MRT");
+        }
+        self.take(opened);
+        self.answer_reaches(peer, None);
+    }
+
+    /// Whether there is room for one more line; for somebody of whom the tracker spoke, a stranger has to go.
+    fn has_room_for(&mut self, peer: &PeerId) -> bool {
+        if self.lines.len() < MOST_LINES || self.lines.contains_key(peer) {
+            return true;
+        }
+        if !self.introduced.contains_key(peer) {
+            return false;
+        }
+        let stranger = self.lines.keys().find(|other| !self.introduced.contains_key(other)).copied();
+        stranger.is_some_and(|stranger| self.close_line(&stranger))
+    }
+
+    /// Takes a line, unless there is one that stays.
+    fn take(&mut self, opened: Opened) {
+        let (peer, here) = (opened.peer(), self.identity.peer_id());
+        if let Some(earlier) = self.lines.get(&peer) {
+            if earlier.line.making.outlives(opened.making(), here, peer) {
+                return;
+            }
+            self.close_line(&peer);
+        }
+        let id = LineId(self.lines_made);
+        self.lines_made += 1;
+        let line = opened.run(id, &self.inputs, &self.tasks);
+        if line.making.dialler == Dialler::Here {
+            self.tell_of_way(peer, line.direct());
+        }
+        let meeting = self.begin_to_meet(peer, &line);
+        let (theirs, hold, used) = (Candidates::default(), Hold::default(), Instant::now());
+        self.lines.insert(peer, Standing { line, meeting, theirs, hold, used });
+    }
+
+    fn tell_of_way(&self, peer: PeerId, direct: Option<SocketAddr>) {
+        drop(self.notices.send(self.news_of(peer, direct)));
+    }
+
+    fn news_of(&self, peer: PeerId, address: Option<SocketAddr>) -> Notice {
+        let user = self.introduced.get(&peer).map(|known| known.user.as_str()).unwrap_or_default();
+        Notice::OverMrt { user: named(user, &peer).into_owned(), address }
+    }
+
+    /// Two who talk through the relay look for a direct way; who dialled leads.
+    fn begin_to_meet(&self, peer: PeerId, line: &Line) -> Option<mpsc::Sender<Meeting>> {
+        let presence = self.presence.clone()?;
+        let leads = line.making.dialler == Dialler::Here && line.direct().is_none();
+        leads.then(|| {
+            let (sender, replies) = mpsc::channel(4);
+            let (connection, mine, say) = (line.connection.clone(), self.candidates_for(&presence, peer), line.sayer());
+            let notices = self.notices.clone();
+            let news = self.news_of(peer, None);
+            self.tasks.spawn("meet", async move {
+                meet(&presence.node, &connection, mine, say, replies).await;
+                if let (Some(address), Notice::OverMrt { user, .. }) = (direct(&connection), news) {
+                    drop(notices.send(Notice::OverMrt { user, address: Some(address) }));
+                }
+            });
+            sender
+        })
+    }
+
+    fn candidates_for(&self, presence: &Presence, peer: PeerId) -> Candidates {
+        let theirs = self.introduced.get(&peer).map(|known| known.addresses.as_slice()).unwrap_or_default();
+        presence.candidates_for(theirs)
+    }
+
+    fn on_message(&mut self, id: LineId, bytes: &[u8]) {
+        let from = self.lines.iter().find(|(_, standing)| standing.line.id == id).map(|(peer, _)| *peer);
+        let (Some(peer), Some(presence)) = (from, self.presence.clone()) else { return };
+        let mine = self.candidates_for(&presence, peer);
+        let Some(standing) = self.lines.get_mut(&peer) else { return };
+        match NodeMessage::decode(bytes) {
+            Ok(NodeMessage::Candidates(round, theirs)) => {
+                standing.theirs = theirs.clone();
+                match &standing.meeting {
+                    Some(meeting) => drop(meeting.try_send(Meeting::Theirs(round, theirs))),
+                    None => drop(standing.line.send(&NodeMessage::Candidates(round, mine).encode())),
+                }
+            }
+            Ok(NodeMessage::Sync(_)) => try_all(&presence.node, &standing.line.connection, &mine, &standing.theirs),
+            Ok(_) | Err(_) => {
+                tracing::warn!(%peer, "a peer said over MRT what is not said here");
+                self.close_line(&peer);
+            }
+        }
+    }
+
+    /// Somebody opened a stream for chunks.
+    fn on_conversation(&mut self, reached: Reached) {
+        let peer = reached.key.peer_id();
+        let Some(standing) = self.lines.get(&peer) else { return };
+        let address = self.address_of(peer, standing, reached.address);
+        let reached = Reached { stream: standing.hold.over(reached.stream), address, ..reached };
+        if self.visitors.try_send(reached).is_err() {
+            tracing::debug!("somebody who wanted chunks found no room");
+        }
+    }
+
+    /// Where somebody is, for people: of who is relayed, where the tracker sees it.
+    fn address_of(&self, peer: PeerId, standing: &Standing, route: SocketAddr) -> SocketAddr {
+        let seen = || self.introduced.get(&peer)?.addresses.first().copied();
+        standing.line.direct().or_else(seen).unwrap_or(route)
+    }
+
+    /// There is a line to a peer; or none can be had, and this is why.
+    fn answer_reaches(&mut self, peer: PeerId, unmet: Option<Unmet>) {
+        let waiting = self.reaching.remove(&peer).unwrap_or_default();
+        let Some(standing) = self.lines.get(&peer) else {
+            let mut unmet = unmet;
+            for Reach { answer, .. } in waiting {
+                let why = unmet.take().unwrap_or(Unmet::Silence);
+                // Who asked may be gone.
+                drop(answer.send(Err(io::Error::new(io::ErrorKind::NotConnected, why))));
+            }
+            return;
+        };
+        for Reach { answer, .. } in waiting {
+            let (connection, hold) = (standing.line.connection.clone(), standing.hold.clone());
+            let shown = standing.line.direct().is_none().then(|| self.address_of(peer, standing, self.listen));
+            self.tasks.spawn("converse", async move {
+                let stream = converse(&connection).await.map(|reached| Reached {
+                    stream: hold.over(reached.stream),
+                    address: shown.unwrap_or(reached.address),
+                    ..reached
+                });
+                drop(answer.send(stream));
+            });
+        }
+    }
+
+    /// Ends lines that nobody uses, and forgets who did not come.
+    fn tidy(&mut self) {
+        let now = Instant::now();
+        for standing in self.lines.values_mut().filter(|standing| standing.hold.is_used()) {
+            standing.used = now;
+        }
+        self.close_lines(|standing| now.duration_since(standing.used) >= IDLE);
+        let is_gone = |(peer, known): &(&PeerId, &Known)| {
+            !self.lines.contains_key(*peer) && now.duration_since(known.at) >= EXPECTED
+        };
+        let gone: Vec<PeerId> = self.introduced.iter().filter(is_gone).map(|(peer, _)| *peer).collect();
+        gone.iter().for_each(|peer| self.forget(peer));
+    }
+
+    fn close_lines(&mut self, of: impl Fn(&Standing) -> bool) {
+        let closed = self.lines.extract_if(.., |_, standing| of(standing));
+        closed.for_each(|(_, standing)| standing.line.connection.close(CloseCode::DONE, ""));
+    }
+
+    /// Says whether there was one.
+    fn close_line(&mut self, peer: &PeerId) -> bool {
+        let closed = self.lines.remove(peer);
+        closed.map(|standing| standing.line.connection.close(CloseCode::DONE, "")).is_some()
+    }
+
+    fn close(&mut self, answer: oneshot::Sender<()>) {
+        self.lines.clear();
+        let presence = self.presence.take();
+        self.tasks.spawn("close MRT", async move {
+            if let Some(presence) = presence {
+                presence.node.close(CloseCode::DONE, "").await;
+            }
+            let _nobody_waits = answer.send(());
+        });
+    }
+}
+
+/// Where a connection goes, if not through a relay.
+fn direct(connection: &Connection) -> Option<SocketAddr> {
+    let route = connection.route().ok()?;
+    (route.socket != crate::mrt::RELAY_SOCKET).then_some(route.remote)
+}

@@ -1,0 +1,85 @@
+//! Asking the tracker for a meeting, and the reasons why there is no way to a peer.
+
+use std::io;
+
+use common::id::PeerId;
+use common::wire::tracker::{Code, Meeting, Refusal, Reply, Request};
+
+use super::presence::Presence;
+use crate::tracker_client::{TrackerClient, TrackerError};
+
+/// Why there is no way to a peer over MRT. Each is a phrase that follows "it cannot be reached by TCP, and".
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unmet {
+    /// The tracker is too old, or has no UDP port.
+    #[error("the tracker does not help peers to meet over MRT")]
+    NoHelp,
+    /// The tracker refused.
+    #[error("the tracker says: {0}")]
+    Refused(Refusal),
+    /// The other side does not serve over MRT.
+    #[error("it does not serve over MRT (its user can start it with --mrt)")]
+    NotServing,
+    /// This machine gives no UDP socket.
+    #[error("this machine gives no UDP port: {0}")]
+    Socket(io::Error),
+    /// A firewall keeps datagrams from the tracker, or its answers from here.
+    #[error("no datagrams come through between this peer and the tracker, so MRT cannot be used here")]
+    NoDatagrams,
+    /// Neither can reach the other, and nobody relays.
+    #[error("over MRT neither router lets the other's datagrams in, and the tracker does not relay (--relay off)")]
+    NotRelayed,
+    /// It did not answer, although the tracker relays.
+    #[error("over MRT it did not answer either")]
+    Silence,
+    /// The tracker did not answer.
+    #[error("the tracker does not answer")]
+    NoTracker,
+    /// This peer is ending.
+    #[error("this peer is ending")]
+    Ending,
+}
+
+impl Unmet {
+    /// Whether the user should hear of it: it will be the same the next time, unless somebody does something.
+    pub(crate) const fn is_lasting(&self) -> bool {
+        match self {
+            Self::NotServing | Self::NoDatagrams | Self::NotRelayed | Self::Socket(_) => true,
+            Self::NoHelp | Self::Refused(_) | Self::Silence | Self::NoTracker | Self::Ending => false,
+        }
+    }
+}
+
+/// What the tracker says to a wish.
+#[derive(Debug)]
+pub(super) enum Introduced {
+    /// The other was told, too.
+    Meeting(Box<Meeting>),
+    /// Only who has shown where it is can meet others.
+    ShowYourself,
+}
+
+/// Asks the tracker for a meeting with this peer, once it knows where we are.
+pub(super) async fn introduce(
+    tracker: &TrackerClient,
+    presence: Option<&Presence>,
+    peer: PeerId,
+) -> Result<Introduced, Unmet> {
+    if tracker.udp().is_none() {
+        return Err(Unmet::NoHelp);
+    }
+    if let Some(presence) = presence {
+        presence.known().await?;
+    }
+    match tracker.request(Request::Meet { peer }).await {
+        Ok(Reply::Meeting(meeting)) if meeting.peer == peer => Ok(Introduced::Meeting(Box::new(meeting))),
+        Ok(_) => Err(Unmet::NoHelp),
+        Err(TrackerError::Refused(refusal)) => match refusal.code {
+            Code::Conflict if presence.is_none() => Ok(Introduced::ShowYourself),
+            Code::NotFound => Err(Unmet::NotServing),
+            Code::Unknown | Code::Newer | Code::Unavailable => Err(Unmet::NoHelp),
+            _ => Err(Unmet::Refused(refusal)),
+        },
+        Err(_) => Err(Unmet::NoTracker),
+    }
+}
