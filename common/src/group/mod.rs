@@ -91,6 +91,11 @@ pub fn network_id(psk: &[u8; 32]) -> NetworkId {
     NetworkId(sha256(&[b"shoal-mrt-network-v1".as_slice(), psk].concat()).0)
 }
 
+/// A message, read and written again: the same bytes, since each has one form. For whoever tries what can be read.
+pub fn rewritten(bytes: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    message::Message::decode(bytes).map(|message| message.encode())
+}
+
 /// Who a node is.
 #[derive(Debug, Clone)]
 pub struct Config {

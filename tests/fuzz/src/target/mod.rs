@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 mod binary;
+mod group;
 mod json;
 mod mrt;
 mod nat;
@@ -46,6 +47,8 @@ pub const TARGETS: &[Target] = &[
     nat::STUN,
     nat::RELAY,
     nat::CANDIDATES,
+    group::MESSAGE,
+    group::GROUP,
 ];
 
 /// The target of this name.
