@@ -41,7 +41,7 @@ use crate::overlay::{Reach, Reached};
 use crate::tasks::Tasks;
 
 /// Most connections that others made and that have not said yet what they are for.
-const MOST_VISITORS: usize = 64;
+pub(super) const MOST_VISITORS: usize = 64;
 /// Most lines: to all members that there may be, and some who are about to be.
 const MOST_LINES: usize = MAX_MEMBERS + 64;
 /// How long an invitation lasts.
@@ -56,8 +56,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What comes to a node.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// A dial that the group asked for ended.
-    Dialled(DialId, Option<Opened>),
+    /// A dial that the group asked for, to this peer if it is known, ended.
+    Dialled(DialId, Option<PeerId>, Option<Opened>),
     /// A dial for a conversation ended.
     Reached(PeerId, Option<Opened>),
     /// Somebody came.
@@ -184,13 +184,19 @@ impl Actor {
     fn on_input(&mut self, input: Input) {
         let now = Instant::now();
         match input {
-            Input::Dialled(id, opened) => {
+            Input::Dialled(id, wanted, opened) => {
+                if let (None, Some(wanted)) = (&opened, wanted) {
+                    self.on_not_reached(now, wanted);
+                }
                 let peer = opened.map(|opened| self.take(opened));
                 self.group.dialled(now, id, peer);
             }
             Input::Reached(peer, opened) => {
-                if let Some(opened) = opened {
-                    self.take(opened);
+                match opened {
+                    Some(opened) => {
+                        self.take(opened);
+                    }
+                    None => self.on_not_reached(now, peer),
                 }
                 self.answer_reaches(peer);
             }
@@ -294,7 +300,7 @@ impl Actor {
         match message {
             NodeMessage::RelayWanted(to) => self.make_way(from, to),
             NodeMessage::RelayGiven(to, channel) => self.on_way(Instant::now(), from, to, channel),
-            NodeMessage::RelayDenied(to) => self.on_no_way(from, to),
+            NodeMessage::RelayDenied(to) => self.on_no_way(Instant::now(), from, to),
             NodeMessage::Candidates(round, theirs) => {
                 let Some(standing) = self.state.lines.get_mut(&from) else { return };
                 standing.theirs = theirs.clone();
@@ -343,7 +349,7 @@ impl Actor {
                 self.tasks.spawn("dial", async move {
                     let relayed = async { relayed?.await };
                     let opened = dial(&node, Target { peer, static_key }, &addresses, relayed).await;
-                    drop(inputs.send(Input::Dialled(id, opened)).await);
+                    drop(inputs.send(Input::Dialled(id, peer, opened)).await);
                 });
             }
             Action::Send { peer, bytes } => {
@@ -382,7 +388,7 @@ impl Actor {
     /// There is no line to somebody any more.
     fn forget_line(&mut self, peer: &PeerId) -> Option<Standing> {
         let standing = self.state.lines.remove(peer)?;
-        self.on_relay_gone(*peer);
+        self.on_line_gone(*peer);
         Some(standing)
     }
 

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use common::group::Member;
 use common::id::PeerId;
 use common::mrt::Route;
 use common::relay::ChannelId;
@@ -32,6 +33,8 @@ const PROOF_TIME: Duration = Duration::from_secs(4);
 const PROVE_EVERY: Duration = Duration::from_secs(20);
 /// A member that was asked for a way is asked again after this, if nothing came of it.
 const ASK_AGAIN: Duration = Duration::from_secs(4);
+/// The same of one through whom a dial came to nothing.
+const PASS_OVER: Duration = Duration::from_secs(8);
 /// The same of one that gave a way that does not work.
 const AVOID: Duration = Duration::from_secs(60);
 /// Ways to members without a line are forgotten after this: a dial over them has ended.
@@ -52,6 +55,8 @@ pub(super) struct Relaying {
     ways: BTreeMap<Pair, Way>,
     /// Who waits for a way.
     waiting: HashMap<Pair, Vec<oneshot::Sender<Route>>>,
+    /// Through whom somebody was dialled last.
+    dialled: HashMap<PeerId, PeerId>,
     /// When somebody may be asked for a way again.
     not_before: BTreeMap<Pair, Instant>,
     /// What came of connections, as it was looked at last.
@@ -74,6 +79,8 @@ struct Way {
 /// How far a way is, for who keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
+    /// The connection does not know it yet.
+    Given,
     /// It is challenged.
     Trying,
     /// The other end answered there.
@@ -122,14 +129,15 @@ impl Actor {
         }
     }
 
-    /// A route to a member through another, when it is there.
+    /// A route to a member through another, when it is there: through this one, unless it was of no use of late.
     pub(super) fn relayed_way(
         &mut self,
         through: Option<PeerId>,
         to: PeerId,
     ) -> impl Future<Output = Option<Route>> + Send + use<> {
-        let through = through.filter(|through| *through != to && self.state.lines.contains_key(through));
+        let through = self.relays(to, through).next();
         let waiting = through.map(|through| {
+            self.state.relaying.dialled.insert(to, through);
             let (given, waiting) = oneshot::channel();
             let all = self.state.relaying.waiting.entry((to, through)).or_default();
             all.retain(|waiting| !waiting.is_closed());
@@ -160,24 +168,36 @@ impl Actor {
                 Err(error) => return tracing::warn!(%error, "a relayed way was not taken"),
             }
         };
-        let health = again.map_or(Health::Trying, |way| way.health);
+        let health = again.map_or(Health::Given, |way| way.health);
         let way = Way { channel, relay: relay.line.id, route, given: now, tried: now, health };
         self.state.relaying.ways.insert((to, through), way);
         let waiting = self.state.relaying.waiting.remove(&(to, through)).unwrap_or_default();
         waiting.into_iter().for_each(|waiting| reply(waiting, route));
         if let Some(connection) = self.kept(&to) {
-            try_way(&connection, route);
+            self.keep_ways(now, to, &connection);
         }
     }
 
     /// Somebody has no way for us.
-    pub(super) fn on_no_way(&mut self, through: PeerId, to: PeerId) {
+    pub(super) fn on_no_way(&mut self, now: Instant, through: PeerId, to: PeerId) {
         self.state.relaying.waiting.remove(&(to, through));
+        self.state.relaying.not_before.insert((to, through), now + ASK_AGAIN);
     }
 
-    /// There is no line any more to somebody who may have relayed.
-    pub(super) fn on_relay_gone(&mut self, through: PeerId) {
+    /// A dial to a member came to nothing: next time another relays.
+    pub(super) fn on_not_reached(&mut self, now: Instant, to: PeerId) {
+        if let Some(through) = self.state.relaying.dialled.remove(&to) {
+            self.state.relaying.not_before.insert((to, through), now + PASS_OVER);
+        }
+    }
+
+    /// There is no line any more to somebody, who may have relayed.
+    pub(super) fn on_line_gone(&mut self, through: PeerId) {
         let relaying = &mut self.state.relaying;
+        for (_, way) in relaying.ways.iter_mut().filter(|((to, _), _)| *to == through) {
+            // The next connection knows nothing of it.
+            way.health = Health::Given;
+        }
         relaying.waiting.retain(|(_, relay), _| *relay != through);
         relaying.not_before.retain(|(_, relay), _| *relay != through);
         let gone: Vec<Way> =
@@ -202,6 +222,7 @@ impl Actor {
         let State { lines, relaying, .. } = &mut self.state;
         relaying.not_before.retain(|_, at| *at > now);
         relaying.came.retain(|peer, _| lines.contains_key(peer));
+        relaying.dialled.retain(|peer, _| !lines.contains_key(peer));
         let unused = |(to, _): &Pair, way: &mut Way| !lines.contains_key(to) && now > way.given + UNUSED;
         let unused: Vec<Way> = relaying.ways.extract_if(.., unused).map(|(_, way)| way).collect();
         for way in unused {
@@ -243,6 +264,7 @@ impl Actor {
             let in_use = connection.route().is_ok_and(|route| route == way.route);
             let proven = connection.is_proven(way.route).unwrap_or(false);
             let (tried, health) = match way.health {
+                Health::Given if !in_use => (now, Health::Trying),
                 _ if in_use && proven => (now, Health::InUse),
                 // It was left without our doing.
                 Health::InUse => (now, Health::Trying),
@@ -285,18 +307,23 @@ impl Actor {
 
     /// Asks the next member for a way, the supernode first.
     fn ask_for_way(&mut self, now: Instant, to: PeerId) {
-        let members = self.group.roster().map(|roster| roster.members()).unwrap_or_default();
-        let all = self.group.supernode().into_iter().chain(members.iter().map(common::group::Member::id));
-        let can_relay = |peer: &PeerId| {
-            *peer != to && self.state.lines.get(peer).is_some_and(|standing| standing.line.direct().is_some())
-        };
-        let relaying = &self.state.relaying;
-        let is_open = |peer: &PeerId| {
-            !relaying.ways.contains_key(&(to, *peer)) && !relaying.not_before.contains_key(&(to, *peer))
-        };
-        let Some(through) = all.filter(can_relay).take(MOST_ASKED).find(is_open) else { return };
+        let has_none = |through: &PeerId| !self.state.relaying.ways.contains_key(&(to, *through));
+        let Some(through) = self.relays(to, None).find(has_none) else { return };
         self.state.relaying.not_before.insert((to, through), now + ASK_AGAIN);
         self.say(through, &NodeMessage::RelayWanted(to));
+    }
+
+    /// Who may be asked to relay to a member: whom somebody names, then the supernode, then the others to whom there is a direct
+    /// line.
+    fn relays(&self, to: PeerId, named: Option<PeerId>) -> impl Iterator<Item = PeerId> {
+        let members = self.group.roster().map(|roster| roster.members()).unwrap_or_default();
+        let all = named.into_iter().chain(self.group.supernode()).chain(members.iter().map(Member::id));
+        let State { lines, relaying, .. } = &self.state;
+        let can_relay = move |through: &PeerId| {
+            *through != to && lines.get(through).is_some_and(|standing| standing.line.direct().is_some())
+        };
+        let is_open = move |through: &PeerId| !relaying.not_before.contains_key(&(to, *through));
+        all.filter(can_relay).take(MOST_ASKED).filter(is_open)
     }
 }
 
