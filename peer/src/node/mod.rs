@@ -40,6 +40,8 @@ mod news;
 mod outside;
 pub(crate) mod rendezvous;
 mod stun;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::io;
