@@ -2,7 +2,9 @@
 //! test wants it to say, in bytes written by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,9 @@ use crate::wait::wait_until;
 
 /// The first byte of the stream of messages.
 const CONTROL: u8 = 1;
+/// The run of the program that a liar seems to be.
+const RUN: u64 = 7;
+static LINES: AtomicU64 = AtomicU64::new(1);
 /// How long a dial may take.
 const DIAL: Duration = Duration::from_secs(4);
 /// Whatever waits for its turn: a test says little.
@@ -73,6 +78,13 @@ enum Input {
     Ended(PeerId, u64),
 }
 
+/// Who asked for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialler {
+    Here,
+    There,
+}
+
 /// What drives the machine.
 struct Driver {
     group: Group,
@@ -86,6 +98,7 @@ struct Driver {
 
 struct Line {
     number: u64,
+    dialler: Dialler,
     connection: Connection,
     words: mpsc::Sender<Vec<u8>>,
 }
@@ -268,10 +281,7 @@ impl Driver {
                 Some(connection) = self.node.accept() => {
                     let inputs = self.inputs.clone();
                     self.tasks.spawn("visit", async move {
-                        if let Ok(mut stream) = connection.accept().await
-                            && let Ok(CONTROL) = stream.read_u8().await
-                            && stream.write_all(&[CONTROL]).await.is_ok()
-                        {
+                        if let Ok(stream) = accept(&connection).await {
                             drop(inputs.send(Input::Came(connection, stream)).await);
                         }
                     });
@@ -298,10 +308,10 @@ impl Driver {
             Input::Connect(address) => drop(self.group.connect(now, address)),
             Input::Say(peer, bytes) => self.say(peer, &bytes),
             Input::Dialled(id, opened) => {
-                let peer = opened.map(|(connection, stream)| self.take(now, connection, stream));
+                let peer = opened.map(|(connection, stream)| self.take(now, connection, stream, Dialler::Here));
                 self.group.dialled(now, id, peer);
             }
-            Input::Came(connection, stream) => drop(self.take(now, connection, stream)),
+            Input::Came(connection, stream) => drop(self.take(now, connection, stream, Dialler::There)),
             Input::Message(peer, number, bytes) => {
                 // What nodes say beside the group is not for the machine.
                 const BESIDE: u8 = 0x80;
@@ -328,11 +338,22 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, now: Instant, connection: Connection, stream: Stream) -> PeerId {
+    /// Takes a line, unless there is one that stays, by the rule that all nodes have: of two that one end dialled, the later; of
+    /// two that both dialled, that of the lower peer id.
+    fn take(&mut self, now: Instant, connection: Connection, stream: Stream, dialler: Dialler) -> PeerId {
         let remote = connection.remote();
         let peer = remote.identity.peer_id();
-        if self.lines.contains_key(&peer) {
-            return peer;
+        if let Some(earlier) = self.lines.get(&peer) {
+            let stays = match earlier.dialler {
+                _ if earlier.dialler == dialler => false,
+                Dialler::Here => self.group.id() < peer,
+                Dialler::There => peer < self.group.id(),
+            };
+            if stays {
+                return peer;
+            }
+            self.lines.remove(&peer);
+            self.group.lost(now, peer);
         }
         self.made += 1;
         let (number, (read, mut write)) = (self.made, stream.into_split());
@@ -346,7 +367,7 @@ impl Driver {
         });
         self.tasks.spawn("ears", hear(read, peer, number, self.inputs.clone()));
         let observed = connection.route().ok().map(|route| route.remote);
-        self.lines.insert(peer, Line { number, connection, words });
+        self.lines.insert(peer, Line { number, dialler, connection, words });
         let facts = Facts { identity: remote.identity, static_key: remote.static_key, observed };
         self.group.connected(now, &facts);
         peer
@@ -377,14 +398,29 @@ async fn dial_all(node: &Node, dial: Dial) -> Option<(Connection, Stream)> {
     let target = Target { peer: dial.peer, static_key: dial.static_key };
     for address in dial.addresses {
         if let Ok(connection) = node.connect(address, target).await
-            && let Ok(mut stream) = connection.open().await
-            && stream.write_all(&[CONTROL]).await.is_ok()
-            && let Ok(CONTROL) = stream.read_u8().await
+            && let Ok(stream) = open(&connection).await
         {
             return Some((connection, stream));
         }
     }
     None
+}
+
+/// Opens the stream of messages: says which run of the program this is, and the how manyth of its lines.
+async fn open(connection: &Connection) -> io::Result<Stream> {
+    let mut stream = connection.open().await.map_err(io::Error::other)?;
+    let number = LINES.fetch_add(1, Ordering::Relaxed);
+    stream.write_all(&[&[CONTROL], RUN.to_be_bytes().as_slice(), &number.to_be_bytes()].concat()).await?;
+    stream.read_exact(&mut [0; 1 + 8]).await?;
+    Ok(stream)
+}
+
+/// The other end of that.
+async fn accept(connection: &Connection) -> io::Result<Stream> {
+    let mut stream = connection.accept().await.map_err(io::Error::other)?;
+    stream.read_exact(&mut [0; 1 + 8 + 8]).await?;
+    stream.write_all(&[&[CONTROL], RUN.to_be_bytes().as_slice()].concat()).await?;
+    Ok(stream)
 }
 
 async fn hear(mut read: ReadHalf, peer: PeerId, number: u64, inputs: mpsc::Sender<Input>) {
