@@ -4,8 +4,10 @@
 mod audiences;
 mod background;
 mod files;
+mod holding;
 mod network;
 mod open;
+mod relisting;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -79,6 +81,8 @@ pub struct GroupConfig {
     pub(crate) stun: Vec<StunServer>,
     /// Whether nodes on the same LAN are found.
     pub(crate) discovery: DiscoveryRule,
+    /// So many bytes of what is shared are fetched while this node is the supernode; `None`: nothing.
+    pub(crate) hold: Option<u64>,
 }
 
 impl std::fmt::Debug for GroupConfig {
@@ -135,6 +139,7 @@ impl App {
             events,
         };
         let (NameChoice::Given(wished_name) | NameChoice::Default(wished_name)) = name.clone();
+        let hold_limit = config.group.as_ref().and_then(|group| group.hold);
         let Entered { engine, place, node, reaches } = match config.group {
             None => network::with_tracker(tracker, engine_config, &tasks).await?,
             Some(group) => {
@@ -183,7 +188,7 @@ impl App {
         for text in warnings {
             parts.tell(Notice::Warning { text });
         }
-        Background { parts: &parts, settings, name }.start(withdrawn, unfinished, config.unfinished);
+        Background { parts: &parts, settings, name, hold_limit }.start(withdrawn, unfinished, config.unfinished);
         tracing::info!(peer = %parts.peer, dir = %parts.dir.root().display(), "started");
         Ok(Self {
             inner: Arc::new(Inner {

@@ -98,7 +98,7 @@ fn group_of(arguments: &MrtArgs) -> Result<GroupConfig, Failure> {
     let key = from_file.transpose()?.or_else(|| arguments.network_key.clone());
     let psk = node::network_psk(key.as_ref().map(Secret::reveal)).map_err(|error| failed(&error))?;
     let discovery = if arguments.no_discovery { DiscoveryRule::Off } else { DiscoveryRule::On };
-    Ok(GroupConfig { psk, stun: arguments.stun.clone(), discovery })
+    Ok(GroupConfig { psk, stun: arguments.stun.clone(), discovery, hold: arguments.hold })
 }
 
 fn failed(error: &dyn std::error::Error) -> Failure {

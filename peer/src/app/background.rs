@@ -7,6 +7,8 @@ use std::sync::Arc;
 use common::id::NetworkId;
 use tokio::sync::mpsc;
 
+use super::holding::hold;
+use super::relisting::relist;
 use super::{Unfinished, audiences};
 use crate::command::{Parts, keep_in_step, keep_watching, off_reactor, refresh_names, resume};
 use crate::engine::{self, DownloadSpec, EngineEvent};
@@ -19,6 +21,8 @@ pub(super) struct Background<'a> {
     pub(super) parts: &'a Arc<Parts>,
     pub(super) settings: Settings,
     pub(super) name: NameChoice,
+    /// How much a supernode fetches; `None`: nothing.
+    pub(super) hold_limit: Option<u64>,
 }
 
 impl Background<'_> {
@@ -29,8 +33,12 @@ impl Background<'_> {
         unfinished: io::Result<Vec<engine::Unfinished>>,
         wish: Unfinished,
     ) {
-        let Background { parts, settings, name } = self;
+        let Background { parts, settings, name, hold_limit } = self;
         parts.tasks.spawn("library", keep_library(Arc::clone(parts), withdrawn));
+        parts.tasks.spawn("relist", relist(Arc::clone(parts)));
+        if let Some(limit) = hold_limit {
+            parts.tasks.spawn("hold", hold(Arc::clone(parts), limit));
+        }
         parts.tasks.spawn("settings", remember(Arc::clone(parts), settings, name));
         parts.tasks.spawn("audiences", audiences::keep(Arc::clone(parts)));
         parts.tasks.spawn("names", refresh_names(Arc::clone(parts)));
@@ -80,7 +88,7 @@ async fn keep_library(parts: Arc<Parts>, mut withdrawn: mpsc::Receiver<EngineEve
 }
 
 /// The network of the tracker in use: known at once where its key is pinned or remembered.
-async fn network(parts: &Parts) -> NetworkId {
+pub(super) async fn network(parts: &Parts) -> NetworkId {
     let mut state = parts.tracker.state();
     loop {
         state.mark_unchanged();

@@ -46,7 +46,7 @@ pub(super) async fn of_nodes(
     config: EngineConfig,
     tasks: &Tasks,
 ) -> Result<Entered, StartError> {
-    let GroupConfig { psk, stun, discovery } = group;
+    let GroupConfig { psk, stun, discovery, hold: _ } = group;
     let (identity, address) = (Arc::clone(&config.identity), config.listen);
     let node_config = NodeConfig { identity, psk, name, listen: address, stun, discovery, memory };
     let started = match node::start(node_config, config.notices.clone(), tasks).await {

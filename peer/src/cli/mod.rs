@@ -178,6 +178,12 @@ pub(crate) struct MrtArgs {
     /// Who listens on this machine only (--listen 127.0.0.1:PORT) does neither anyway.
     #[arg(long)]
     pub(crate) no_discovery: bool,
+    /// As the supernode fetch what the others share, the smallest first, until so many bytes lie in DIR: 10GiB [default:
+    /// nothing is fetched]
+    ///
+    /// Then everybody is one hop from it, and who shared it may leave.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) hold: Option<u64>,
 }
 
 fn parse_network_key(text: &str) -> Result<Secret, String> {

@@ -16,6 +16,7 @@
 //! - `nat_matrix`: two nodes behind each pair of kinds of routers
 //! - `node_story`: README's story of them
 //! - `survival`: what they outlive
+//! - `holding`: what a supernode fetches for the others
 //! - `starting`: how a node of such a network is started
 //! - `liars`: those who break their rules
 //! - `mrt`: the transport on simulated networks
@@ -34,6 +35,8 @@ mod errors;
 mod faults;
 #[cfg(test)]
 mod following;
+#[cfg(test)]
+mod holding;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

@@ -22,7 +22,7 @@ impl Group {
             unfinished: Unfinished::Resume,
             accept: AcceptRule::Ask,
             mrt: MrtRole::Asks,
-            group: Some(GroupConfig { psk: [5; 32], stun: Vec::new(), discovery: DiscoveryRule::Off }),
+            group: Some(GroupConfig { psk: [5; 32], stun: Vec::new(), discovery: DiscoveryRule::Off, hold: None }),
         };
         joined(config).await
     }
