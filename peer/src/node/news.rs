@@ -1,11 +1,12 @@
 //! News: what the user of a node hears of the network by itself, beside who comes, goes and talks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use common::group::{Event, Refusal};
 use common::id::PeerId;
 use tokio::sync::broadcast;
+use tokio::time::sleep_until;
 
 use crate::notice::Notice;
 
@@ -14,19 +15,34 @@ const NAME_AGAIN: Duration = Duration::from_secs(60);
 /// So many refusals are remembered; while there are so many, others are not told.
 const MOST_NAMED: usize = 256;
 
+/// While a supernode is looked for honest members may claim its place, or terms, that others do not grant yet. Who does so
+/// is named after this time, if the supernode stayed what it was meanwhile ...
+const DOUBT: Duration = Duration::from_secs(5);
+/// ... and was not lost so shortly before.
+const CALM: Duration = Duration::from_secs(10);
+
 /// Tells until the node ends.
 pub(super) async fn tell(mut events: broadcast::Receiver<Event>, here: PeerId, notices: broadcast::Sender<Notice>) {
-    let mut news = News { here, names: BTreeMap::new(), named: Vec::new() };
+    let mut news = News::new(here);
     loop {
-        match events.recv().await {
-            Ok(event) => {
-                if let Some(notice) = news.notice(event) {
-                    // Nobody may be listening.
-                    let _heard = notices.send(notice);
-                }
+        let due = news.due_at();
+        let overdue = async {
+            match due {
+                Some(at) => sleep_until(at.into()).await,
+                None => std::future::pending().await,
             }
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        let told = tokio::select! {
+            event = events.recv() => match event {
+                Ok(event) => news.notice(Instant::now(), event),
+                Err(broadcast::error::RecvError::Lagged(_)) => None,
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            () = overdue => news.doubt_over(Instant::now()),
+        };
+        if let Some(notice) = told {
+            // Nobody may be listening.
+            let _heard = notices.send(notice);
         }
     }
 }
@@ -36,10 +52,36 @@ struct News {
     names: BTreeMap<PeerId, String>,
     /// Who was named for what, and when.
     named: Vec<(PeerId, Refusal, Instant)>,
+    /// Who may be honest, and when that is known.
+    doubted: VecDeque<(PeerId, Refusal, Instant)>,
+    /// When a supernode was lost.
+    lost: Option<Instant>,
 }
 
 impl News {
-    fn notice(&mut self, event: Event) -> Option<Notice> {
+    const fn new(here: PeerId) -> Self {
+        Self { here, names: BTreeMap::new(), named: Vec::new(), doubted: VecDeque::new(), lost: None }
+    }
+
+    /// When [`Self::doubt_over`] has something to say.
+    fn due_at(&self) -> Option<Instant> {
+        self.doubted.front().map(|(.., at)| *at)
+    }
+
+    /// Somebody who was doubted stays refused.
+    fn doubt_over(&mut self, now: Instant) -> Option<Notice> {
+        self.doubted.pop_front_if(|(.., at)| *at <= now).map(|(whom, why, _)| self.refused(&whom, why))
+    }
+
+    fn refused(&self, whom: &PeerId, why: Refusal) -> Notice {
+        Notice::Warning { text: format!("{} was refused: {why}.", self.name(whom)) }
+    }
+
+    fn notice(&mut self, now: Instant, event: Event) -> Option<Notice> {
+        if matches!(event, Event::SupernodeLost { .. } | Event::SupernodeIs { .. }) {
+            // Whoever claimed something was about to have it, or to lose it.
+            self.doubted.clear();
+        }
         match event {
             Event::Came(member) => {
                 self.names.insert(member.id(), member.name().to_string());
@@ -57,20 +99,29 @@ impl News {
                     None => listing.shared.content.file_or_manifest().length(),
                 },
             }),
-            Event::SupernodeLost { .. } => Some(Notice::SupernodeLost),
+            Event::SupernodeLost { .. } => {
+                self.lost = Some(now);
+                Some(Notice::SupernodeLost)
+            }
             Event::SupernodeIs { peer, .. } => {
                 Some(Notice::Supernode { name: (peer != self.here).then(|| self.name(&peer)) })
             }
-            Event::Refused { whom, why } if self.is_news(whom, why) => {
-                Some(Notice::Warning { text: format!("{} was refused: {why}.", self.name(&whom)) })
+            Event::Refused { whom, why: why @ (Refusal::NotSupernode | Refusal::Term) } => {
+                tracing::info!(peer = %whom, %why, "refused");
+                let is_calm = self.lost.is_none_or(|lost| now >= lost + CALM);
+                // Of strangers nobody can do anything about it.
+                if is_calm && self.names.contains_key(&whom) && self.is_news(now, whom, why) {
+                    self.doubted.push_back((whom, why, now + DOUBT));
+                }
+                None
             }
+            Event::Refused { whom, why } if self.is_news(now, whom, why) => Some(self.refused(&whom, why)),
             _ => None,
         }
     }
 
     /// Whether somebody was not named for this of late.
-    fn is_news(&mut self, whom: PeerId, why: Refusal) -> bool {
-        let now = Instant::now();
+    fn is_news(&mut self, now: Instant, whom: PeerId, why: Refusal) -> bool {
         self.named.retain(|(.., at)| now < *at + NAME_AGAIN);
         let is_new = !self.named.iter().any(|(peer, what, _)| (*peer, *what) == (whom, why));
         let has_room = self.named.len() < MOST_NAMED;
@@ -82,5 +133,61 @@ impl News {
 
     fn name(&self, peer: &PeerId) -> String {
         self.names.get(peer).cloned().unwrap_or_else(|| peer.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::group::{Addresses, Member};
+    use common::identity::Identity;
+    use common::mrt::StaticKey;
+    use common::name::UserName;
+
+    fn mallory() -> Member {
+        let key = Identity::from_seed(&[3; 32]).public_key();
+        Member::new(key, StaticKey([4; 32]), UserName::new("mallory").unwrap(), Addresses::default())
+    }
+
+    fn news() -> News {
+        let mut news = News::new(PeerId([1; 32]));
+        assert_eq!(news.notice(Instant::now(), Event::Came(mallory())), None);
+        news
+    }
+
+    const CLAIMS: Refusal = Refusal::NotSupernode;
+
+    #[test]
+    fn who_claims_the_place_of_a_supernode_that_stays_is_named() {
+        let (mut news, now) = (news(), Instant::now());
+        let claim = Event::Refused { whom: mallory().id(), why: CLAIMS };
+        assert_eq!(news.notice(now, claim.clone()), None);
+        assert_eq!((news.doubt_over(now), news.due_at()), (None, Some(now + DOUBT)));
+        let text = "mallory was refused: it claims the place of the supernode.".to_owned();
+        assert_eq!(news.doubt_over(now + DOUBT), Some(Notice::Warning { text }));
+        assert_eq!(news.notice(now + DOUBT, claim), None);
+        assert_eq!(news.due_at(), None, "once is enough");
+    }
+
+    #[test]
+    fn honest_candidates_and_strangers_are_not_named() {
+        let (mut news, now) = (news(), Instant::now());
+        let claim = |whom| Event::Refused { whom, why: CLAIMS };
+        assert_eq!(news.notice(now, claim(PeerId([9; 32]))), None);
+        assert_eq!(news.due_at(), None, "a stranger");
+        news.notice(now, claim(mallory().id()));
+        news.notice(now, Event::SupernodeIs { peer: mallory().id(), term: 2 });
+        assert_eq!(news.due_at(), None, "it became the supernode");
+        let later = now + NAME_AGAIN;
+        news.notice(later, Event::SupernodeLost { peer: PeerId([2; 32]) });
+        news.notice(later + DOUBT, claim(mallory().id()));
+        assert_eq!(news.due_at(), None, "another was being looked for");
+    }
+
+    #[test]
+    fn who_lies_is_named_at_once() {
+        let text = "mallory was refused: it lies about the members.".to_owned();
+        let lie = Event::Refused { whom: mallory().id(), why: Refusal::Lie };
+        assert_eq!(news().notice(Instant::now(), lie), Some(Notice::Warning { text }));
     }
 }
