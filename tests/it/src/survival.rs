@@ -185,6 +185,13 @@ fn downloads_that_still_have_a_holder_end_well_whoever_is_killed() {
 }
 
 #[test]
+fn the_same_goes_for_nodes_behind_routers() {
+    if privilege::met("the_same_goes_for_nodes_behind_routers", natlab::possible()) {
+        crate::small("nodes-at-home");
+    }
+}
+
+#[test]
 fn twenty_nodes_share_with_each_other_and_leave_one_by_one() {
     let findings = crate::small("twenty");
     for figure in findings.figures {

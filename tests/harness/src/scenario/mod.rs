@@ -172,6 +172,13 @@ pub const ALL: &[Scenario] = &[
         run: nodes::nodes,
     },
     Scenario {
+        name: "nodes-at-home",
+        about: "the same with nodes behind routers of all kinds, some of whose cables are cut (as root)",
+        small: Scale::new(1, 2 * MIB),
+        large: Scale::new(50, 8 * MIB),
+        run: nodes::nodes_at_home,
+    },
+    Scenario {
         name: "twenty",
         about: "twenty nodes (as many as rounds) join, download all from all, and leave one by one, the supernode first",
         small: Scale::new(20, MIB / 16),

@@ -1,6 +1,7 @@
 //! Members of a network without a tracker are killed at random moments while files are downloaded, the supernode among them:
 //! every download that still has a holder ends well.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -11,6 +12,8 @@ use rustix::process::Signal;
 
 use super::{Findings, STEP_LIMIT, Scale};
 use crate::content::{Content, Dice};
+use crate::natlab::{self, Host, Lab, Nat};
+use crate::netns::Wire;
 use crate::node::Node;
 use crate::peer::download;
 use crate::slots::{Company, Slot};
@@ -27,9 +30,24 @@ const SECONDS: u64 = 2;
 /// Longest time between two deaths, in milliseconds.
 const APART_MS: u64 = 1200;
 
+/// Where the nodes of a round are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ground {
+    /// All on one machine.
+    Loopback,
+    /// Two on the internet, one of whom always lives, the others behind routers of their own.
+    Homes,
+}
+
+/// So many nodes are on the internet.
+const PUBLIC: usize = 2;
+
 /// One round.
 struct Round {
     dice: Dice,
+    ground: Ground,
+    /// Where they are, if not all on one machine.
+    hosts: Vec<Host>,
     /// `None`: it was killed.
     nodes: Vec<Option<Node>>,
     files: Vec<File>,
@@ -49,8 +67,23 @@ struct Under {
     ended: Receiver<std::io::Result<Result<Outcome, Failure>>>,
 }
 
-/// Runs as many rounds, each with files of this size.
+/// Runs as many rounds on one machine, each with files of this size.
 pub(super) fn nodes(scale: Scale) -> Findings {
+    rounds(scale, Ground::Loopback)
+}
+
+/// The same behind routers.
+///
+/// # Panics
+/// Where there cannot be any.
+pub(super) fn nodes_at_home(scale: Scale) -> Findings {
+    if let Err(why) = natlab::possible() {
+        panic!("nodes at home need a lab: {why}");
+    }
+    rounds(scale, Ground::Homes)
+}
+
+fn rounds(scale: Scale, ground: Ground) -> Findings {
     let _slot = Slot::take(Company::Shared);
     let (mut killed, mut finished, mut without, mut beyond, mut longest) = (0, 0, 0, 0, Vec::new());
     for seed in scale.seed..scale.seed + u64::from(scale.rounds) {
@@ -58,7 +91,7 @@ pub(super) fn nodes(scale: Scale) -> Findings {
         eprintln!("round of seed {seed}");
         let root = tempfile::tempdir().expect("a directory can be made");
         let begin = Instant::now();
-        let mut round = Round::new(root.path(), seed, scale.size);
+        let mut round = Round::new(root.path(), seed, scale.size, ground);
         let downloads = round.begin_downloads(root.path());
         killed += round.kill_some();
         for Under { file, node, ended } in downloads {
@@ -88,16 +121,27 @@ pub(super) fn nodes(scale: Scale) -> Findings {
 }
 
 impl Round {
-    fn new(root: &Path, seed: u64, size: u64) -> Self {
+    fn new(root: &Path, seed: u64, size: u64, ground: Ground) -> Self {
         let mut dice = Dice::new(seed);
-        let count = FEWEST + dice.below(MORE);
+        let count = pick(&mut dice, usize::try_from(MORE).expect("a few")) + usize::try_from(FEWEST).expect("a few");
         let rate = (size / SECONDS).max(1).to_string();
-        let start = |number| Node::start(root, &format!("node{number}"), None, &["--limit-up", &rate]);
+        let hosts = match ground {
+            Ground::Loopback => Vec::new(),
+            Ground::Homes => hosts(&mut dice, count),
+        };
+        let start = |number: usize| {
+            let (name, netns) = (format!("node{number}"), hosts.get(number).map(Host::netns));
+            Node::start(root, &name, netns, &["--listen", "0.0.0.0:0", "--limit-up", &rate])
+        };
         let mut nodes: Vec<Node> = (0..count).map(start).collect();
         for number in 1..nodes.len() {
             // Members lead on to the supernode.
-            let to = nodes[pick(&mut dice, number)].port();
-            nodes[number].types(&format!("C {to}"));
+            let to = match ground {
+                Ground::Loopback => pick(&mut dice, number),
+                Ground::Homes => pick(&mut dice, number.min(PUBLIC)),
+            };
+            let (address, port) = (hosts.get(to).map_or(Ipv4Addr::LOCALHOST, Host::address), nodes[to].port());
+            nodes[number].types(&format!("C {address} {port}"));
             nodes[number].sees("Connected to ");
         }
         let mut files = Vec::new();
@@ -117,7 +161,7 @@ impl Round {
         let seeders = |node: &Node| node.list().iter().map(|entry| entry.seeders as usize).sum::<usize>();
         let all: usize = files.iter().map(|file| file.holders.len()).sum();
         wait_until(STEP_LIMIT, "all to know all files", || nodes.iter().all(|node| seeders(node) == all));
-        Self { dice, nodes: nodes.into_iter().map(Some).collect(), files }
+        Self { dice, ground, hosts, nodes: nodes.into_iter().map(Some).collect(), files }
     }
 
     /// About half of those who have not a file want it.
@@ -147,16 +191,31 @@ impl Round {
             let apart = Duration::from_millis(self.dice.below(APART_MS));
             holds_for(apart, || true);
             // The first that lives leads, mostly: it dies as often as all others together.
-            let alive: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_some()).collect();
+            let lives = |node: &usize| self.nodes[*node].is_some();
+            let relays = (0..PUBLIC).filter(lives).count();
+            let is_last = |node: &usize| self.ground == Ground::Homes && *node < PUBLIC && relays == 1;
+            let alive: Vec<usize> = (0..self.nodes.len()).filter(lives).filter(|node| !is_last(node)).collect();
             let at = if self.dice.below(2) == 0 { 0 } else { pick(&mut self.dice, alive.len()) };
-            if let Some(mut node) = self.nodes[alive[at]].take() {
-                node.signal(Signal::KILL);
-                node.ends();
-                killed += 1;
+            let Some(mut node) = self.nodes[alive[at]].take() else { continue };
+            if let Some(host) = self.hosts.get(alive[at])
+                && self.dice.below(3) == 0
+            {
+                // Nobody is told, not even by the system.
+                host.set_wire(Wire::Pulled);
             }
+            node.signal(Signal::KILL);
+            node.ends();
+            killed += 1;
         }
         killed
     }
+}
+
+/// Two on the internet, the others each behind a router of some kind.
+fn hosts(dice: &mut Dice, count: usize) -> Vec<Host> {
+    let lab = Lab::new();
+    let behind = |dice: &mut Dice| lab.home(Nat::ALL[pick(dice, Nat::ALL.len())]).host();
+    (0..count).map(|number| if number < PUBLIC { lab.host() } else { behind(dice) }).collect()
 }
 
 fn pick(dice: &mut Dice, count: usize) -> usize {
