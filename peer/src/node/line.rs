@@ -1,13 +1,13 @@
 //! The line to another node: one connection, its control stream, and what else comes over it.
 //!
 //! The first byte of each stream says what it is for: [`CONTROL`] for the one stream of messages, which who dialled opens;
-//! [`CONVERSATION`] for chunks. Behind [`CONTROL`] stand, as big-endian u64, the run of the dialler's program and the number
-//! of this line among those that it dialled; it is answered with [`CONTROL`] and the run of the program there.
+//! [`CONVERSATION`] for chunks. Behind [`CONTROL`] stands, as a big-endian u64, the run of the dialler's program; it is answered
+//! with [`CONTROL`] and the run of the program there. If the dialler has no other line to there it says [`TAKEN`], and else
+//! closes the connection, of which nobody hears then.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::group::{Framer, frame};
@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 const CONTROL: u8 = 1;
 /// A stream for chunks.
 const CONVERSATION: u8 = 2;
+/// The last word of the opening: the dialler goes on with this line.
+const TAKEN: u8 = 3;
 
 /// Who dialled has so long to open the control stream, and who opens a stream to say what for.
 const OPENING_DEADLINE: Duration = Duration::from_secs(5);
@@ -34,29 +36,26 @@ const WAITING: usize = 256;
 /// Bytes read at once.
 const READ: usize = 16 << 10;
 
-/// Which of all lines between two nodes one is. Both ends know it alike, so that of two lines both keep the same.
+/// How a line was made. Of two between the same nodes both ends keep the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Making {
     pub(super) dialler: Dialler,
     /// The run of the program at the other end.
     run: u64,
-    /// Among the lines that were dialled by who dialled this one, in order.
-    number: u64,
 }
 
 impl Making {
-    /// Whether a line stays although `other` was made between the same two nodes, `here` and `there`. One from another run
-    /// of the program there never does: that has ended. Of two that one end dialled, the later stays: who dials again
-    /// may have given the first up. Of two that both dialled, that of the lower peer id.
-    pub(super) fn outlives(self, other: Self, here: PeerId, there: PeerId) -> bool {
-        if self.run != other.run {
-            return false;
-        }
-        match (self.dialler, other.dialler) {
-            (Dialler::Here, Dialler::Here) | (Dialler::There, Dialler::There) => self.number > other.number,
-            (Dialler::Here, Dialler::There) => here < there,
-            (Dialler::There, Dialler::Here) => there < here,
-        }
+    /// Whether a line stays although `later` was made between the same two nodes, `here` and `there`. One from another run of
+    /// the program there never does: that has ended. Who dialled keeps what there is, and nobody hears of its dial; who
+    /// was dialled knows by the last word of the opening that the dialler has no other line, unless both dialled at
+    /// once: then that of the lower peer id stays.
+    pub(super) fn outlives(self, later: Self, here: PeerId, there: PeerId) -> bool {
+        self.run == later.run
+            && match (self.dialler, later.dialler) {
+                (_, Dialler::Here) => true,
+                (Dialler::There, Dialler::There) => false,
+                (Dialler::Here, Dialler::There) => here < there,
+            }
     }
 }
 
@@ -65,12 +64,6 @@ fn this_run() -> u64 {
     static RUN: OnceLock<u64> = OnceLock::new();
     let since = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     *RUN.get_or_init(|| u64::try_from(since().as_micros()).unwrap_or(u64::MAX))
-}
-
-/// The number of the next line that is dialled.
-fn next_number() -> u64 {
-    static NUMBERS: AtomicU64 = AtomicU64::new(0);
-    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The number of a line in this process.
@@ -116,18 +109,14 @@ impl Opened {
     pub(super) async fn here(connection: Connection) -> io::Result<Self> {
         let opening = async {
             let mut control = connection.open().await.map_err(io::Error::other)?;
-            let number = next_number();
-            let mut first = vec![CONTROL];
-            first.extend(this_run().to_be_bytes());
-            first.extend(number.to_be_bytes());
-            control.write_all(&first).await?;
+            control.write_all(&opening_word()).await?;
             // Only who has the key of the network can answer.
             match control.read_u8().await? {
                 CONTROL => {}
                 kind => return Err(unexpected(kind)),
             }
             let run = control.read_u64().await?;
-            Ok((control, Making { dialler: Dialler::Here, run, number }))
+            Ok((control, Making { dialler: Dialler::Here, run }))
         };
         let (control, making) = timeout(OPENING_DEADLINE, opening).await??;
         Ok(Self { connection, making, control })
@@ -141,11 +130,12 @@ impl Opened {
                 CONTROL => {}
                 kind => return Err(unexpected(kind)),
             }
-            let (run, number) = (control.read_u64().await?, control.read_u64().await?);
-            let mut answer = vec![CONTROL];
-            answer.extend(this_run().to_be_bytes());
-            control.write_all(&answer).await?;
-            Ok((control, Making { dialler: Dialler::There, run, number }))
+            let run = control.read_u64().await?;
+            control.write_all(&opening_word()).await?;
+            match control.read_u8().await? {
+                TAKEN => Ok((control, Making { dialler: Dialler::There, run })),
+                kind => Err(unexpected(kind)),
+            }
         };
         let (control, making) = timeout(OPENING_DEADLINE, opening).await??;
         Ok(Self { connection, making, control })
@@ -175,7 +165,7 @@ impl Opened {
             let _writing_ended = writing_ended;
             let why = tokio::select! {
                 why = read_all(id, read, &inputs) => why,
-                why = write_all(write, waiting) => why,
+                why = write_all(making.dialler, write, waiting) => why,
                 why = accept_all(&running, &inputs) => why,
                 error = running.closed() => error.to_string(),
             };
@@ -214,6 +204,13 @@ impl Sayer {
     pub(super) fn say(&self, message: &[u8]) -> bool {
         self.0.upgrade().is_some_and(|outgoing| outgoing.try_send(frame(message)).is_ok())
     }
+}
+
+/// What either side says first.
+fn opening_word() -> [u8; 9] {
+    let mut word = [CONTROL; 9];
+    word[1..].copy_from_slice(&this_run().to_be_bytes());
+    word
 }
 
 fn unexpected(kind: u8) -> io::Error {
@@ -255,7 +252,12 @@ async fn read_all<I: From<Heard>>(id: LineId, mut read: ReadHalf, inputs: &mpsc:
     }
 }
 
-async fn write_all(mut write: WriteHalf, mut waiting: mpsc::Receiver<Vec<u8>>) -> String {
+async fn write_all(dialler: Dialler, mut write: WriteHalf, mut waiting: mpsc::Receiver<Vec<u8>>) -> String {
+    if dialler == Dialler::Here
+        && let Err(error) = write.write_all(&[TAKEN]).await
+    {
+        return error.to_string();
+    }
     while let Some(bytes) = waiting.recv().await {
         if let Err(error) = write.write_all(&bytes).await {
             return error.to_string();
@@ -289,42 +291,34 @@ async fn accept_all<I: From<Heard>>(connection: &Connection, inputs: &mpsc::Send
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Dialler::{Here, There};
 
     const LOW: PeerId = PeerId([1; 32]);
     const HIGH: PeerId = PeerId([2; 32]);
 
-    /// The same two lines as both ends know them.
-    fn both_ends(low_dialled: [bool; 2], numbers: [u64; 2]) -> [[Making; 2]; 2] {
-        let made = |at_low: bool| {
-            [0, 1].map(|one| Making {
-                dialler: if low_dialled[one] == at_low { Dialler::Here } else { Dialler::There },
-                run: 7,
-                number: numbers[one],
-            })
-        };
-        [made(true), made(false)]
+    fn made(dialler: Dialler) -> Making {
+        Making { dialler, run: 7 }
     }
 
     #[test]
-    fn both_ends_keep_the_same_line_whichever_they_made_first() {
-        for (low_dialled, numbers, first_stays) in [
-            ([true, true], [1, 2], false),
-            ([false, false], [2, 1], true),
-            ([true, false], [1, 2], true),
-            ([false, true], [1, 2], false),
-        ] {
-            let [at_low, at_high] = both_ends(low_dialled, numbers);
-            for ([first, second], here, there) in [(at_low, LOW, HIGH), (at_high, HIGH, LOW)] {
-                assert_eq!(first.outlives(second, here, there), first_stays, "{low_dialled:?}");
-                assert_eq!(second.outlives(first, here, there), !first_stays, "{low_dialled:?}");
-            }
+    fn of_two_that_were_dialled_at_once_both_ends_keep_the_same() {
+        // Each has its own line when that of the other comes.
+        assert!(made(Here).outlives(made(There), LOW, HIGH));
+        assert!(!made(Here).outlives(made(There), HIGH, LOW));
+    }
+
+    #[test]
+    fn who_dials_beside_a_line_keeps_that_and_who_dials_anew_is_taken() {
+        for earlier in [Here, There] {
+            assert!(made(earlier).outlives(made(Here), LOW, HIGH));
         }
+        assert!(!made(There).outlives(made(There), LOW, HIGH));
     }
 
     #[test]
     fn a_line_ends_with_the_run_of_the_program_there() {
-        let [[old, _], _] = both_ends([true, true], [5, 5]);
-        let new = Making { run: 8, number: 0, dialler: Dialler::There };
-        assert!(!old.outlives(new, LOW, HIGH));
+        for (earlier, later) in [(Here, There), (There, There), (There, Here), (Here, Here)] {
+            assert!(!made(earlier).outlives(Making { dialler: later, run: 8 }, LOW, HIGH));
+        }
     }
 }

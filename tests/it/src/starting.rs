@@ -189,3 +189,19 @@ fn nodes_of_one_network_find_each_other_on_a_lan() {
         node.sees("cat is online.");
     }
 }
+
+#[test]
+fn who_is_connected_already_is_confirmed_from_both_sides() {
+    let root = tempfile::tempdir().unwrap();
+    let [mut ann, mut bob] = ["ann", "bob"].map(|name| Node::start(root.path(), name, None, &[]));
+    let ports = [ann.port(), bob.port()];
+    for _ in 0..3 {
+        ann.types(&format!("C {}", ports[1]));
+        ann.sees("Connected to bob");
+        bob.types(&format!("C {}", ports[0]));
+        bob.sees("Connected to ann");
+    }
+    for node in [ann, bob] {
+        assert!(!node.screen().contains("The supernode is gone"), "{}", node.screen());
+    }
+}

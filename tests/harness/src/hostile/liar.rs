@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +26,8 @@ use crate::wait::wait_until;
 const CONTROL: u8 = 1;
 /// The run of the program that a liar seems to be.
 const RUN: u64 = 7;
-static LINES: AtomicU64 = AtomicU64::new(1);
+/// The dialler's last word before messages: it goes on with this line.
+const TAKEN: u8 = 3;
 /// How long a dial may take.
 const DIAL: Duration = Duration::from_secs(4);
 /// Whatever waits for its turn: a test says little.
@@ -338,16 +338,16 @@ impl Driver {
         }
     }
 
-    /// Takes a line, unless there is one that stays, by the rule that all nodes have: of two that one end dialled, the later; of
-    /// two that both dialled, that of the lower peer id.
+    /// Takes a line, unless there is one that stays, by the rule that all nodes have: who dialled keeps what there is; of two
+    /// that both dialled at once, that of the lower peer id stays.
     fn take(&mut self, now: Instant, connection: Connection, stream: Stream, dialler: Dialler) -> PeerId {
         let remote = connection.remote();
         let peer = remote.identity.peer_id();
         if let Some(earlier) = self.lines.get(&peer) {
-            let stays = match earlier.dialler {
-                _ if earlier.dialler == dialler => false,
-                Dialler::Here => self.group.id() < peer,
-                Dialler::There => peer < self.group.id(),
+            let stays = match (earlier.dialler, dialler) {
+                (_, Dialler::Here) => true,
+                (Dialler::There, Dialler::There) => false,
+                (Dialler::Here, Dialler::There) => self.group.id() < peer,
             };
             if stays {
                 return peer;
@@ -359,6 +359,9 @@ impl Driver {
         let (number, (read, mut write)) = (self.made, stream.into_split());
         let (words, mut waiting) = mpsc::channel::<Vec<u8>>(WAITING);
         self.tasks.spawn("words", async move {
+            if dialler == Dialler::Here && write.write_all(&[TAKEN]).await.is_err() {
+                return;
+            }
             while let Some(bytes) = waiting.recv().await {
                 if write.write_all(&bytes).await.is_err() {
                     return;
@@ -406,11 +409,10 @@ async fn dial_all(node: &Node, dial: Dial) -> Option<(Connection, Stream)> {
     None
 }
 
-/// Opens the stream of messages: says which run of the program this is, and the how manyth of its lines.
+/// Opens the stream of messages: says which run of the program this is.
 async fn open(connection: &Connection) -> io::Result<Stream> {
     let mut stream = connection.open().await.map_err(io::Error::other)?;
-    let number = LINES.fetch_add(1, Ordering::Relaxed);
-    stream.write_all(&[&[CONTROL], RUN.to_be_bytes().as_slice(), &number.to_be_bytes()].concat()).await?;
+    stream.write_all(&[&[CONTROL], RUN.to_be_bytes().as_slice()].concat()).await?;
     stream.read_exact(&mut [0; 1 + 8]).await?;
     Ok(stream)
 }
@@ -418,8 +420,10 @@ async fn open(connection: &Connection) -> io::Result<Stream> {
 /// The other end of that.
 async fn accept(connection: &Connection) -> io::Result<Stream> {
     let mut stream = connection.accept().await.map_err(io::Error::other)?;
-    stream.read_exact(&mut [0; 1 + 8 + 8]).await?;
+    stream.read_exact(&mut [0; 1 + 8]).await?;
     stream.write_all(&[&[CONTROL], RUN.to_be_bytes().as_slice()].concat()).await?;
+    // Without its last word nobody hears of it.
+    stream.read_exact(&mut [0; 1]).await?;
     Ok(stream)
 }
 
