@@ -43,7 +43,7 @@ fn sayable(text: &str) -> Result<String, Failure> {
     }
     if text.len() > MAX_CHAT_TEXT {
         let text = format!("what is said has at most {MAX_CHAT_TEXT} bytes, this has {}", text.len());
-        return Err(Failure::new(FailureKind::Usage, text).with_hint("`send` pushes a file"));
+        return Err(Failure::new(FailureKind::Usage, text).with_hint("put it into a file and share that"));
     }
     Ok(text)
 }

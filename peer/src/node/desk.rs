@@ -123,7 +123,7 @@ impl Desk {
             Request::History => Ok(Reply::History { lines: Vec::new() }),
             Request::Subscriptions => Ok(Reply::Subscriptions { subscriptions: Vec::new() }),
             Request::Offers => Ok(Reply::Offers { received: Vec::new(), sent: Vec::new() }),
-            _ => Err(refusal(Code::Unknown, "that needs a tracker, and this network has none".to_owned())),
+            _ => Err(refusal(Code::Forbidden, "that needs a tracker, and this network has none".to_owned())),
         }
     }
 

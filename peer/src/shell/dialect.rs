@@ -1,5 +1,7 @@
 //! Dialects: the words of networks without a tracker are translated to those that there are.
 
+use crate::command::Failure;
+
 /// Which words a line begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -26,11 +28,34 @@ const MRT_WORDS: [([&str; 2], &[&str], &str, &str); 8] = [
     (["Q", "quit"], &["q"], "", "Leave; the others go on"),
 ];
 
+/// Words that mean something else where there is a tracker, and one of the letters here: what is downloaded cannot be
+/// followed, and nobody keeps a list of users.
+const ALSO: [(&str, &str); 2] = [("d", "R"), ("users", "L")];
+
+/// The row of a line's first word, and the rest of the line.
+fn row(
+    line: &str,
+) -> Option<(&'static ([&'static str; 2], &'static [&'static str], &'static str, &'static str), &str)> {
+    let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let first = ALSO.iter().find(|(also, _)| *also == first).map_or(first, |(_, letter)| letter);
+    Some((MRT_WORDS.iter().find(|(words, ..)| words.contains(&first))?, rest.trim()))
+}
+
 /// A line of a network without a tracker in the words of one with.
 pub(super) fn translated(line: &str) -> Option<String> {
-    let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let (_, plain, ..) = MRT_WORDS.iter().find(|(words, ..)| words.contains(&first))?;
-    Some(format!("{} {}", plain.join(" "), rest.trim()).trim_end().to_owned())
+    let ((_, plain, ..), rest) = row(line)?;
+    // A bare word asks for what is missing, which it does without options only.
+    let plain = if rest.is_empty() { plain.get(..1)?.join(" ") } else { plain.join(" ") };
+    Some(format!("{plain} {rest}").trim_end().to_owned())
+}
+
+/// What was wrong with a line, in the words that it was written in.
+pub(super) fn explained(line: &str, failure: Failure) -> Failure {
+    let Some((([letter, _], _, what, _), _)) = row(line) else { return failure };
+    match failure.hint.as_deref() {
+        Some(hint) if hint.starts_with("usage: ") => failure.with_hint(format!("usage: {letter} {what}").trim_end()),
+        _ => failure,
+    }
 }
 
 /// The commands of the prompt there, a line each.
@@ -40,7 +65,7 @@ pub(super) fn help() -> String {
     let lines = rows.iter().map(|(words, about)| format!("  {words:width$}  {about}"));
     let all: Vec<String> = std::iter::once("Commands:".to_owned()).chain(lines).collect();
     format!(
-        "{}\nAlso: loc NAME, users, search TEXT, status, cancel, dereg NAME. `help loc` says all about loc.",
+        "{}\nAlso: loc NAME, search TEXT, status, cancel, dereg NAME. `help loc` says all about loc.",
         all.join("\n")
     )
 }
@@ -76,6 +101,12 @@ mod tests {
         let wanted = Command::Download { entry, only: Vec::new(), follow: Follow::No, output, wait_secs: None };
         assert_eq!(got, Some(wanted));
         assert_eq!(parse_line("Q", &surroundings).unwrap(), Asked::Quit);
+        assert!(matches!(parse("d a"), Some(Command::Download { follow: Follow::No, .. })));
+        assert!(matches!(parse_line("R", &surroundings), Ok(Asked::Incomplete(_))));
+        assert_eq!(parse("users"), Some(Command::Neighbours));
+        assert_eq!(parse("C localhost 4000"), Some(Command::Connect { address: "127.0.0.1:4000".parse().unwrap() }));
+        let hint = parse_line("C", &surroundings).unwrap_err().hint.unwrap();
+        assert_eq!(hint, "usage: C ADDR PORT");
         for wrong in ["C", "C nowhere", "C 192.0.2.7 0", "C 1 2 3", "A"] {
             assert!(parse_line(wrong, &surroundings).is_err(), "{wrong}");
         }

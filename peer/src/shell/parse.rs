@@ -98,7 +98,8 @@ pub(crate) fn parse_line(line: &str, surroundings: &Surroundings) -> Result<Aske
     }
     if surroundings.dialect == Dialect::Mrt {
         if let Some(plain) = dialect::translated(line) {
-            return parse_line(&plain, &Surroundings { dialect: Dialect::Tracker, ..surroundings.clone() });
+            let plainly = Surroundings { dialect: Dialect::Tracker, ..surroundings.clone() };
+            return parse_line(&plain, &plainly).map_err(|failure| dialect::explained(line, failure));
         }
         if matches!(line, "help" | "?") {
             return Ok(Asked::Show(dialect::help()));
@@ -293,6 +294,7 @@ fn ping_target(words: &[String]) -> String {
 fn place_of(words: &[String]) -> Result<SocketAddr, Failure> {
     let place = match words {
         [port] if port.parse::<u16>().is_ok() => format!("127.0.0.1:{port}"),
+        [host, port] if host == "localhost" => format!("127.0.0.1:{port}"),
         words => ping_target(words),
     };
     place.parse().ok().filter(|address: &SocketAddr| address.port() != 0).ok_or_else(|| {

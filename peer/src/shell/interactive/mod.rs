@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::complete::LineKind;
 use self::prompt::{Answer, Prompt, Question};
 use self::screen::Screen;
+use super::dialect::Dialect;
 use super::execute::{Ended, News, Printing, bare_name, execute};
 use super::parse::{Asked, Bare, Surroundings, absolute, parse_line};
 use super::render::{self, Detail, Format, Printed};
@@ -263,7 +264,10 @@ impl<B: Backend> Running<B> {
                 Some(Command::Download {
                     entry: self.by_number(entry),
                     only: Vec::new(),
-                    follow: Follow::Yes,
+                    follow: match self.setup.surroundings.dialect {
+                        Dialect::Tracker => Follow::Yes,
+                        Dialect::Mrt => Follow::No,
+                    },
                     output: None,
                     wait_secs,
                 })
