@@ -63,15 +63,14 @@ pub(super) fn meet(
     take_room(state, caller, seeder, now)?;
     let [my_channel, their_channel] = open_channels(state, [caller, seeder], now);
     let (asker, other) = (state.roster.get(&caller).ok_or_else(gone)?, state.roster.get(&seeder).ok_or_else(gone)?);
-    let of = |peer: PeerId, whom: &Online, at: MetAt, asker: &Online, channel| Meeting {
-        peer,
-        user: whom.name.to_string(),
-        static_key: at.static_key,
-        addresses: whom.contact.udp_addresses_for(&asker.contact, at.seen, at.port),
-        channel,
+    let of = |peer: PeerId, whom: &Online, at: MetAt, addresses, channel| {
+        let (user, static_key) = (whom.name.to_string(), at.static_key);
+        Meeting { peer, user, static_key, addresses, channel }
     };
-    let told = Event::Meet(of(caller, asker, mine, other, their_channel));
-    let reply = Reply::Meeting(of(seeder, other, theirs, asker, my_channel));
+    let told = asker.contact.udp_addresses_told_to(&other.contact, theirs.seen, mine.seen, mine.port);
+    let told = Event::Meet(of(caller, asker, mine, told, their_channel));
+    let given = other.contact.udp_addresses_for(&asker.contact, mine.seen, theirs.seen, theirs.port);
+    let reply = Reply::Meeting(of(seeder, other, theirs, given, my_channel));
     Ok((reply, vec![Effect::Tell { to: seeder, event: told }]))
 }
 

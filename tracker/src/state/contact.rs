@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use common::wire::MAX_ADDRESSES;
 
+use crate::source::Source;
+
 /// Where a peer is: what it says and what the tracker sees. No address is an IPv4 one in the clothes of IPv6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Contact {
@@ -52,20 +54,51 @@ impl Contact {
         (self.port >= MIN_DIALLED_PORT).then(|| SocketAddr::new(ip, self.port))
     }
 
-    /// Where `asker` may send datagrams to this peer's UDP socket, which is seen at `seen` and has this port: the likeliest
-    /// first, none twice.
-    pub(crate) fn udp_addresses_for(&self, asker: &Self, seen: SocketAddr, port: u16) -> Vec<SocketAddr> {
-        // It is on the tracker's host, so it is where the asker found the tracker.
-        let ip = if seen.ip().is_loopback() { asker.arrived_at } else { seen.ip() };
-        let outside = SocketAddr::new(ip, seen.port());
+    /// Where `asker`, whose own UDP socket is seen at `asker_seen`, may send datagrams to this peer's UDP socket, which is seen
+    /// at `seen` and has this port: the likeliest first, none twice.
+    pub(crate) fn udp_addresses_for(
+        &self,
+        asker: &Self,
+        asker_seen: SocketAddr,
+        seen: SocketAddr,
+        port: u16,
+    ) -> Vec<SocketAddr> {
+        let outside = asker.finds(seen);
+        let are_neighbours = self.seen.ip() == asker.seen.ip();
         let socket = Self { port, advertised: Vec::new(), ..self.clone() };
         let mut addresses = socket.addresses_for(asker);
-        addresses.retain(|address| *address != outside);
+        // Who claims to be where the asker is would pass for somebody behind the same router.
+        addresses.retain(|address| *address != outside && (are_neighbours || address.ip() != asker_seen.ip()));
         addresses.truncate(MAX_ADDRESSES - 1);
         // Behind one address translator, what is within comes first.
-        let place = if self.seen.ip() == asker.seen.ip() { addresses.len() } else { 0 };
+        let place = if are_neighbours { addresses.len() } else { 0 };
         addresses.insert(place, outside);
         addresses
+    }
+
+    /// The same where `seeder` did not ask: it is told only of where this peer is for certain, and of private addresses and
+    /// those in its own /64 of IPv6, so that nobody has it send datagrams to others.
+    pub(crate) fn udp_addresses_told_to(
+        &self,
+        seeder: &Self,
+        seeder_seen: SocketAddr,
+        seen: SocketAddr,
+        port: u16,
+    ) -> Vec<SocketAddr> {
+        let outside = seeder.finds(seen);
+        let own = [outside, self.seen].map(|own| Source::of(own.ip()));
+        let mut addresses = self.udp_addresses_for(seeder, seeder_seen, seen, port);
+        addresses.retain(|address| {
+            let is_its_own = is_private(address.ip()) || own.contains(&Source::of(address.ip()));
+            *address == outside || (address.port() >= MIN_DIALLED_PORT && is_its_own)
+        });
+        addresses
+    }
+
+    /// Where this peer finds what the tracker sees at `seen`: who is on the tracker's host is where it found the tracker.
+    fn finds(&self, seen: SocketAddr) -> SocketAddr {
+        let ip = if seen.ip().is_loopback() { self.arrived_at } else { seen.ip() };
+        SocketAddr::new(ip, seen.port())
     }
 
     fn ips_for(&self, asker: &Self) -> Vec<IpAddr> {
@@ -73,7 +106,8 @@ impl Contact {
         let same_host_or_nat = seen == asker_seen || (seen.is_loopback() && asker_seen.is_loopback());
         let interfaces = || self.interfaces.iter().copied().filter(|ip| is_unicast(*ip) && !ip.is_loopback());
         let private = interfaces().filter(|ip| same_host_or_nat && is_private(*ip));
-        let public = interfaces().filter(|ip| !is_private(*ip));
+        // Nobody is where somebody else is seen.
+        let public = interfaces().filter(|ip| !is_private(*ip) && (same_host_or_nat || *ip != asker_seen));
         let mut ips = Vec::new();
         if seen.is_loopback() {
             // It is on the tracker's host, so it is where the asker found the tracker.
@@ -230,6 +264,45 @@ mod tests {
         }
         let here = contact("127.0.0.1", "127.0.0.1", &[]);
         assert_eq!(here.dial_back_for(&seeder), Some("203.0.113.1:5000".parse().unwrap()));
+    }
+
+    /// What `asker` is given, and what a seeder is told unasked, of a holder of a UDP socket that is seen where its TCP is.
+    fn udp(holder: &Contact, other: &Contact) -> [Vec<String>; 2] {
+        let seen = |contact: &Contact| SocketAddr::new(contact.seen.ip(), 7000);
+        let asked = holder.udp_addresses_for(other, seen(other), seen(holder), holder.port);
+        let told = holder.udp_addresses_told_to(other, seen(other), seen(holder), holder.port);
+        [asked, told].map(|addresses| addresses.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn nobody_passes_for_a_neighbour_by_claiming_the_address_of_another() {
+        let victim = contact("198.51.100.1", "203.0.113.1", &["10.0.0.2"]);
+        let liar = contact("198.51.100.66", "203.0.113.1", &["198.51.100.1", "198.51.100.2"]);
+        assert_eq!(ips(&liar, &victim), ["198.51.100.66", "198.51.100.2"]);
+        let [asked, told] = udp(&liar, &victim);
+        assert_eq!(asked, ["198.51.100.66:7000", "198.51.100.66:5000", "198.51.100.2:5000"]);
+        assert!(told.iter().all(|address| address.starts_with("198.51.100.66")), "{told:?}");
+        // Its datagrams leave by another router than its TCP.
+        let udp_seen = "198.51.100.2:7000".parse().unwrap();
+        let asked = liar.udp_addresses_for(&victim, udp_seen, liar.seen, PORT);
+        assert!(asked.iter().all(|address| address.ip() == liar.seen.ip()), "{asked:?}");
+    }
+
+    #[test]
+    fn nobody_has_others_sent_datagrams() {
+        let claimed = ["192.0.2.1", "2001:db8:1::1", "2001:db8:0:1::2", "10.0.0.1", "198.51.100.66"];
+        let seeder = contact("198.51.100.1", "203.0.113.1", &[]);
+        let mut asker = contact("198.51.100.66", "203.0.113.1", &claimed);
+        assert_eq!(udp(&asker, &seeder)[1], ["198.51.100.66:7000", "198.51.100.66:5000"]);
+        asker.port = MIN_DIALLED_PORT - 1;
+        assert_eq!(udp(&asker, &seeder)[1], ["198.51.100.66:7000"], "a service that did not ask");
+        let neighbour = contact("198.51.100.66", "203.0.113.1", &[]);
+        assert_eq!(udp(&asker, &neighbour)[1], ["198.51.100.66:7000"]);
+        asker.port = PORT;
+        assert!(udp(&asker, &neighbour)[1].contains(&"10.0.0.1:5000".to_owned()));
+        let asker = contact("2001:db8:0:1::1", "2001:db8::1", &claimed);
+        let told = ["[2001:db8:0:1::1]:7000", "[2001:db8:0:1::1]:5000", "[2001:db8:0:1::2]:5000"];
+        assert_eq!(udp(&asker, &seeder)[1], told);
     }
 
     #[test]
