@@ -18,7 +18,7 @@ use common::wire::tracker::{Access, Code, Event, Hello, Refusal};
 use common::wire::{MAX_ADDRESSES, MAX_DEVICE_NAME};
 
 use super::{Effect, News, Now, accounts, audiences, following, meeting, refusal, revoking};
-use crate::state::{Account, ConnId, Contact, Device, Dials, Gate, Load, Online, State, Write};
+use crate::state::{Account, ConnId, Contact, Device, Dials, Gate, Load, Meetings, Online, State, Write};
 
 /// A name is free again when its key has no entries and was last seen so long ago.
 const NAME_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -157,7 +157,7 @@ pub(crate) fn enter(state: &mut State, name: UserName, newcomer: Newcomer, now: 
         since_ms: now.unix_ms,
         reachable: None,
         dials: Dials::default(),
-        meetings: Dials::default(),
+        meetings: Meetings::default(),
         met_at: None,
         load: Load::default(),
     };

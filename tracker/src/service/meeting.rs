@@ -6,6 +6,7 @@ use common::wire::tracker::{Code, Event, Meeting, MrtContact, MrtRole, Refusal, 
 
 use super::{Effect, Now, refusal};
 use crate::relay::Place;
+use crate::source::Source;
 use crate::state::{ConnId, MetAt, Online, Rendezvous, State, is_unicast, plain};
 
 /// What the tracker offers over UDP to whom it welcomes on this connection.
@@ -60,7 +61,11 @@ pub(super) fn meet(
     let Some(mine) = asker.met_at else {
         return Err(refusal(Code::Conflict, "say first where you can be met yourself"));
     };
-    take_room(state, caller, seeder, now)?;
+    let source = Source::of(asker.contact.seen.ip());
+    let is_under_way = are_meeting(state, caller, seeder, now) || are_meeting(state, seeder, caller, now);
+    if !is_under_way {
+        take_room(state, caller, source, seeder, now)?;
+    }
     let [my_channel, their_channel] = open_channels(state, [caller, seeder], now);
     let (asker, other) = (state.roster.get(&caller).ok_or_else(gone)?, state.roster.get(&seeder).ok_or_else(gone)?);
     let of = |peer: PeerId, whom: &Online, at: MetAt, addresses, channel| {
@@ -71,15 +76,17 @@ pub(super) fn meet(
     let told = Event::Meet(of(caller, asker, mine, told, their_channel));
     let given = other.contact.udp_addresses_for(&asker.contact, mine.seen, theirs.seen, theirs.port);
     let reply = Reply::Meeting(of(seeder, other, theirs, given, my_channel));
-    Ok((reply, vec![Effect::Tell { to: seeder, event: told }]))
+    // Who asks again hears the same, and takes nobody's time but its own.
+    let effects = if is_under_way { Vec::new() } else { vec![Effect::Tell { to: seeder, event: told }] };
+    Ok((reply, effects))
 }
 
 /// How a meeting ended, by the word of one of the two; that of others counts for nothing.
 pub(super) fn met(state: &mut State, caller: PeerId, other: PeerId, reached: bool, now: Now) -> Reply {
-    let is_theirs = state.roster.get_mut(&caller).is_some_and(|online| online.meetings.end(&other, now.uptime));
-    if let Some(online) = state.roster.get_mut(&other).filter(|_| is_theirs) {
-        online.meetings.end(&caller, now.uptime);
-    }
+    let mut end = |asker: PeerId, seeder: PeerId| {
+        state.roster.get_mut(&asker).is_some_and(|online| online.meetings.asked.end(&seeder, now.uptime))
+    };
+    let is_theirs = end(caller, other) | end(other, caller);
     if let Some(relay) = state.rendezvous.relay().filter(|_| is_theirs && !reached) {
         relay.close([caller, other]);
     }
@@ -97,24 +104,34 @@ fn no_rendezvous() -> Refusal {
     refusal(Code::Unavailable, "this tracker helps nobody to meet over MRT: it has no UDP port (--stun off)")
 }
 
-/// Counts one more meeting of the two, where both have room for it. Who asks again has given up the one before.
-fn take_room(state: &mut State, caller: PeerId, seeder: PeerId, now: Now) -> Result<(), Refusal> {
-    let pairs = [(caller, seeder), (seeder, caller)];
-    for (peer, with) in pairs {
-        if let Some(online) = state.roster.get_mut(&peer) {
-            online.meetings.end(&with, now.uptime);
+/// Whether `asker` asked for `seeder` of late, and both were told and are still there.
+fn are_meeting(state: &State, asker: PeerId, seeder: PeerId, now: Now) -> bool {
+    let (asks, serves) = (state.roster.get(&asker), state.roster.get(&seeder));
+    asks.is_some_and(|online| online.meetings.asked.is_under_way(&seeder, now.uptime))
+        && serves.is_some_and(|online| online.meetings.is_expected(&asker, now.uptime))
+}
+
+/// Counts one more meeting of the two, where both have room for it.
+fn take_room(state: &mut State, caller: PeerId, source: Source, seeder: PeerId, now: Now) -> Result<(), Refusal> {
+    let busy = |whose: &str| {
+        let text = format!("{whose} as many meetings under way or in this minute as are allowed: try again later");
+        Err(refusal(Code::Busy, text))
+    };
+    if let Some(online) = state.roster.get_mut(&caller) {
+        // It met that peer in a session that has ended.
+        online.meetings.asked.end(&seeder, now.uptime);
+        if !online.meetings.asked.has_room(now.uptime) {
+            return busy("you have");
         }
     }
-    for (whose, peer) in [("you have", caller), ("that peer has", seeder)] {
-        if state.roster.get_mut(&peer).is_some_and(|online| !online.meetings.has_room(now.uptime)) {
-            let text = format!("{whose} as many meetings under way or in this minute as are allowed: try again later");
-            return Err(refusal(Code::Busy, text));
+    if let Some(online) = state.roster.get_mut(&seeder) {
+        if !online.meetings.has_room_for(&caller, source, now.uptime) {
+            return busy("that peer has");
         }
+        online.meetings.expect(caller, source, now.uptime);
     }
-    for (peer, with) in pairs {
-        if let Some(online) = state.roster.get_mut(&peer) {
-            online.meetings.begin(with, now.uptime);
-        }
+    if let Some(online) = state.roster.get_mut(&caller) {
+        online.meetings.asked.begin(seeder, now.uptime);
     }
     Ok(())
 }

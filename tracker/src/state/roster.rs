@@ -14,6 +14,7 @@ use common::wire::tracker::MrtRole;
 use super::contact::Contact;
 use super::dials::Dials;
 use super::gate::Gate;
+use super::meetings::Meetings;
 
 /// Plans of so long ago count half for how busy a peer is.
 const LOAD_HALF_LIFE: Duration = Duration::from_secs(30);
@@ -42,7 +43,7 @@ pub(crate) struct Online {
     /// The dials it asked for or was asked for.
     pub(crate) dials: Dials,
     /// The meetings over MRT that it asked for or was asked for.
-    pub(crate) meetings: Dials,
+    pub(crate) meetings: Meetings,
     /// Where it may be met over MRT, if it has said so.
     pub(crate) met_at: Option<MetAt>,
     /// How busy it is.

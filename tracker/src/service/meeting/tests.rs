@@ -80,9 +80,30 @@ fn two_are_told_of_each_other_and_get_channels() {
     assert_eq!(passes(&world, seen(1), mine.channel), Some(seen(2)));
     assert_eq!(passes(&world, seen(2), theirs.channel), Some(seen(1)));
     assert_eq!(passes(&world, seen(2), mine.channel), None, "somebody else's channel");
-    // Both may ask at the same time: there is one pair of the two.
+    // There is one pair of the two, however often they meet.
+    world.reply(peers[0], Request::Met { peer: peers[1], reached: true });
     let (again, back) = meeting(&mut world, peers[0], peers[1]);
     assert_eq!((again.channel, back.channel), (mine.channel, theirs.channel));
+}
+
+#[test]
+fn who_asks_again_hears_the_same_and_troubles_nobody() {
+    let (mut world, peers) = ready(3);
+    appears(&mut world, peers[0], 1, MrtRole::Serves);
+    let (mine, theirs) = meeting(&mut world, peers[0], peers[1]);
+    for _ in 0..40 {
+        let again = world.ask(peers[0], Request::Meet { peer: peers[1] });
+        assert_eq!((again.reply, again.effects), (Ok(Reply::Meeting(mine.clone())), Vec::new()));
+    }
+    let back = world.ask(peers[1], Request::Meet { peer: peers[0] });
+    assert_eq!((back.reply, back.effects), (Ok(Reply::Meeting(theirs)), Vec::new()), "both asked");
+    meeting(&mut world, peers[2], peers[1]);
+    // A new session was told nothing.
+    world.try_join(2, &hello("p2")).unwrap();
+    appears(&mut world, peers[1], 2, MrtRole::Serves);
+    meeting(&mut world, peers[0], peers[1]);
+    world.pass(Duration::from_secs(10));
+    meeting(&mut world, peers[0], peers[1]);
 }
 
 #[test]
@@ -178,26 +199,32 @@ fn a_pair_ends_with_either_session_and_with_a_meeting_that_failed() {
 }
 
 #[test]
-fn four_under_way_and_thirty_a_minute_per_asker_and_per_seeder() {
-    let (mut world, peers) = ready(8);
+fn an_asker_has_four_under_way() {
+    let (mut world, peers) = ready(6);
     for seeder in &peers[1..5] {
         meeting(&mut world, peers[0], *seeder);
     }
-    assert_eq!(world.refused(peers[0], Request::Meet { peer: peers[5] }), Code::Busy, "the asker has four");
-    meeting(&mut world, peers[0], peers[4]);
-    for asker in &peers[5..8] {
-        meeting(&mut world, *asker, peers[1]);
-    }
-    assert_eq!(world.refused(peers[2], Request::Meet { peer: peers[1] }), Code::Busy, "the seeder has four");
+    assert_eq!(world.refused(peers[0], Request::Meet { peer: peers[5] }), Code::Busy);
     world.reply(peers[0], Request::Met { peer: peers[1], reached: true });
-    meeting(&mut world, peers[2], peers[1]);
-    world.pass(Duration::from_secs(60));
-    // What was proven is old, but counts until the session ends.
-    for _ in 0..30 {
-        meeting(&mut world, peers[0], peers[1]);
-        world.reply(peers[0], Request::Met { peer: peers[1], reached: true });
+    meeting(&mut world, peers[0], peers[5]);
+}
+
+#[test]
+fn nobody_keeps_others_from_a_seeder() {
+    let (mut world, peers) = ready(32);
+    let (asker, seeder) = (peers[0], peers[1]);
+    for _ in 0..4 {
+        meeting(&mut world, asker, seeder);
+        world.reply(asker, Request::Met { peer: seeder, reached: true });
     }
-    assert_eq!(world.refused(peers[0], Request::Meet { peer: peers[1] }), Code::Busy);
+    assert_eq!(world.refused(asker, Request::Meet { peer: seeder }), Code::Busy, "its part of this minute");
+    for other in &peers[2..28] {
+        meeting(&mut world, *other, seeder);
+    }
+    assert_eq!(world.refused(peers[28], Request::Meet { peer: seeder }), Code::Busy, "thirty");
+    meeting(&mut world, seeder, peers[28]);
+    world.pass(Duration::from_secs(60));
+    meeting(&mut world, asker, seeder);
 }
 
 #[test]
