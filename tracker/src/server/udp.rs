@@ -1,6 +1,7 @@
 //! The UDP port: tells those who ask (STUN) from which address they come, with a proof of it for those who want one, and
 //! passes what is relayed. Everything else is dropped without an answer.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::Complaint;
 use crate::clock::Clock;
 use crate::rate::Bucket;
 use crate::relay::Relay;
+use crate::source::Source;
 use crate::state::plain;
 use crate::vouchers::Vouchers;
 
@@ -25,6 +27,12 @@ use crate::vouchers::Vouchers;
 /// for more of them than there are connections, and less than a MiB a second, so that nobody can make much of requests in others' names.
 const ANSWERS_PER_SEC: u32 = 10_000;
 const MOST_AT_ONCE: u32 = 1_000;
+/// The same to all addresses that fall into one of [`GROUPS`], so that one of them leaves something to the others: for some
+/// thousands of peers behind one router.
+const ANSWERS_PER_GROUP: u32 = 500;
+const MOST_AT_ONCE_PER_GROUP: u32 = 250;
+/// Groups of addresses, by a hash that nobody can foresee.
+const GROUPS: usize = 256;
 /// Datagrams, or rows of them from one sender, that are taken from the system in one call.
 const BATCH: usize = 4;
 /// Bytes of the largest thing the system gives at once: a datagram, or several from one sender in a row (GRO).
@@ -55,6 +63,30 @@ pub(super) struct Services {
     pub(super) relay: Option<Relay>,
 }
 
+/// How many answers there are left, for all and for each group of addresses.
+#[derive(Debug)]
+struct Share {
+    all: Bucket,
+    groups: Vec<Bucket>,
+    hasher: RandomState,
+}
+
+impl Share {
+    fn new() -> Self {
+        let group = || Bucket::new(ANSWERS_PER_GROUP, MOST_AT_ONCE_PER_GROUP);
+        let groups = std::iter::repeat_with(group).take(GROUPS).collect();
+        Self { all: Bucket::new(ANSWERS_PER_SEC, MOST_AT_ONCE), groups, hasher: RandomState::new() }
+    }
+
+    /// Takes one answer to this address, if there is one left. IPv6 addresses of one network are as one.
+    fn try_take(&mut self, to: IpAddr, uptime: Duration) -> bool {
+        let hash = self.hasher.hash_one(Source::of(to));
+        let group = self.groups.get_mut(usize::from(hash.to_be_bytes()[0])).expect("a group for each byte");
+        // Who has used up his part takes nothing from others.
+        group.try_take(1, uptime) && self.all.try_take(1, uptime)
+    }
+}
+
 impl UdpPort {
     /// Opens a socket. `[::]` is all addresses of IPv4 too. To be called within a tokio runtime.
     pub(super) fn bind(address: SocketAddr) -> io::Result<Self> {
@@ -76,7 +108,7 @@ impl UdpPort {
 
     /// Serves for ever.
     pub(super) async fn serve(self, services: Services) {
-        let mut bucket = Bucket::new(ANSWERS_PER_SEC, MOST_AT_ONCE);
+        let mut share = Share::new();
         let mut storage = vec![0; BATCH * ARRIVAL];
         let mut metas = [RecvMeta::default(); BATCH];
         let mut complaint = Complaint::default();
@@ -95,7 +127,7 @@ impl UdpPort {
                     if RelayHead::is_in_front_of(datagram) {
                         self.pass_on(&services, datagram, meta.addr);
                     // What is no request gets no answer, and takes none from others.
-                    } else if is_stun_request(datagram) && bucket.try_take(1, services.clock.now().uptime) {
+                    } else if is_stun_request(datagram) && share.try_take(meta.addr.ip(), services.clock.now().uptime) {
                         self.answer(&services, datagram, meta);
                     }
                 }
@@ -138,5 +170,23 @@ impl UdpPort {
         if let Err(error) = sent {
             tracing::trace!(%error, "a datagram was not sent");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_place_leaves_answers_to_others() {
+        let (mut share, uptime) = (Share::new(), Duration::from_secs(60));
+        let greedy = |host: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, host]);
+        let given = (0..20_000).filter(|number| share.try_take(greedy(*number), uptime)).count();
+        assert_eq!(given, usize::try_from(MOST_AT_ONCE_PER_GROUP).unwrap());
+        // All four are in the same group one time in 2^32.
+        let others = (0..4_u8).filter(|number| share.try_take([192, 0, 2, *number].into(), uptime)).count();
+        assert!(others >= 1);
+        let later = uptime + Duration::from_secs(1);
+        assert!(share.try_take(greedy(0), later), "it waits for the next second");
     }
 }
