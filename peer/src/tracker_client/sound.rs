@@ -1,8 +1,9 @@
-//! Soundness: the names in what a tracker says end on terminals and disks, so they are checked here before anybody sees
-//! them, whatever the tracker should have checked.
+//! Soundness: the names in what a tracker says end on terminals and disks, and its addresses are dialled, so they are checked
+//! here before anybody sees them, whatever the tracker should have checked.
 
 use common::name::{EntryName, EntryRef, UserName};
-use common::wire::tracker::{Code, Entry, Event, Holder, Offer, Refusal, Reply, Subscription};
+use common::wire::MAX_ADDRESSES;
+use common::wire::tracker::{Code, Entry, Event, Holder, Meeting, Offer, Refusal, Reply, Subscription};
 
 /// No sentence of a tracker is longer, in characters; what is beyond is cut.
 const LONGEST_TEXT: usize = 500;
@@ -24,7 +25,7 @@ pub(super) fn reply(mut reply: Reply) -> Result<Reply, Refusal> {
             retain(&mut plan.holders);
             is_sound(&plan.entry)
         }
-        Reply::Meeting(meeting) => is_user(&meeting.user),
+        Reply::Meeting(meeting) => is_sound_meeting(meeting),
         Reply::Users { users } => {
             users.retain(|user| is_user(&user.name));
             true
@@ -64,12 +65,16 @@ pub(super) fn refusal(mut refusal: Refusal) -> Refusal {
 }
 
 /// An event, if its names are names.
-pub(super) fn event(event: Event) -> Option<Event> {
-    let sound = match &event {
+pub(super) fn event(mut event: Event) -> Option<Event> {
+    let sound = match &mut event {
         Event::Holder { holder, .. } => is_user(&holder.user),
         Event::Joined { name, .. } | Event::Left { name, .. } => is_user(name),
-        Event::Dial { .. } | Event::NotReached { .. } | Event::Shutdown | Event::Revoked { .. } => true,
-        Event::Meet(meeting) => is_user(&meeting.user),
+        Event::Dial { addresses, .. } => {
+            addresses.truncate(MAX_ADDRESSES);
+            true
+        }
+        Event::NotReached { .. } | Event::Shutdown | Event::Revoked { .. } => true,
+        Event::Meet(meeting) => is_sound_meeting(meeting),
         Event::Updated { entry } => is_sound(entry),
         Event::Gone { entry } | Event::Shared { entry, .. } => is_full_name(entry),
         Event::Chat(line) | Event::Message(line) => is_user(&line.from),
@@ -88,6 +93,12 @@ pub(crate) fn is_sound(entry: &Entry) -> bool {
         tracing::warn!(name = ?entry.name, owners = ?entry.owners, "the tracker tells of an entry with an illegal name");
     }
     sound
+}
+
+/// Whether somebody to meet has a name; addresses beyond those of which anything is remembered are cut.
+fn is_sound_meeting(meeting: &mut Meeting) -> bool {
+    meeting.addresses.truncate(MAX_ADDRESSES);
+    is_user(&meeting.user)
 }
 
 fn is_sound_offer(offer: &Offer) -> bool {
@@ -117,6 +128,7 @@ mod tests {
     use super::*;
     use common::audience::Audience;
     use common::id::PeerId;
+    use common::mrt::StaticKey;
     use common::wire::tracker::{Plan, User};
 
     const ESCAPE: &str = "\u{1b}[2J";
@@ -142,6 +154,28 @@ mod tests {
         assert_eq!(reply(users), Ok(Reply::Users { users: vec![user("ann")] }));
         let left = Event::Left { name: ESCAPE.to_owned(), peer: PeerId([0; 32]) };
         assert_eq!(event(left), None);
+    }
+
+    #[test]
+    fn nobody_has_more_addresses_than_are_remembered() {
+        let addresses = vec!["192.0.2.1:1".parse().unwrap(); 10 * MAX_ADDRESSES];
+        let (peer, user, static_key) = (PeerId([0; 32]), "ann".to_owned(), StaticKey([0; 32]));
+        let meeting = Meeting { peer, user, static_key, addresses: addresses.clone(), channel: None };
+        let counts = [
+            match reply(Reply::Meeting(meeting.clone())) {
+                Ok(Reply::Meeting(meeting)) => meeting.addresses.len(),
+                other => panic!("{other:?}"),
+            },
+            match event(Event::Meet(meeting)) {
+                Some(Event::Meet(meeting)) => meeting.addresses.len(),
+                other => panic!("{other:?}"),
+            },
+            match event(Event::Dial { peer, addresses }) {
+                Some(Event::Dial { addresses, .. }) => addresses.len(),
+                other => panic!("{other:?}"),
+            },
+        ];
+        assert_eq!(counts, [MAX_ADDRESSES; 3]);
     }
 
     #[test]
