@@ -3,9 +3,11 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::id::NetworkId;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::holding::hold;
 use super::relisting::relist;
@@ -109,9 +111,20 @@ async fn on_network(parts: &Parts) {
     }
 }
 
+/// In a network without a tracker waits until somebody else is there: who is alone knows of nobody who has anything.
+async fn in_company(parts: &Parts) {
+    /// How often it is looked.
+    const LOOK_EVERY: Duration = Duration::from_secs(1);
+    let Some(node) = &parts.node else { return };
+    while node.members().await.is_ok_and(|all| all.members.len() <= 1) {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Goes on with what an earlier run left in this network, once the tracker is there to say who has the rest.
 async fn go_on(parts: Arc<Parts>, unfinished: Vec<engine::Unfinished>) {
     on_network(&parts).await;
+    in_company(&parts).await;
     let network = network(&parts).await;
     let here = unfinished.into_iter().filter(|unfinished| unfinished.network == network);
     let specs: Vec<DownloadSpec> = here.map(|unfinished| unfinished.spec).collect();

@@ -36,6 +36,8 @@ const MOST_ADDRESSES: usize = 4;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Of two who find each other one dials at once, and the other after this, if that came to nothing.
 const GRACE: Duration = Duration::from_secs(5);
+/// A supernode with members waits so much longer: who is alone comes by himself, and would make it yield if it dialled.
+const SUPERNODE_GRACE: Duration = Duration::from_secs(20);
 /// The second time a node is dialled after this, and then each time after twice as long ...
 const AGAIN: Duration = Duration::from_secs(15);
 /// ... up to 32 times as long, which is 8 minutes.
@@ -208,10 +210,12 @@ impl Nodes {
 
     /// Whom to dial now.
     fn next(&mut self, now: Instant, part: Part, is_known: impl Fn(&PeerId) -> bool) -> Option<Vec<SocketAddr>> {
-        if part == Part::Member {
-            return None;
-        }
-        let mut due = self.0.iter_mut().filter(|(peer, sighting)| sighting.due <= now && !is_known(peer));
+        let patience = match part {
+            Part::Member => return None,
+            Part::Alone => Duration::ZERO,
+            Part::Supernode => SUPERNODE_GRACE,
+        };
+        let mut due = self.0.iter_mut().filter(|(peer, sighting)| sighting.due + patience <= now && !is_known(peer));
         let (_, sighting) = due.next()?;
         sighting.due = now + AGAIN * 2_u32.pow(sighting.tries.min(MOST_DOUBLINGS));
         sighting.tries = sighting.tries.saturating_add(1);
@@ -285,7 +289,11 @@ mod tests {
         assert_eq!(nodes.next(now, Part::Alone, NOBODY), Some(addresses(1)));
         nodes.note(now + GRACE, peer(2), addresses(2));
         assert_eq!(nodes.next(now, Part::Alone, NOBODY), None, "the other has its turn first");
-        assert_eq!(nodes.next(now + GRACE, Part::Supernode, NOBODY), Some(addresses(2)));
+        assert_eq!(nodes.next(now + GRACE, Part::Supernode, NOBODY), None, "who is alone comes by himself");
+        assert_eq!(
+            nodes.next(now + GRACE + SUPERNODE_GRACE, Part::Supernode, |known| *known == peer(1)),
+            Some(addresses(2))
+        );
     }
 
     #[test]
