@@ -129,12 +129,15 @@ fn filter(accepted: &str) -> String {
     )
 }
 
-/// The map from public ports to sockets behind. A mapping is learnt from what goes out, once it has been translated.
+/// The map from public ports to sockets behind. A mapping is learnt from what goes out, once it has been translated. A port may
+/// have been another socket's, long gone: an update alone would leave it to that one.
 const CONE: &str = "
     map cone { type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 5m; }
     chain admit { type nat hook prerouting priority dstnat; iifname wan dnat to udp dport map @cone; }
     chain learn {
         type filter hook postrouting priority srcnat + 10;
+        oifname wan ct direction original ct state new meta l4proto udp \\
+            delete @cone { udp sport : ct original ip saddr . ct original proto-src }
         oifname wan ct direction original meta l4proto udp \\
             update @cone { udp sport : ct original ip saddr . ct original proto-src }
     }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Findings, STEP_LIMIT, Scale};
+use super::{Findings, Scale};
 use crate::emulator::Link;
 use crate::ground::{Ground, NAMES};
 use crate::natlab::{Access, Nat};
 use crate::node::Node;
-use crate::wait::wait_for;
+use crate::wait::pause;
 
 /// Two who can meet have met within this.
 const PROMPT: Duration = Duration::from_secs(2);
@@ -15,6 +15,8 @@ const PROMPT: Duration = Duration::from_secs(2);
 const PROMPT_OF_HUNDRED: usize = 95;
 /// From so many rounds on a share of them means something.
 const ENOUGH: u32 = 20;
+/// Who can meet at all has met within this; it is no use to wait on.
+const STEP_LIMIT: Duration = Duration::from_secs(20);
 /// Bits a second of links with delay: as good as any home has.
 const RATE: u64 = 1_000_000_000;
 
@@ -71,7 +73,13 @@ fn meet(ground: &Ground, supernode: &Node, way: &str) -> Duration {
     let start = Instant::now();
     eve.types(&ground.connect(supernode));
     eve.sees("Connected to ");
-    wait_for(STEP_LIMIT, way, || eve.way_to(NAMES[0]).starts_with(way).then_some(()));
+    let mut shown = String::new();
+    while !shown.starts_with(way) {
+        let screens = || [&*bob, &*eve, supernode].map(Node::screen).join("\n");
+        assert!(start.elapsed() < STEP_LIMIT, "{shown} instead of {way}:\n{}", screens());
+        shown = eve.way_to(NAMES[0]);
+        pause();
+    }
     let time = start.elapsed();
     for node in &mut nodes {
         node.types("Q");
