@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use harness::emulator::Link;
-use harness::natlab::{self, Access, Home, Host, Lab, Nat, Rebinding};
+use harness::natlab::{self, Access, Doorway, Home, Host, Lab, Nat, Rebinding};
 use harness::netns::Wire;
 use harness::privilege;
 use harness::process::Launch;
@@ -226,6 +226,26 @@ fn who_comes_too_early_does_not_take_the_port_away() {
         peer.send_to(&[1], public).unwrap();
         peer.send_to(&[2], public).unwrap();
         assert_eq!(mapping(&socket, &peer), public, "{nat:?}");
+    }
+}
+
+#[test]
+fn who_comes_too_early_takes_the_port_away_where_the_doorway_is_ajar() {
+    if !met("who_comes_too_early_takes_the_port_away_where_the_doorway_is_ajar") {
+        return;
+    }
+    let lab = Lab::new();
+    let (_server, [observer, ..]) = observer(&lab);
+    let peer_host = lab.host();
+    for nat in [Nat::PortRestricted, Nat::Double] {
+        let home = lab.home(nat);
+        home.set_doorway(Doorway::Ajar);
+        let host = home.host();
+        let (socket, peer) = (host.udp(), peer_host.udp());
+        let public = mapping(&socket, &observer);
+        peer.send_to(&[1], public).unwrap();
+        assert_ne!(mapping(&socket, &peer), public, "{nat:?}");
+        assert_eq!(mapping(&socket, &observer), public, "{nat:?}: towards others it stays");
     }
 }
 

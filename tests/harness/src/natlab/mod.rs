@@ -35,7 +35,7 @@ use std::sync::Arc;
 
 pub use host::Host;
 pub use internet::{Access, Site};
-pub use nat::{Nat, Rebinding};
+pub use nat::{Doorway, Nat, Rebinding};
 
 use crate::emulator;
 use crate::netns::Wire;
@@ -141,6 +141,12 @@ impl Home {
     /// When that router does not translate.
     pub fn rebind(&self, rebinding: Rebinding) {
         self.router.outermost().rebind(rebinding);
+    }
+
+    /// What comes from outside unasked is handled by the outermost router like this from now on. Public ports that a full cone gave
+    /// before are forgotten.
+    pub fn set_doorway(&self, doorway: Doorway) {
+        self.router.outermost().set_doorway(doorway);
     }
 
     /// Pulls the cable between this router and what is beyond it, or puts it back. Nobody is told, as when it is cut on its

@@ -39,6 +39,16 @@ pub enum Rebinding {
     Address,
 }
 
+/// What a router does with what comes from outside, is for nobody behind it, and belongs to no flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doorway {
+    /// Drops it at once, as every router with a firewall does.
+    Shut,
+    /// Takes it for something that is for itself, and remembers it as a flow, though nobody is there: a socket behind that
+    /// sends to where it came from, and had the port to which it came, gets another port there.
+    Ajar,
+}
+
 /// Lives of a router: each has its own mappings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Life(u16);
@@ -84,12 +94,12 @@ impl Nat {
     }
 
     /// The rules of one router with this public address, which replace all that were there in one step.
-    pub(super) fn rules(self, public: Ipv4Addr, life: Life) -> String {
+    pub(super) fn rules(self, public: Ipv4Addr, life: Life, doorway: Doorway) -> String {
         let mut chains = match self {
             Self::Open => String::new(),
-            Self::Firewall => filter("iifname lan accept"),
-            Self::FullCone => filter("iifname lan accept; iifname wan ct status dnat accept") + CONE,
-            Self::PortRestricted | Self::Symmetric | Self::Double => filter("iifname lan accept"),
+            Self::Firewall => filter(doorway, "iifname lan accept"),
+            Self::FullCone => filter(doorway, "iifname lan accept; iifname wan ct status dnat accept") + CONE,
+            Self::PortRestricted | Self::Symmetric | Self::Double => filter(doorway, "iifname lan accept"),
         };
         if self.translates() {
             chains += &self.translation(public, life);
@@ -122,10 +132,17 @@ impl Nat {
 }
 
 /// What may pass besides what belongs to flows that there are.
-fn filter(accepted: &str) -> String {
+fn filter(doorway: Doorway, accepted: &str) -> String {
+    let (policy, rest) = match doorway {
+        Doorway::Shut => ("drop; ct state established,related accept", ""),
+        // The kernel would say that nobody is there: nobody here does.
+        Doorway::Ajar => {
+            ("accept", "chain output { type filter hook output priority filter; oifname wan ip protocol icmp drop; }\n")
+        }
+    };
     format!(
-        "chain input {{ type filter hook input priority filter; policy drop; ct state established,related accept; }}
-        chain forward {{ type filter hook forward priority filter; policy drop; ct state established,related accept; {accepted}; }}\n"
+        "chain input {{ type filter hook input priority filter; policy {policy}; }}
+        {rest}chain forward {{ type filter hook forward priority filter; policy drop; ct state established,related accept; {accepted}; }}\n"
     )
 }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::internet::{Access, Internet, Site, Uplink, be_router};
-use super::nat::{Life, Nat, Rebinding};
+use super::nat::{Doorway, Life, Nat, Rebinding};
 use super::network::Network;
 use crate::netns::{Namespace, Wire};
 
@@ -34,6 +34,7 @@ struct State {
     /// On the way out.
     address: Ipv4Addr,
     life: Life,
+    doorway: Doorway,
     /// How many addresses of its network are given out, its own included.
     given: u16,
 }
@@ -84,8 +85,8 @@ impl Router {
             network.address(OWN),
             network.bits()
         ));
-        let state = State { address, life: Life::FIRST, given: OWN };
-        namespace.filter(&nat.rules(state.address, state.life));
+        let state = State { address, life: Life::FIRST, doorway: Doorway::Shut, given: OWN };
+        namespace.filter(&nat.rules(state.address, state.life, state.doorway));
         Arc::new(Self { upstream, namespace, nat, network, depth, state: Mutex::new(state) })
     }
 
@@ -136,11 +137,18 @@ impl Router {
             self.namespace.configure(&format!("address add {}/32 dev {WAN}", state.address));
         }
         // From here on all goes out in the new way and only that gets back in.
-        self.namespace.filter(&self.nat.rules(state.address, state.life));
+        self.namespace.filter(&self.nat.rules(state.address, state.life, state.doorway));
         if rebinding == Rebinding::Address {
             uplink.mislead(old);
             self.namespace.configure(&format!("address delete {old}/32 dev {WAN}"));
         }
+    }
+
+    /// What comes from outside unasked is handled like this from now on.
+    pub(super) fn set_doorway(&self, doorway: Doorway) {
+        let mut state = self.lock();
+        state.doorway = doorway;
+        self.namespace.filter(&self.nat.rules(state.address, state.life, state.doorway));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
