@@ -113,6 +113,12 @@ impl Connection {
         self.inner.shared.look(self.inner.handle, |machine| machine.is_proven(route))
     }
 
+    /// Whether nothing of what was sent is acknowledged any more, several times in a row, so that the path in use may be dead; an
+    /// error when it is closed. Another path that answers then is taken by itself.
+    pub fn is_silent(&self) -> Result<bool, ConnectionError> {
+        self.inner.shared.look(self.inner.handle, Machine::is_silent)
+    }
+
     /// Where this side seemed to be when it asked for the connection, as the other side saw it; `None` at the side that was
     /// asked, and where it was asked through a relay.
     pub fn observed(&self) -> Result<Option<SocketAddr>, ConnectionError> {

@@ -186,6 +186,15 @@ impl Connection {
         }
     }
 
+    /// Whether nothing of what was sent is acknowledged any more, three probe timeouts in a row, or the path in use is known to
+    /// be dead. Another path that answers then is taken by itself.
+    pub fn is_silent(&self) -> bool {
+        match &self.state {
+            State::Open(session) => session.is_silent(),
+            State::Requesting(_) | State::Closed { .. } => false,
+        }
+    }
+
     /// Which of our addresses packets on the path in use come to, where the system says so.
     pub const fn local_ip(&self) -> Option<IpAddr> {
         match &self.state {

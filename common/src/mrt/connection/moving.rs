@@ -146,9 +146,14 @@ impl Session {
         if number == in_use {
             self.abandon_others(now);
             self.set_loss_timer();
-        } else if self.probe_timeouts >= SILENT || self.path.validation == Validation::Failed {
+        } else if self.is_silent() {
             self.switch(now, route);
         }
+    }
+
+    /// Whether the path in use may be dead.
+    pub(super) fn is_silent(&self) -> bool {
+        self.probe_timeouts >= SILENT || self.path.validation == Validation::Failed
     }
 
     /// Nothing is acknowledged on the path in use any more: perhaps somebody still answers on another. The first that does is
