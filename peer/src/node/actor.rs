@@ -1,11 +1,13 @@
 //! The task of a node: one after the other it takes what comes, tells the group, and does what the group says.
 //!
 //! - `answering`: what the rest of the program asks
+//! - `meeting`: what those hear whom this node meets
 //! - `naming`: who breaks the rules
 //! - `reaching`: streams for chunks
 //! - `relaying`: ways through others
 
 mod answering;
+mod meeting;
 mod naming;
 mod reaching;
 mod relaying;
@@ -20,9 +22,9 @@ use common::group::{
 };
 use common::id::PeerId;
 use common::mrt::{CloseCode, Target};
-use common::nat::Candidates;
+use common::nat::{Candidates, NatKind, Observation};
 use common::wire::tracker::Holder;
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::time::{interval, sleep_until};
 
 use self::naming::Naming;
@@ -30,11 +32,10 @@ use self::relaying::{Relaying, TEND_EVERY};
 use super::asks::{Answer, Ask, Page};
 use super::dial::dial;
 use super::line::{Heard, Line, LineId, Opened};
-use super::meet::{Meeting, meet, try_all};
+use super::meet::{Meeting, Whereabouts};
 use super::outside::Outside;
 use super::stun::Seen;
 use super::wire::{FIRST, NodeMessage};
-use crate::link::Dialler;
 use crate::mrt::{Connection, Node, RelayHandle};
 use crate::notice::Notice;
 use crate::overlay::{Reach, Reached};
@@ -70,6 +71,8 @@ pub(super) enum Input {
     Ended(LineId),
     /// It was looked where this node is seen.
     Seen(Seen),
+    /// Somebody saw its first socket.
+    Observed(Observation),
     /// The rest of the program asks something.
     Ask(Ask),
 }
@@ -93,6 +96,8 @@ pub(super) struct Actor {
     pub(super) candidates: Candidates,
     /// Where it is seen.
     pub(super) outside: Outside,
+    /// What meetings know of that.
+    pub(super) whereabouts: watch::Sender<Whereabouts>,
     pub(super) inputs: mpsc::Sender<Input>,
     /// Who came for chunks.
     pub(super) visitors: mpsc::Sender<Reached>,
@@ -112,6 +117,8 @@ pub(super) struct State {
     /// Who waits for a stream to whom.
     reaching: HashMap<PeerId, Vec<Reach>>,
     relaying: Relaying,
+    /// What all were told that this node is behind.
+    told_nat: NatKind,
     naming: Naming,
     lists: HashMap<RequestId, Answer<Page>>,
     questions: HashMap<RequestId, Answer<Vec<Holder>>>,
@@ -122,9 +129,9 @@ pub(super) struct State {
 /// A line, and how it is about to become a direct one.
 struct Standing {
     line: Line,
-    meeting: Option<mpsc::Sender<Meeting>>,
-    /// Where the other side may be reached, as it said last.
-    theirs: Candidates,
+    meeting: mpsc::Sender<Meeting>,
+    /// What the other side is behind, as it said last.
+    nat: NatKind,
 }
 
 impl State {
@@ -136,6 +143,7 @@ impl State {
             lines_made: 0,
             reaching: HashMap::new(),
             relaying: Relaying::default(),
+            told_nat: NatKind::Unknown,
             naming: Naming::default(),
             lists: HashMap::new(),
             questions: HashMap::new(),
@@ -178,6 +186,7 @@ impl Actor {
 
     fn on_tick(&mut self, now: Instant) {
         self.tend_ways(now);
+        self.tell_whereabouts();
         self.name_strangers(now);
     }
 
@@ -219,6 +228,7 @@ impl Actor {
                 }
             }
             Input::Seen(seen) => self.on_seen(now, seen),
+            Input::Observed(observation) => self.on_observed(now, observation),
             Input::Ask(ask) => self.on_ask(now, ask),
         }
     }
@@ -252,9 +262,11 @@ impl Actor {
         let line = opened.run(id, &self.inputs, &self.tasks);
         let remote = line.connection.remote();
         let facts = Facts { identity: remote.identity, static_key: remote.static_key, observed: line.direct() };
-        self.on_observed(now, &line);
+        self.on_seen_by(now, &line);
         let meeting = self.begin_to_meet(&line);
-        self.state.lines.insert(peer, Standing { line, meeting, theirs: Candidates::default() });
+        self.state.lines.insert(peer, Standing { line, meeting, nat: NatKind::Unknown });
+        self.tell_whereabouts();
+        self.tell_nat_to(peer);
         self.group.connected(now, &facts);
         peer
     }
@@ -266,18 +278,7 @@ impl Actor {
         let only_here = local.ip().is_loopback().then_some(local);
         let all = self.candidates.iter().map(|candidate| candidate.address).chain(only_here);
         self.group.set_addresses(now, Addresses::new(all));
-    }
-
-    /// Two who talk through a relay look for a direct way; who dialled leads.
-    fn begin_to_meet(&self, line: &Line) -> Option<mpsc::Sender<Meeting>> {
-        let leads = line.making.dialler == Dialler::Here && line.direct().is_none();
-        leads.then(|| {
-            let (sender, receiver) = mpsc::channel(4);
-            let (connection, node, mine) = (line.connection.clone(), self.node.clone(), self.candidates.clone());
-            let say = line.sayer();
-            self.tasks.spawn("meet", async move { meet(&node, &connection, mine, say, receiver).await });
-            sender
-        })
+        self.tell_whereabouts();
     }
 
     fn on_message(&mut self, now: Instant, id: LineId, bytes: &[u8]) {
@@ -301,22 +302,17 @@ impl Actor {
             NodeMessage::RelayWanted(to) => self.make_way(from, to),
             NodeMessage::RelayGiven(to, channel) => self.on_way(Instant::now(), from, to, channel),
             NodeMessage::RelayDenied(to) => self.on_no_way(Instant::now(), from, to),
-            NodeMessage::Candidates(round, theirs) => {
-                let Some(standing) = self.state.lines.get_mut(&from) else { return };
-                standing.theirs = theirs.clone();
-                match &standing.meeting {
-                    Some(meeting) => drop(meeting.try_send(Meeting::Theirs(round, theirs))),
-                    None => drop(standing.line.send(&NodeMessage::Candidates(round, self.candidates.clone()).encode())),
+            NodeMessage::Candidates(round, theirs) => self.on_meeting(from, Meeting::Theirs(round, theirs)),
+            NodeMessage::Sync(round) => self.on_meeting(from, Meeting::Sync(round)),
+            NodeMessage::Nat(kind) => {
+                if let Some(standing) = self.state.lines.get_mut(&from) {
+                    standing.nat = kind;
                 }
-            }
-            NodeMessage::Sync(_) => {
-                let Some(standing) = self.state.lines.get(&from) else { return };
-                try_all(&self.node, &standing.line.connection, &self.candidates, &standing.theirs);
             }
         }
     }
 
-    fn say(&self, to: PeerId, message: &NodeMessage) {
+    pub(super) fn say(&self, to: PeerId, message: &NodeMessage) {
         if let Some(standing) = self.state.lines.get(&to) {
             // Who does not take it is given up by the group soon.
             let _taken = standing.line.send(&message.encode());

@@ -1,85 +1,395 @@
 //! Meeting directly: two who talk through a relay tell each other where they may be reached, and both try at once, so that
 //! what each of them sends opens its own router for the other (libp2p's DCUtR does likewise). The relayed way carries on
 //! meanwhile.
+//!
+//! A meeting has [`ROUNDS`]. In the first both try from the socket that they have. A router may have kept what came too early
+//! from the other side as a flow, and gives our socket another port towards there, where nobody expects it. So in the other
+//! rounds both try from new sockets, for which nothing can have come; how these are seen from outside is asked of nodes that
+//! are reached directly. A new socket that the connection does not use goes when the meeting is over.
+//!
+//! Who dialled leads: it begins when the connection goes through a relay, and again when a direct way has died, or later and
+//! later when nothing came of it, since routers and networks change.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::nat::{Candidates, to_try};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use common::mrt::Route;
+use common::nat::{Candidates, Observation, Origin, to_try};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::line::Sayer;
+use super::stun::local_towards;
 use super::wire::NodeMessage;
-use crate::mrt::{Connection, Node, PathEvent, RELAY_SOCKET};
+use crate::link::Dialler;
+use crate::mrt::{Connection, Node, PathEvent, RELAY_SOCKET, SocketId};
+use crate::tasks::Tasks;
 
 /// What the other side of a meeting says.
 #[derive(Debug, Clone)]
 pub(super) enum Meeting {
     /// In this round it may be reached here.
     Theirs(u8, Candidates),
+    /// It tries now.
+    Sync(u8),
 }
 
-/// So often it is tried (97 of 100 that succeed do so at the first, arXiv 2510.27500).
+/// Where this node is, for those who meet it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Whereabouts {
+    /// Where its first socket may be reached.
+    pub(super) candidates: Candidates,
+    /// Who answers STUN and is reached directly; the best first.
+    pub(super) observers: Vec<SocketAddr>,
+}
+
+/// What meetings bring.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum News {
+    /// The first socket was seen.
+    Seen(Observation),
+    /// The other side, which was relayed, is now reached directly at this address; said by who leads.
+    Met(SocketAddr),
+}
+
+/// One side of the meetings of a connection.
+pub(super) struct Meeter {
+    pub(super) node: Node,
+    pub(super) connection: Connection,
+    pub(super) dialler: Dialler,
+    pub(super) say: Sayer,
+    pub(super) whereabouts: watch::Receiver<Whereabouts>,
+    /// Hears of it.
+    pub(super) tell: Box<dyn Fn(News) + Send + Sync>,
+}
+
+/// A round's part of this side: from where it tries, and what it tells the other side.
+#[derive(Debug, Clone)]
+struct Place {
+    /// A new socket; `None`: the one that there is.
+    socket: Option<SocketId>,
+    candidates: Candidates,
+}
+
+/// What was waited for.
+enum Waited {
+    /// The other side said something.
+    Said(Meeting),
+    /// The connection goes another way.
+    Moved,
+    /// Nothing happened.
+    Time,
+}
+
+/// The line is gone.
+struct Over;
+
+/// Rounds of a meeting (97 of 100 that succeed do so at the first, arXiv 2510.27500).
 const ROUNDS: u8 = 3;
-/// The answer may take so long, a few round trips over a slow relay.
+/// The answer may take so long: a few round trips over a slow relay, and the question how a new socket is seen.
 const ANSWER: Duration = Duration::from_secs(2);
 /// From when both have sent to when it came to nothing.
 const TRY: Duration = Duration::from_millis(1500);
+/// After a direct way has died it is tried again this much later: what killed it may last.
+const AFTER_A_LOSS: Duration = Duration::from_secs(2);
+/// After each meeting that came to nothing it is tried again this much later; the last one counts from then on. A router
+/// forgets within minutes what made it fail.
+const PAUSES: [Duration; 4] =
+    [Duration::from_secs(10), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(300)];
+/// Who follows keeps new sockets for so long after the other side was last heard of.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So many are asked at once how a new socket is seen.
+const OBSERVERS: usize = 3;
+/// How a new socket is seen must be known within this: two requests.
+const SEEN: Duration = Duration::from_secs(1);
+/// After the first answer the others have so long.
+const SEEN_BY_OTHERS: Duration = Duration::from_millis(100);
+/// The first socket of a node.
+const FIRST: SocketId = SocketId(0);
 
-/// Leads a meeting: to be run by who dialled. Ends when the connection uses a direct way, or none was found.
-pub(super) async fn meet(
-    node: &Node,
-    connection: &Connection,
-    mine: Candidates,
-    say: Sayer,
-    mut replies: mpsc::Receiver<Meeting>,
-) {
-    for round in 0..ROUNDS {
-        if !say.say(&NodeMessage::Candidates(round, mine.clone()).encode()) {
-            return;
-        }
-        let Ok(Some(theirs)) = timeout(ANSWER, answer(&mut replies, round)).await else { continue };
-        say.say(&NodeMessage::Sync(round).encode());
-        // It hears that half a round trip from now: what we send then and what it sends then meet in the middle.
-        let half = connection.stats().map_or(Duration::ZERO, |stats| stats.round_trip / 2);
-        sleep(half).await;
-        try_all(node, connection, &mine, &theirs);
-        if is_met(connection, Instant::now() + TRY).await {
-            return;
-        }
-    }
-    tracing::debug!(peer = %connection.remote().identity.peer_id(), "no direct way was found");
-}
-
-/// Tries all direct ways that are worth it; what comes of it is told by [`Connection::path_event`].
-pub(super) fn try_all(node: &Node, connection: &Connection, mine: &Candidates, theirs: &Candidates) {
-    for address in to_try(mine, theirs) {
-        let probed = node.route_to(address).and_then(|route| connection.probe(route));
-        if let Err(error) = probed {
-            tracing::debug!(%error, %address, "not tried");
-        }
+impl Meeter {
+    /// Meets for as long as the line stands; what the other side says goes into what is given.
+    pub(super) fn start(self, tasks: &Tasks) -> mpsc::Sender<Meeting> {
+        let (sender, said) = mpsc::channel(4);
+        let run = Run { with: self, said, round: 0, sockets: Vec::new(), tried: Vec::new() };
+        tasks.spawn("meet", run.run());
+        sender
     }
 }
 
-async fn answer(replies: &mut mpsc::Receiver<Meeting>, wanted: u8) -> Option<Candidates> {
-    loop {
-        match replies.recv().await? {
-            Meeting::Theirs(round, theirs) if round == wanted => return Some(theirs),
-            Meeting::Theirs(..) => {}
-        }
-    }
+/// A meeter that runs.
+struct Run {
+    with: Meeter,
+    said: mpsc::Receiver<Meeting>,
+    /// The next round, of all meetings of this connection; who leads counts.
+    round: u8,
+    /// New sockets that were not given up yet.
+    sockets: Vec<SocketId>,
+    /// Direct ways that were tried last, the best first.
+    tried: Vec<Route>,
 }
 
-/// Waits for a direct way, and takes it.
-async fn is_met(connection: &Connection, until: Instant) -> bool {
-    loop {
-        match timeout_at(until, connection.path_event()).await {
-            Ok(Ok(PathEvent::Validated { route, round_trip, .. })) if route.socket != RELAY_SOCKET => {
-                tracing::debug!(remote = %route.remote, ?round_trip, "a direct way");
-                return connection.switch(route).unwrap_or(true);
+impl Run {
+    async fn run(mut self) {
+        let _over = match self.with.dialler {
+            Dialler::Here => self.lead().await,
+            Dialler::There => self.follow().await,
+        };
+    }
+
+    async fn lead(&mut self) -> Result<(), Over> {
+        let mut next = Some(Instant::now());
+        let mut failed = 0;
+        loop {
+            if self.is_direct() {
+                (next, failed) = (None, 0);
+                self.give_up_sockets();
+                if let Waited::Moved = self.wait(None).await?
+                    && !self.is_direct()
+                {
+                    next = Some(Instant::now() + AFTER_A_LOSS);
+                }
+                continue;
             }
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => return false,
+            match next {
+                Some(at) if at > Instant::now() => drop(self.wait(Some(at)).await?),
+                _ => {
+                    self.meet().await?;
+                    self.give_up_sockets();
+                    if let Some(address) = self.direct() {
+                        (self.with.tell)(News::Met(address));
+                    }
+                    let pause = PAUSES.get(failed).or(PAUSES.last()).copied().unwrap_or(AFTER_A_LOSS);
+                    (next, failed) = (Some(Instant::now() + pause), failed + 1);
+                }
+            }
+        }
+    }
+
+    /// Leads one meeting; it is over as soon as there is a direct way.
+    async fn meet(&mut self) -> Result<(), Over> {
+        for _ in 0..ROUNDS {
+            let round = self.round;
+            // 0 is for the very first one.
+            self.round = self.round.checked_add(1).unwrap_or(ROUNDS);
+            let place = self.place(round).await;
+            self.say(&NodeMessage::Candidates(round, place.candidates.clone()))?;
+            let theirs = self.theirs(round, Instant::now() + ANSWER).await?;
+            if self.is_direct() {
+                return Ok(());
+            }
+            let Some(theirs) = theirs else { continue };
+            self.say(&NodeMessage::Sync(round))?;
+            // It hears that half a round trip from now: what we send then and what it sends then meet in the middle.
+            let half = self.with.connection.stats().map_or(Duration::ZERO, |stats| stats.round_trip / 2);
+            self.until_direct(Instant::now() + half).await?;
+            self.try_all(&place, &theirs);
+            self.until_direct(Instant::now() + TRY).await?;
+            if self.is_direct() {
+                return Ok(());
+            }
+        }
+        tracing::debug!(peer = %self.with.connection.remote().identity.peer_id(), "no direct way was found");
+        Ok(())
+    }
+
+    async fn follow(&mut self) -> Result<(), Over> {
+        let mut agreed = None;
+        loop {
+            let until = (!self.sockets.is_empty()).then(|| Instant::now() + PATIENCE);
+            match self.wait(until).await? {
+                Waited::Said(Meeting::Theirs(round, theirs)) => {
+                    let place = self.place(round).await;
+                    self.say(&NodeMessage::Candidates(round, place.candidates.clone()))?;
+                    agreed = Some((round, place, theirs));
+                }
+                Waited::Said(Meeting::Sync(round)) => {
+                    if let Some((_, place, theirs)) = agreed.take_if(|(agreed, ..)| *agreed == round) {
+                        self.try_all(&place, &theirs);
+                    }
+                }
+                Waited::Time => self.give_up_sockets(),
+                Waited::Moved => {}
+            }
+        }
+    }
+
+    /// The place of this side in a round.
+    async fn place(&mut self, round: u8) -> Place {
+        let Whereabouts { mut candidates, observers } = self.with.whereabouts.borrow().clone();
+        if round == 0 {
+            return Place { socket: None, candidates };
+        }
+        if !round.is_multiple_of(ROUNDS)
+            && !observers.is_empty()
+            && self.sockets.len() < usize::from(ROUNDS)
+            && let Some(place) = self.new_place(&candidates, &observers).await
+        {
+            return place;
+        }
+        // Since the last time our router may have forgotten us.
+        for observation in self.ask(FIRST, &observers).await {
+            candidates.add(Origin::Stun, observation.mapped);
+            (self.with.tell)(News::Seen(observation));
+        }
+        Place { socket: None, candidates }
+    }
+
+    /// A new socket, if it is known how it is seen.
+    async fn new_place(&mut self, known: &Candidates, observers: &[SocketAddr]) -> Option<Place> {
+        let listen = SocketAddr::new(self.with.node.local_addr().ip(), 0);
+        let socket =
+            self.with.node.add_socket(listen).inspect_err(|error| tracing::debug!(%error, "no new socket")).ok()?;
+        self.sockets.push(socket);
+        let port =
+            self.with.node.sockets().into_iter().find_map(|(id, local)| (id == socket).then_some(local.port()))?;
+        let mut candidates = Candidates::default();
+        for observation in self.ask(socket, observers).await {
+            candidates.add(Origin::Stun, observation.mapped);
+        }
+        if candidates.is_empty() {
+            return None;
+        }
+        for interface in known.iter().filter(|candidate| candidate.origin == Origin::Interface) {
+            candidates.add(Origin::Interface, SocketAddr::new(interface.address.ip(), port));
+        }
+        Some(Place { socket: Some(socket), candidates })
+    }
+
+    /// How a socket is seen by those who answer in time.
+    async fn ask(&self, socket: SocketId, observers: &[SocketAddr]) -> Vec<Observation> {
+        let mut asked = JoinSet::new();
+        for observer in observers.iter().copied().take(OBSERVERS) {
+            let node = self.with.node.clone();
+            asked.spawn(async move {
+                let mapped = node.stun(observer, socket).await.ok()?;
+                Some(Observation { local: local_towards(&node, observer), asked: observer, mapped })
+            });
+        }
+        let (mut seen, mut until) = (Vec::new(), Instant::now() + SEEN);
+        while let Ok(Some(answer)) = timeout_at(until, asked.join_next()).await {
+            if let Ok(Some(observation)) = answer {
+                seen.push(observation);
+                until = until.min(Instant::now() + SEEN_BY_OTHERS);
+            }
+        }
+        seen
+    }
+
+    /// Tries all direct ways that are worth it.
+    fn try_all(&mut self, place: &Place, theirs: &Candidates) {
+        let Meeter { node, connection, .. } = &self.with;
+        self.tried.clear();
+        for address in to_try(&place.candidates, theirs) {
+            let route = match place.socket {
+                Some(socket) => node.route(socket, address),
+                None => node.route_to(address),
+            };
+            match route.and_then(|route| connection.probe(route).map(|()| route)) {
+                Ok(route) => self.tried.push(route),
+                Err(error) => tracing::debug!(%error, %address, "not tried"),
+            }
+        }
+    }
+
+    /// What the other side answers to a round; `None`: nothing in time, or it is not needed any more.
+    async fn theirs(&mut self, wanted: u8, until: Instant) -> Result<Option<Candidates>, Over> {
+        loop {
+            match self.wait(Some(until)).await? {
+                Waited::Said(Meeting::Theirs(round, theirs)) if round == wanted => return Ok(Some(theirs)),
+                Waited::Moved if !self.is_direct() => {}
+                Waited::Said(_) => {}
+                Waited::Moved | Waited::Time => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits for a direct way.
+    async fn until_direct(&mut self, until: Instant) -> Result<(), Over> {
+        loop {
+            match self.wait(Some(until)).await? {
+                Waited::Moved if self.is_direct() => return Ok(()),
+                Waited::Moved | Waited::Said(_) => {}
+                Waited::Time => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits, and takes the best direct way that turns out to be there.
+    async fn wait(&mut self, until: Option<Instant>) -> Result<Waited, Over> {
+        let time = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(time);
+        loop {
+            tokio::select! {
+                said = self.said.recv() => return said.map(Waited::Said).ok_or(Over),
+                event = self.with.connection.path_event() => match event {
+                    Ok(PathEvent::Validated { route, round_trip, observed }) => {
+                        self.on_way(route, round_trip, observed);
+                    }
+                    Ok(PathEvent::InUse(_)) => return Ok(Waited::Moved),
+                    Ok(PathEvent::Failed(_)) => {}
+                    Err(_closed) => return Err(Over),
+                },
+                () = &mut time => return Ok(Waited::Time),
+            }
+        }
+    }
+
+    /// A way was proven. Who leads takes it, if it is direct and better than the one in use.
+    fn on_way(&self, route: Route, round_trip: Duration, observed: Option<SocketAddr>) {
+        if route.socket == RELAY_SOCKET {
+            return;
+        }
+        if let Some(mapped) = observed.filter(|_| route.socket == FIRST.0) {
+            let local = local_towards(&self.with.node, route.remote);
+            (self.with.tell)(News::Seen(Observation { local, asked: route.remote, mapped }));
+        }
+        let connection = &self.with.connection;
+        let (Dialler::Here, Ok(in_use)) = (self.with.dialler, connection.route()) else { return };
+        let rank = |route: Route| self.tried.iter().position(|tried| *tried == route).unwrap_or(usize::MAX);
+        if in_use.socket == RELAY_SOCKET || rank(route) < rank(in_use) {
+            let taken = connection.switch(route);
+            tracing::debug!(remote = %route.remote, ?round_trip, ?taken, "a direct way");
+        }
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct().is_some()
+    }
+
+    fn direct(&self) -> Option<SocketAddr> {
+        let route = self.with.connection.route().ok()?;
+        (route.socket != RELAY_SOCKET).then_some(route.remote)
+    }
+
+    fn say(&self, message: &NodeMessage) -> Result<(), Over> {
+        if self.with.say.say(&message.encode()) { Ok(()) } else { Err(Over) }
+    }
+
+    /// Lets new sockets go, but for the one in use.
+    fn give_up_sockets(&mut self) {
+        let in_use = self.with.connection.route().map(|route| route.socket);
+        let node = &self.with.node;
+        self.sockets.retain(|socket| {
+            let stays = in_use.as_ref().is_ok_and(|in_use| *in_use == socket.0);
+            if !stays {
+                node.remove_socket(*socket);
+            }
+            stays
+        });
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            self.with.node.remove_socket(*socket);
         }
     }
 }

@@ -56,7 +56,7 @@ use common::mrt::{self, LocalKeys};
 use common::name::UserName;
 use common::nat::{Candidates, Origin};
 use common::relay::RelayConfig;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use self::actor::{Actor, Input, State};
 pub(crate) use self::asks::{Asker, Ended, OwnLine, PeerLine, Peers};
@@ -65,6 +65,7 @@ use self::discovery::Discovery;
 pub use self::joining::Found;
 use self::joining::{Joiner, on_this_machine};
 pub(crate) use self::key::{network_psk, new_network_key};
+use self::meet::Whereabouts;
 use self::memory::Memory;
 use self::outside::Outside;
 use self::stun::Lookout;
@@ -171,6 +172,7 @@ fn begin(config: NodeConfig, notices: &broadcast::Sender<Notice>, tasks: &Tasks)
     for address in reachable_addresses(local) {
         candidates.add(Origin::Interface, SocketAddr::new(address, local.port()));
     }
+    let outside = Outside::new(candidates.iter().map(|candidate| candidate.address));
     // Who listens on this machine only is reached from this machine.
     let only_here = local.ip().is_loopback().then_some(local);
     let mut seed = [0; 8];
@@ -223,7 +225,8 @@ fn begin(config: NodeConfig, notices: &broadcast::Sender<Notice>, tasks: &Tasks)
         node,
         relay,
         candidates,
-        outside: Outside::default(),
+        outside,
+        whereabouts: watch::Sender::new(Whereabouts::default()),
         inputs: sender,
         visitors: visitors_sender,
         events,

@@ -9,10 +9,15 @@
 //! RLYN 82 peer id (32)                    from the supernode: there is none
 //! CAND 83 round (1) candidates            end to end: here I may be reached; answered by the same round
 //! SYNC 84 round (1)                       end to end: try now
+//! NATK 85 kind (1)                        end to end: what I am behind, when that becomes known: 0 unknown, 1 no NAT,
+//!                                         2 one whose mapping is endpoint-independent, 3 endpoint-dependent (RFC 4787)
 //! ```
+//!
+//! Rounds count on from one meeting of a connection to the next, from 255 to 3. In those that are divisible by 3 both try from
+//! the sockets that they have, in others from new ones; candidates are those of that socket.
 
 use common::id::PeerId;
-use common::nat::{Candidates, CandidatesError};
+use common::nat::{Candidates, CandidatesError, NatKind};
 use common::reader::{ReadError, Reader};
 use common::relay::ChannelId;
 
@@ -24,6 +29,10 @@ const RELAY_GIVEN: u8 = 0x81;
 const RELAY_DENIED: u8 = 0x82;
 const CANDIDATES: u8 = 0x83;
 const SYNC: u8 = 0x84;
+const NAT: u8 = 0x85;
+
+/// The kinds of NAT, each at the place of its byte.
+const KINDS: [NatKind; 4] = [NatKind::Unknown, NatKind::None, NatKind::EndpointIndependent, NatKind::EndpointDependent];
 
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +47,8 @@ pub(super) enum NodeMessage {
     Candidates(u8, Candidates),
     /// Try now.
     Sync(u8),
+    /// What I am behind.
+    Nat(NatKind),
 }
 
 /// Bytes that are no such message.
@@ -47,6 +58,8 @@ pub(super) enum NodeMessageError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Candidates(#[from] CandidatesError),
+    #[error("unknown kind of NAT {0:#04x}")]
+    Nat(u8),
     #[error("unknown message {0:#04x}")]
     Kind(u8),
 }
@@ -73,6 +86,10 @@ impl NodeMessage {
                 candidates.encode(&mut out);
             }
             Self::Sync(round) => out.extend([SYNC, *round]),
+            Self::Nat(kind) => {
+                let byte = (0..).zip(KINDS).find_map(|(byte, other)| (other == *kind).then_some(byte));
+                out.extend([NAT, byte.unwrap_or_default()]);
+            }
         }
         out
     }
@@ -88,6 +105,10 @@ impl NodeMessage {
                 return Ok(Self::Candidates(round, Candidates::decode(reader.rest())?));
             }
             SYNC => Self::Sync(reader.u8()?),
+            NAT => {
+                let byte = reader.u8()?;
+                Self::Nat(*KINDS.get(usize::from(byte)).ok_or(NodeMessageError::Nat(byte))?)
+            }
             kind => return Err(NodeMessageError::Kind(kind)),
         };
         reader.end()?;
@@ -112,6 +133,7 @@ mod tests {
             NodeMessage::RelayDenied(peer),
             NodeMessage::Candidates(2, candidates),
             NodeMessage::Sync(2),
+            NodeMessage::Nat(NatKind::EndpointDependent),
         ];
         for message in messages {
             let bytes = message.encode();
@@ -122,6 +144,7 @@ mod tests {
             }
             assert!(NodeMessage::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
         }
+        assert_eq!(NodeMessage::decode(&[NAT, 4]), Err(NodeMessageError::Nat(4)));
         assert_eq!(NodeMessage::decode(&[0xff]), Err(NodeMessageError::Kind(0xff)));
     }
 }

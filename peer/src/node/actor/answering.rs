@@ -66,7 +66,7 @@ impl Actor {
             name: name(&member.id()),
             supernode: supernode == Some(member.id()),
             way: line(&member.id()),
-            nat: NatKind::Unknown,
+            nat: self.state.lines.get(&member.id()).map_or(NatKind::Unknown, |standing| standing.nat),
         };
         let me = self.group.id();
         let here = OwnLine {

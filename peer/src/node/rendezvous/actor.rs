@@ -9,15 +9,14 @@ use std::time::Duration;
 use common::id::PeerId;
 use common::identity::Identity;
 use common::mrt::{CloseCode, Route, Target};
-use common::nat::Candidates;
 use common::relay::ChannelId;
 use common::wire::tracker::{Event, Meeting as Introduction, MrtRole, Request};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, interval};
 
 use super::super::dial::dial;
 use super::super::line::{Heard, Line, LineId, Opened, converse};
-use super::super::meet::{Meeting, meet, try_all};
+use super::super::meet::{Meeter, Meeting, News, Whereabouts};
 use super::super::wire::NodeMessage;
 use super::held::Hold;
 use super::introduce::{Introduced, Unmet, introduce};
@@ -92,8 +91,6 @@ pub(super) struct Actor {
 struct Standing {
     line: Line,
     meeting: Option<mpsc::Sender<Meeting>>,
-    /// Where the other side may be reached, as it said last.
-    theirs: Candidates,
     hold: Hold,
     /// When somebody was seen to use it.
     used: Instant,
@@ -377,8 +374,7 @@ impl Actor {
             self.tell_of_way(peer, line.direct());
         }
         let meeting = self.begin_to_meet(peer, &line);
-        let (theirs, hold, used) = (Candidates::default(), Hold::default(), Instant::now());
-        self.lines.insert(peer, Standing { line, meeting, theirs, hold, used });
+        self.lines.insert(peer, Standing { line, meeting, hold: Hold::default(), used: Instant::now() });
     }
 
     fn tell_of_way(&self, peer: PeerId, direct: Option<SocketAddr>) {
@@ -390,49 +386,43 @@ impl Actor {
         Notice::OverMrt { user: named(user, &peer).into_owned(), address }
     }
 
-    /// Two who talk through the relay look for a direct way; who dialled leads.
+    /// Two who talk through the relay look for a direct way, for as long as they have a line.
     fn begin_to_meet(&self, peer: PeerId, line: &Line) -> Option<mpsc::Sender<Meeting>> {
-        let presence = self.presence.clone()?;
-        let leads = line.making.dialler == Dialler::Here && line.direct().is_none();
-        leads.then(|| {
-            let (sender, replies) = mpsc::channel(4);
-            let (connection, mine, say) = (line.connection.clone(), self.candidates_for(&presence, peer), line.sayer());
-            let notices = self.notices.clone();
-            let news = self.news_of(peer, None);
-            self.tasks.spawn("meet", async move {
-                meet(&presence.node, &connection, mine, say, replies).await;
-                if let (Some(address), Notice::OverMrt { user, .. }) = (direct(&connection), news) {
+        let presence = self.presence.as_ref()?;
+        let theirs = self.introduced.get(&peer).map(|known| known.addresses.as_slice()).unwrap_or_default();
+        let whereabouts = Whereabouts { candidates: presence.candidates_for(theirs), observers: Vec::new() };
+        let (notices, news) = (self.notices.clone(), self.news_of(peer, None));
+        let meeter = Meeter {
+            node: presence.node.clone(),
+            connection: line.connection.clone(),
+            dialler: line.making.dialler,
+            say: line.sayer(),
+            whereabouts: watch::channel(whereabouts).1,
+            tell: Box::new(move |told| {
+                if let (News::Met(address), Notice::OverMrt { user, .. }) = (told, news.clone()) {
+                    // Nobody may be listening.
                     drop(notices.send(Notice::OverMrt { user, address: Some(address) }));
                 }
-            });
-            sender
-        })
-    }
-
-    fn candidates_for(&self, presence: &Presence, peer: PeerId) -> Candidates {
-        let theirs = self.introduced.get(&peer).map(|known| known.addresses.as_slice()).unwrap_or_default();
-        presence.candidates_for(theirs)
+            }),
+        };
+        Some(meeter.start(&self.tasks))
     }
 
     fn on_message(&mut self, id: LineId, bytes: &[u8]) {
-        let from = self.lines.iter().find(|(_, standing)| standing.line.id == id).map(|(peer, _)| *peer);
-        let (Some(peer), Some(presence)) = (from, self.presence.clone()) else { return };
-        let mine = self.candidates_for(&presence, peer);
-        let Some(standing) = self.lines.get_mut(&peer) else { return };
-        match NodeMessage::decode(bytes) {
-            Ok(NodeMessage::Candidates(round, theirs)) => {
-                standing.theirs = theirs.clone();
-                match &standing.meeting {
-                    Some(meeting) => drop(meeting.try_send(Meeting::Theirs(round, theirs))),
-                    None => drop(standing.line.send(&NodeMessage::Candidates(round, mine).encode())),
-                }
-            }
-            Ok(NodeMessage::Sync(_)) => try_all(&presence.node, &standing.line.connection, &mine, &standing.theirs),
+        let from = self.lines.iter().find(|(_, standing)| standing.line.id == id);
+        let Some((peer, Standing { meeting: Some(meeting), .. })) = from else { return };
+        let said = match NodeMessage::decode(bytes) {
+            Ok(NodeMessage::Candidates(round, theirs)) => Meeting::Theirs(round, theirs),
+            Ok(NodeMessage::Sync(round)) => Meeting::Sync(round),
             Ok(_) | Err(_) => {
+                let peer = *peer;
                 tracing::warn!(%peer, "a peer said over MRT what is not said here");
                 self.close_line(&peer);
+                return;
             }
-        }
+        };
+        // Who says more than is asked is not heard.
+        drop(meeting.try_send(said));
     }
 
     /// Somebody opened a stream for chunks.
@@ -513,10 +503,4 @@ impl Actor {
             let _nobody_waits = answer.send(());
         });
     }
-}
-
-/// Where a connection goes, if not through a relay.
-fn direct(connection: &Connection) -> Option<SocketAddr> {
-    let route = connection.route().ok()?;
-    (route.socket != crate::mrt::RELAY_SOCKET).then_some(route.remote)
 }
