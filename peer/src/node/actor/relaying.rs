@@ -4,7 +4,7 @@
 //! A connection outlives who relays it: each way is a path of the same connection, with its keys, its streams and all that is
 //! under way. Who dialled keeps ways through [`WAYS`] members, the supernode first. When one of these is gone, or does not pass
 //! on what it is given, MRT goes on over the other by itself, and a third member is asked. The other end takes part with
-//! every way that it is given.
+//! every way that it is given. A connection that is direct has none; when it does not answer any more, either end asks for some.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -37,7 +37,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(4);
 const PASS_OVER: Duration = Duration::from_secs(8);
 /// The same of one that gave a way that does not work.
 const AVOID: Duration = Duration::from_secs(60);
-/// Ways to members without a line are forgotten after this: a dial over them has ended.
+/// Ways that no line wants are forgotten after this: a dial over them has ended, and so has what was under way when the line
+/// became direct.
 const UNUSED: Duration = Duration::from_secs(30);
 /// Most ways through one member, as a relay has for one of its own.
 const MOST_THROUGH: usize = 64;
@@ -70,7 +71,8 @@ struct Way {
     /// The line to who relays.
     relay: LineId,
     route: Route,
-    given: Instant,
+    /// When it was given, or was last of use to a line.
+    wanted: Instant,
     /// When it was tried last.
     tried: Instant,
     health: Health,
@@ -169,12 +171,14 @@ impl Actor {
             }
         };
         let health = again.map_or(Health::Given, |way| way.health);
-        let way = Way { channel, relay: relay.line.id, route, given: now, tried: now, health };
+        let way = Way { channel, relay: relay.line.id, route, wanted: now, tried: now, health };
         self.state.relaying.ways.insert((to, through), way);
         let waiting = self.state.relaying.waiting.remove(&(to, through)).unwrap_or_default();
         waiting.into_iter().for_each(|waiting| reply(waiting, route));
         if let Some(connection) = self.kept(&to) {
             self.keep_ways(now, to, &connection);
+        } else if let Some(connection) = self.silent(&to) {
+            self.find_way_beside(now, to, &connection);
         }
     }
 
@@ -223,18 +227,56 @@ impl Actor {
         relaying.not_before.retain(|_, at| *at > now);
         relaying.came.retain(|peer, _| lines.contains_key(peer));
         relaying.dialled.retain(|peer, _| !lines.contains_key(peer));
-        let unused = |(to, _): &Pair, way: &mut Way| !lines.contains_key(to) && now > way.given + UNUSED;
-        let unused: Vec<Way> = relaying.ways.extract_if(.., unused).map(|(_, way)| way).collect();
+        for ((to, _), way) in &mut relaying.ways {
+            let wants = |standing: &Standing| standing.line.direct().is_none() || is_silent(&standing.line.connection);
+            if lines.get(to).is_some_and(wants) {
+                way.wanted = now;
+            }
+        }
+        let unused: Vec<Way> =
+            relaying.ways.extract_if(.., |_, way| now > way.wanted + UNUSED).map(|(_, way)| way).collect();
         for way in unused {
             self.node.remove_relayed(way.route);
         }
-        let relayed = self.state.lines.iter().filter(|(_, standing)| standing.line.direct().is_none());
-        let relayed: Vec<_> = relayed.map(|(peer, standing)| (*peer, standing.line.connection.clone())).collect();
-        for (peer, connection) in relayed {
-            self.refuse_garbage(now, peer, &connection);
-            if self.kept(&peer).is_some() {
-                self.keep_ways(now, peer, &connection);
+        let connections = self.state.lines.iter().map(|(peer, standing)| (*peer, standing.line.connection.clone()));
+        for (peer, connection) in connections.collect::<Vec<_>>() {
+            if self.silent(&peer).is_some() {
+                self.find_way_beside(now, peer, &connection);
+            } else if self.state.lines.get(&peer).is_some_and(|standing| standing.line.direct().is_none()) {
+                self.refuse_garbage(now, peer, &connection);
+                if self.kept(&peer).is_some() {
+                    self.keep_ways(now, peer, &connection);
+                }
             }
+        }
+    }
+
+    /// The connection to a member that is reached directly, if it does not answer there any more.
+    fn silent(&self, peer: &PeerId) -> Option<Connection> {
+        let Standing { line, .. } = self.state.lines.get(peer)?;
+        (line.direct().is_some() && is_silent(&line.connection)).then(|| line.connection.clone())
+    }
+
+    /// A direct way has gone silent: MRT goes on over a relayed one as soon as one is proven. Either end sees to that, since
+    /// the other one may have nothing to say, and notice nothing.
+    fn find_way_beside(&mut self, now: Instant, peer: PeerId, connection: &Connection) {
+        for (through, way) in self.state.relaying.to(peer).collect::<Vec<_>>() {
+            let place = (peer, through);
+            match way.health {
+                // Its relay has forgotten it, or is out of reach too.
+                Health::Trying if now > way.tried + PROOF_TIME => {
+                    self.state.relaying.ways.remove(&place);
+                    self.node.remove_relayed(way.route);
+                }
+                Health::Trying => {}
+                Health::Given | Health::Proven | Health::InUse => {
+                    try_way(connection, way.route);
+                    self.state.relaying.ways.insert(place, Way { tried: now, health: Health::Trying, ..way });
+                }
+            }
+        }
+        if self.state.relaying.to(peer).count() < WAYS {
+            self.ask_for_way(now, peer);
         }
     }
 
@@ -325,6 +367,10 @@ impl Actor {
         let is_open = move |through: &PeerId| !relaying.not_before.contains_key(&(to, *through));
         all.filter(can_relay).take(MOST_ASKED).filter(is_open)
     }
+}
+
+fn is_silent(connection: &Connection) -> bool {
+    connection.is_silent().unwrap_or(false)
 }
 
 /// Tries a way as a path of a connection.
