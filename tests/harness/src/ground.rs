@@ -12,6 +12,9 @@ pub const SUPERNODE: &str = "ann";
 /// What the users of the other two are called.
 pub const NAMES: [&str; 2] = ["bob", "eve"];
 
+/// Nodes listen on all addresses, on a port that the system chooses.
+const ANYWHERE: [&str; 2] = ["--listen", "0.0.0.0:0"];
+
 /// A lab with three hosts.
 #[derive(Debug)]
 pub struct Ground {
@@ -75,12 +78,22 @@ impl Ground {
 
     /// Starts the supernode.
     pub fn supernode(&self) -> Node {
-        self.start(SUPERNODE, &self.public)
+        self.start(SUPERNODE, &self.public, &ANYWHERE)
     }
 
     /// Starts one of the two.
     pub fn node(&self, place: usize) -> Node {
-        self.start(NAMES[place], &self.hosts[place])
+        self.node_with(place, &ANYWHERE)
+    }
+
+    /// Starts one of the two with these arguments.
+    pub fn node_with(&self, place: usize, args: &[&str]) -> Node {
+        self.start(NAMES[place], &self.hosts[place], args)
+    }
+
+    /// The host of one of the two.
+    pub fn host(&self, place: usize) -> &Host {
+        &self.hosts[place]
     }
 
     /// What to type to connect to the supernode.
@@ -88,7 +101,7 @@ impl Ground {
         format!("C {} {}", self.public.address(), supernode.port())
     }
 
-    fn start(&self, name: &str, host: &Host) -> Node {
-        Node::start(self.root(), name, Some(host.netns()), &["--listen", "0.0.0.0:0"])
+    fn start(&self, name: &str, host: &Host, args: &[&str]) -> Node {
+        Node::start(self.root(), name, Some(host.netns()), args)
     }
 }

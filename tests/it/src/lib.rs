@@ -13,6 +13,7 @@
 //! - `story`: a day of three users
 //! - `rights`: every operation against every role
 //! - `nodes`: networks without a tracker
+//! - `nat_changes`: two nodes while routers and ways change
 //! - `nat_matrix`: two nodes behind each pair of kinds of routers
 //! - `node_story`: README's story of them
 //! - `survival`: what they outlive
@@ -50,6 +51,8 @@ mod mrt_hostile;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod nat_changes;
+#[cfg(test)]
 mod nat_matrix;
 #[cfg(test)]
 mod natlab;
@@ -71,6 +74,8 @@ mod rights;
 mod sharing;
 #[cfg(test)]
 mod shell;
+#[cfg(test)]
+mod standstill;
 #[cfg(test)]
 mod starting;
 #[cfg(test)]

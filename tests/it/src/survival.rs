@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::content::Content;
 use harness::natlab::{self, Lab, Nat};
@@ -14,6 +14,8 @@ use harness::wait::{pause, wait_until};
 use peer::command::{Command, Downloaded, Outcome};
 use rustix::process::Signal;
 
+use crate::standstill::Standstill;
+
 /// The longest that a download may stand still when a supernode dies.
 const STALL: Duration = Duration::from_secs(5);
 /// How long anything else may take.
@@ -23,26 +25,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 const MOST_BEYOND: u64 = MIB;
 /// Sooner nobody dials anew.
 const REDIAL: Duration = Duration::from_secs(3);
-
-/// How long something that grows did not.
-struct Standstill {
-    last: u64,
-    since: Instant,
-    longest: Duration,
-}
-
-impl Standstill {
-    fn new(last: u64) -> Self {
-        Self { last, since: Instant::now(), longest: Duration::ZERO }
-    }
-
-    fn see(&mut self, value: u64) {
-        self.longest = self.longest.max(self.since.elapsed());
-        if value > self.last {
-            (self.last, self.since) = (value, Instant::now());
-        }
-    }
-}
 
 /// Whether `node` reaches this member, and whether directly.
 fn is_direct(node: &Node, name: &str) -> Option<bool> {
