@@ -13,6 +13,9 @@ use common::id::PeerId;
 use common::mrt::Route;
 use common::relay::{ChannelId, OpenError, Relay as Table, RelayConfig};
 
+/// So many bytes go to a peer that has sent nothing itself: anybody may ask to meet it. It is some dozens of handshakes.
+const MAX_UNANSWERED: u64 = 64 << 10;
+
 /// A relay; clones are the same. Times are uptimes of the tracker.
 #[derive(Debug, Clone)]
 pub(crate) struct Relay {
@@ -41,7 +44,8 @@ impl Relay {
     /// One without pairs that passes so many bytes a second in all.
     pub(crate) fn new(bytes_per_sec: NonZeroU64) -> Self {
         let began = Instant::now();
-        let table = Table::new(began, RelayConfig::new(bytes_per_sec));
+        let config = RelayConfig { max_unanswered: MAX_UNANSWERED, ..RelayConfig::new(bytes_per_sec) };
+        let table = Table::new(began, config);
         let inner = Inner { table, began, places: HashMap::new(), answered_from: HashMap::new() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }

@@ -29,6 +29,9 @@ pub struct RelayConfig {
     pub max_pairs: u32,
     /// Most pairs at once in which one member is.
     pub max_pairs_of_member: u32,
+    /// Most bytes of one member's, heads left out, that are sent on before the other has sent anything: so that nobody can use
+    /// a relay to bury somebody who did not answer.
+    pub max_unanswered: u64,
 }
 
 impl RelayConfig {
@@ -40,12 +43,13 @@ impl RelayConfig {
     /// Most pairs of a member unless something else is said: a member has one with each it cannot reach directly.
     pub const DEFAULT_MAX_PAIRS_OF_MEMBER: u32 = 64;
 
-    /// This rate, and the defaults for all else.
+    /// This rate, and the defaults for all else: what is not answered has no limit, as among members who know each other.
     pub const fn new(bytes_per_sec: NonZeroU64) -> Self {
         Self {
             bytes_per_sec,
             max_pairs: Self::DEFAULT_MAX_PAIRS,
             max_pairs_of_member: Self::DEFAULT_MAX_PAIRS_OF_MEMBER,
+            max_unanswered: u64::MAX,
         }
     }
 }

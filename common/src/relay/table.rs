@@ -72,6 +72,9 @@ pub enum Dropped {
     /// It is not known where the other member is.
     #[error("the address of the other member is not known")]
     Unreachable,
+    /// The other member has sent nothing yet, and was sent enough.
+    #[error("the other member has not answered")]
+    Unanswered,
     /// The pair has used up its share, and nothing is left over by others.
     #[error("over the quota")]
     OverQuota,
@@ -107,6 +110,8 @@ pub struct Totals {
     pub foreign: u64,
     /// Datagrams dropped because it was not known where the other member is.
     pub unreachable: u64,
+    /// Datagrams dropped because the other member had not answered.
+    pub unanswered: u64,
     /// Datagrams dropped because they had no good head.
     pub malformed: u64,
 }
@@ -256,6 +261,7 @@ impl Relay {
             Ok(_) => &mut self.totals.datagrams,
             Err(Dropped::OverQuota) => &mut self.totals.over_quota,
             Err(Dropped::UnknownChannel | Dropped::WrongAddress) => &mut self.totals.foreign,
+            Err(Dropped::Unanswered) => &mut self.totals.unanswered,
             Err(Dropped::Unreachable) => &mut self.totals.unreachable,
             Err(Dropped::Head(_)) => &mut self.totals.malformed,
         };
@@ -341,6 +347,9 @@ impl Relay {
         }
         sender.last_sent = now;
         let to = receiver.address.ok_or(Dropped::Unreachable)?;
+        if receiver.bytes == 0 && sender.bytes >= self.config.max_unanswered {
+            return Err(Dropped::Unanswered);
+        }
         if !self.quota.take(now, &mut pair.allowance, datagram.len()) {
             pair.over_quota += 1;
             return Err(Dropped::OverQuota);

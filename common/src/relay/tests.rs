@@ -67,6 +67,20 @@ fn what_one_sends_comes_to_the_other_and_back() {
 }
 
 #[test]
+fn who_has_not_answered_is_not_buried() {
+    let now = clock::start();
+    let config = RelayConfig { max_unanswered: 2_000, ..RelayConfig::default() };
+    let mut relay = Relay::new(now, config);
+    relay.open_pair(now, [ANNA, BEN], [LEFT, RIGHT]).unwrap();
+    assert!(relay.set_address(LEFT, route(1)) && relay.set_address(RIGHT, route(2)));
+    let send = |relay: &mut Relay| relay.forward(now, route(1), &mut relayed(LEFT, &[0x48; 1_000]));
+    assert_eq!([(); 3].map(|()| send(&mut relay)), [Ok(route(2)), Ok(route(2)), Err(Dropped::Unanswered)]);
+    assert_eq!(relay.totals().unanswered, 1);
+    relay.forward(now, route(2), &mut relayed(RIGHT, b"\x48")).unwrap();
+    assert!((0..10).all(|_| send(&mut relay).is_ok()), "they talk");
+}
+
+#[test]
 fn nothing_is_sent_for_strangers() {
     let now = clock::start();
     let mut relay = relay(now);
@@ -107,7 +121,7 @@ fn nothing_passes_until_both_addresses_are_known() {
 fn pairs_are_of_two_and_bounded() {
     let now = clock::start();
     let rate = NonZeroU64::new(1 << 20).unwrap();
-    let config = RelayConfig { bytes_per_sec: rate, max_pairs: 3, max_pairs_of_member: 2 };
+    let config = RelayConfig { max_pairs: 3, max_pairs_of_member: 2, ..RelayConfig::new(rate) };
     let mut relay = Relay::new(now, config);
     let mut ids = (0_u64..).map(ChannelId);
     let mut open = |relay: &mut Relay, one: u8, other: u8| {

@@ -9,7 +9,7 @@ const PAYLOAD: usize = 1200;
 
 fn config(bytes_per_sec: u64, max_pairs: u32) -> RelayConfig {
     let bytes_per_sec = NonZeroU64::new(bytes_per_sec).unwrap();
-    RelayConfig { bytes_per_sec, max_pairs, max_pairs_of_member: max_pairs }
+    RelayConfig { max_pairs, max_pairs_of_member: max_pairs, ..RelayConfig::new(bytes_per_sec) }
 }
 
 /// Somebody who sends datagrams of one size, so many at once, at a steady rate.
