@@ -29,7 +29,6 @@ use crate::command::{Command, Downloads, Failure, Outcome, Parts, SeenNames, Upd
 use crate::dir::{Dir, Lock};
 use crate::engine::EngineConfig;
 use crate::hashing::Hashers;
-use crate::node::rendezvous::Rendezvous;
 use crate::node::{DiscoveryRule, StunServer};
 use crate::notice::Notice;
 use crate::sync::Syncing;
@@ -112,8 +111,6 @@ struct Inner {
     parts: Arc<Parts>,
     /// What was told before anybody listened is kept for the first who does.
     first_notices: Mutex<Option<broadcast::Receiver<Notice>>>,
-    /// Where peers meet whom TCP does not bring together; in a network with a tracker.
-    rendezvous: Option<Rendezvous>,
     ended: OnceCell<()>,
     lock: Mutex<Option<Lock>>,
 }
@@ -171,6 +168,7 @@ impl App {
             wished_name,
             tracker: client,
             node,
+            rendezvous,
             engine,
             library: Arc::new(library),
             hashers: Hashers::default(),
@@ -194,7 +192,6 @@ impl App {
             inner: Arc::new(Inner {
                 parts,
                 first_notices: Mutex::new(Some(first_notices)),
-                rendezvous,
                 ended: OnceCell::new(),
                 lock: Mutex::new(Some(lock)),
             }),
@@ -261,7 +258,7 @@ impl App {
             if timeout(DOWNLOADS_DEADLINE, parts.downloads.shutdown()).await.is_err() {
                 tracing::warn!("downloads that do not end are left behind");
             }
-            if let Some(rendezvous) = &self.inner.rendezvous {
+            if let Some(rendezvous) = &parts.rendezvous {
                 rendezvous.close().await;
             }
             parts.tracker.leave().await;

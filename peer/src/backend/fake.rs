@@ -171,5 +171,6 @@ pub(crate) fn status() -> Status {
         downloads: vec![progress("big.bin", 3)],
         uploaded_bytes: 1 << 20,
         downloaded_bytes: 0,
+        over_mrt: Vec::new(),
     }
 }

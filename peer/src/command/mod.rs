@@ -42,7 +42,7 @@ pub(crate) use self::errand::resume;
 pub use self::hash::hash_file;
 pub(crate) use self::names::SeenNames;
 pub use self::nodes::{Neighbour, Neighbourhood, OwnNode, Way};
-pub use self::outcome::{Activity, Downloaded, Outcome, Progress, Share, SharedItem, Status, Synced};
+pub use self::outcome::{Activity, Downloaded, Outcome, OverMrt, Progress, Share, SharedItem, Status, Synced};
 pub(crate) use self::parts::{Parts, off_reactor};
 pub(crate) use self::run::{refresh_names, run};
 pub(crate) use self::syncer::keep_in_step;

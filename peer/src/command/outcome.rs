@@ -10,7 +10,7 @@ use common::wire::tracker::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Neighbourhood;
+use super::{Neighbourhood, Way};
 
 /// How far a download or a hashing is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -332,6 +332,20 @@ pub struct Status {
     pub uploaded_bytes: u64,
     /// Chunk bytes received since the start, those that were thrown away too.
     pub downloaded_bytes: u64,
+    /// Those with whom it is connected over MRT, because TCP does not bring them together.
+    #[serde(default)]
+    pub over_mrt: Vec<OverMrt>,
+}
+
+/// Somebody who is reached over MRT.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverMrt {
+    /// The user's name; empty where the tracker has not said it.
+    pub user: String,
+    /// Its id.
+    pub peer: PeerId,
+    /// Directly, or through the tracker's relay.
+    pub way: Way,
 }
 
 /// A complete file that is served.

@@ -21,6 +21,7 @@ use crate::engine::{Engine, Shared};
 use crate::hashing::Hashers;
 use crate::library::{Item, Library, Reshared};
 use crate::node::Asker;
+use crate::node::rendezvous::Rendezvous;
 use crate::notice::Notice;
 use crate::sync::{Records, Syncing};
 use crate::tasks::Tasks;
@@ -38,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) tracker: TrackerClient,
     /// In a network without a tracker.
     pub(crate) node: Option<Asker>,
+    /// In a network with a tracker: where peers meet whom TCP does not bring together.
+    pub(crate) rendezvous: Option<Rendezvous>,
     pub(crate) engine: Engine,
     pub(crate) library: Arc<Library>,
     pub(crate) hashers: Hashers,

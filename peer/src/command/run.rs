@@ -54,7 +54,7 @@ async fn dispatch(parts: &Arc<Parts>, command: Command, updates: &mpsc::Sender<U
         Command::Send { path, to } => offers::send(parts, path, to, updates).await,
         Command::Answer { offer, answer } => offers::answer(parts, offer.as_deref(), answer).await,
         Command::Offers => offers::offers(parts).await,
-        Command::Status => Ok(Outcome::Status(Box::new(status(parts)))),
+        Command::Status => Ok(Outcome::Status(Box::new(status(parts).await))),
         Command::Tracker => account::tracker(parts).await,
         Command::SignUp { login, code } => account::sign_up(parts, login, code).await,
         Command::LogIn { login } => account::log_in(parts, login).await,
@@ -77,7 +77,11 @@ async fn dispatch(parts: &Arc<Parts>, command: Command, updates: &mpsc::Sender<U
     }
 }
 
-fn status(parts: &Parts) -> Status {
+async fn status(parts: &Parts) -> Status {
+    let over_mrt = match &parts.rendezvous {
+        Some(rendezvous) => rendezvous.lines().await,
+        None => Vec::new(),
+    };
     let network = parts.tracker.network();
     let items = network.map(|network| parts.library.items(network)).unwrap_or_default();
     let counters = parts.engine.counters();
@@ -94,6 +98,7 @@ fn status(parts: &Parts) -> Status {
         downloads: running.iter().filter_map(|running| running.progress.borrow().clone()).collect(),
         uploaded_bytes: counters.uploaded,
         downloaded_bytes: counters.downloaded,
+        over_mrt,
     }
 }
 

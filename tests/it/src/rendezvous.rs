@@ -1,25 +1,30 @@
 //! Peers behind routers in a tracker's network: those whom TCP does not bring together meet over MRT, directly where their
 //! routers allow it, and through the tracker's relay where they do not.
 
+use std::time::Duration;
+
 use harness::cluster::{Cluster, ClusterConfig};
 use harness::content::Content;
-use harness::natlab::{self, Home, Host, Lab, Nat};
-use harness::peer::PeerSpec;
+use harness::natlab::{self, Home, Host, Lab, Nat, Rebinding};
+use harness::peer::{PeerSpec, download};
 use harness::privilege;
 use harness::scenario::MIB;
+use harness::wait::wait_until;
+use peer::command::Outcome;
 
 const ENTRY: &str = "film.mkv";
 const OVER_MRT: &str = "over MRT";
 const SIZE: u64 = 20 * MIB;
+const SOON: Duration = Duration::from_secs(30);
 
 /// A tracker on a public host, a seeder in one place and a downloader in another.
 struct Scene {
     cluster: Cluster,
     seeder: Host,
     downloader: Host,
-    _homes: Vec<Home>,
-    tracker: Host,
-    _lab: Lab,
+    homes: Vec<Home>,
+    _tracker: Host,
+    lab: Lab,
 }
 
 impl Scene {
@@ -31,7 +36,7 @@ impl Scene {
         let config = ClusterConfig::default().listen(tracker.address().into()).netns(tracker.netns());
         let cluster = config.tracker_args(tracker_args).start();
         let (seeder, downloader) = (homes[0].host(), homes[1].host());
-        Self { cluster, seeder, downloader, _homes: homes, tracker, _lab: lab }
+        Self { cluster, seeder, downloader, homes, _tracker: tracker, lab }
     }
 
     fn peer(&self, name: &str, host: &Host) -> PeerSpec {
@@ -117,36 +122,47 @@ fn who_is_reached_by_tcp_is_not_reached_over_mrt() {
     }
     // The seeder beside the tracker is dialled; the one behind a router dials back.
     let mut scene = Scene::new([Nat::PortRestricted; 2], &[]);
-    let home = std::mem::replace(&mut scene.seeder, scene._lab.host());
+    let home = std::mem::replace(&mut scene.seeder, scene.lab.host());
     let said = scene.download(&["--mrt"], Content::random(6, SIZE)).unwrap();
     assert!(!said.contains(OVER_MRT), "{said}");
     let mut back = Scene::new([Nat::PortRestricted; 2], &[]);
-    back.downloader = back._lab.host();
+    back.downloader = back.lab.host();
     let said = back.download(&["--mrt"], Content::random(7, SIZE)).unwrap();
     assert!(!said.contains(OVER_MRT), "{said}");
     drop(home);
 }
 
-#[test]
-fn what_is_relayed_goes_on_when_the_tracker_was_restarted() {
-    let test = "what_is_relayed_goes_on_when_the_tracker_was_restarted";
+/// Begins a relayed download, does something when a part of it has come, and has it end well.
+fn relayed_through(test: &str, seed: u64, trouble: impl FnOnce(&Scene)) {
     if !privilege::met(test, natlab::possible()) {
         return;
     }
     let scene = Scene::new([Nat::Symmetric, Nat::PortRestricted], &["--relay", "2MiB"]);
-    let content = Content::random(8, 12 * MIB);
+    let content = Content::random(seed, 12 * MIB);
     let seeder = scene.peer("ann", &scene.seeder).args(["--mrt"]).serve();
     seeder.register(&scene.cluster.file(ENTRY, content));
     let downloader = scene.peer("ben", &scene.downloader).serve();
-    let running = downloader.start(&harness::peer::download(ENTRY, None));
-    let soon = std::time::Duration::from_secs(30);
-    harness::wait::wait_until(soon, "some of it to come", || downloader.status().downloaded_bytes > 2 * MIB);
-    scene.cluster.kill_tracker();
-    scene.cluster.restart_tracker();
-    let Ok(Ok(peer::command::Outcome::Downloaded(downloaded))) = running.finish() else {
-        panic!("it did not end well")
-    };
+    let running = downloader.start(&download(ENTRY, None));
+    wait_until(SOON, "some of it to come", || downloader.status().downloaded_bytes > 2 * MIB);
+    let ways = downloader.status().over_mrt;
+    assert!(matches!(ways.as_slice(), [way] if way.user == "ann" && way.way.address.is_none()), "{ways:?}");
+    trouble(&scene);
+    let Ok(Ok(Outcome::Downloaded(downloaded))) = running.finish() else { panic!("it did not end well") };
     assert_eq!(content.compare(&downloaded.path).unwrap(), Ok(()));
     assert!(downloaded.fetched_bytes < 14 * MIB, "{} bytes fetched", downloaded.fetched_bytes);
-    drop(scene.tracker);
+}
+
+#[test]
+fn what_is_relayed_goes_on_when_the_tracker_was_restarted() {
+    relayed_through("what_is_relayed_goes_on_when_the_tracker_was_restarted", 8, |scene| {
+        scene.cluster.kill_tracker();
+        scene.cluster.restart_tracker();
+    });
+}
+
+#[test]
+fn what_is_relayed_goes_on_when_a_router_begins_anew() {
+    relayed_through("what_is_relayed_goes_on_when_a_router_begins_anew", 9, |scene| {
+        scene.homes[1].rebind(Rebinding::Port);
+    });
 }

@@ -22,6 +22,7 @@ use super::held::Hold;
 use super::introduce::{Introduced, Unmet, introduce};
 use super::presence::Presence;
 use super::{RendezvousConfig, named};
+use crate::command::{OverMrt, Way};
 use crate::link::Dialler;
 use crate::mrt::Connection;
 use crate::notice::Notice;
@@ -55,6 +56,8 @@ pub(super) enum Input {
     Introduced(PeerId, Result<Introduced, Unmet>),
     /// Dialling that peer ended.
     Dialled(PeerId, Option<Opened>),
+    /// Somebody asks who is connected, and how.
+    Lines(oneshot::Sender<Vec<OverMrt>>),
     /// This peer goes.
     Close(oneshot::Sender<()>),
 }
@@ -176,6 +179,7 @@ impl Actor {
             Input::Came(opened) => self.on_came(opened),
             Input::Introduced(peer, introduced) => self.on_introduced(peer, introduced),
             Input::Dialled(peer, opened) => self.on_dialled(peer, opened),
+            Input::Lines(answer) => drop(answer.send(self.lines())),
             Input::Close(answer) => self.close(answer),
         }
     }
@@ -375,6 +379,13 @@ impl Actor {
         }
         let meeting = self.begin_to_meet(peer, &line);
         self.lines.insert(peer, Standing { line, meeting, hold: Hold::default(), used: Instant::now() });
+        self.look_for_relayed();
+    }
+
+    fn look_for_relayed(&self) {
+        if let Some(presence) = &self.presence {
+            presence.on_relayed(self.lines.values().any(|standing| standing.line.direct().is_none()));
+        }
     }
 
     fn tell_of_way(&self, peer: PeerId, direct: Option<SocketAddr>) {
@@ -468,6 +479,18 @@ impl Actor {
         }
     }
 
+    /// Who is connected, and how.
+    fn lines(&self) -> Vec<OverMrt> {
+        let shown = |(peer, standing): (&PeerId, &Standing)| {
+            let stats = standing.line.connection.stats().ok()?;
+            let user = self.introduced.get(peer).map(|known| known.user.clone()).unwrap_or_default();
+            let round_trip_us = u64::try_from(stats.round_trip.as_micros()).unwrap_or(u64::MAX);
+            let way = Way { address: standing.line.direct(), round_trip_us, bytes_per_sec: stats.rate };
+            Some(OverMrt { user, peer: *peer, way })
+        };
+        self.lines.iter().filter_map(shown).collect()
+    }
+
     /// Ends lines that nobody uses, and forgets who did not come.
     fn tidy(&mut self) {
         let now = Instant::now();
@@ -480,6 +503,7 @@ impl Actor {
         };
         let gone: Vec<PeerId> = self.introduced.iter().filter(is_gone).map(|(peer, _)| *peer).collect();
         gone.iter().for_each(|peer| self.forget(peer));
+        self.look_for_relayed();
     }
 
     fn close_lines(&mut self, of: impl Fn(&Standing) -> bool) {

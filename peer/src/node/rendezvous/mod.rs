@@ -33,6 +33,7 @@ use tokio::time::timeout;
 
 use self::actor::{Actor, Input};
 pub(crate) use self::introduce::Unmet;
+use crate::command::OverMrt;
 use crate::notice::Notice;
 use crate::overlay::{Reach, Reached};
 use crate::tasks::Tasks;
@@ -80,6 +81,13 @@ pub(crate) fn start(
 }
 
 impl Rendezvous {
+    /// With whom this peer is connected over MRT, and how.
+    pub(crate) async fn lines(&self) -> Vec<OverMrt> {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.inputs.send(Input::Lines(answer)).await;
+        if asked.is_ok() { answered.await.unwrap_or_default() } else { Vec::new() }
+    }
+
     /// Ends all connections in good order, within a second.
     pub(crate) async fn close(&self) {
         let closing = async {

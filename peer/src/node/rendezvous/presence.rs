@@ -24,6 +24,8 @@ use crate::tracker_client::{TrackerClient, reachable_addresses};
 
 /// How often the tracker is asked. Routers remember a flow for 30 s at least, most of them (RFC 4787, section 4.3).
 const EVERY: Duration = Duration::from_secs(15);
+/// The same while somebody is relayed: what the relay sends goes astray when our router begins anew.
+const EVERY_RELAYED: Duration = Duration::from_secs(5);
 /// After an answer that did not come, or did not help.
 const AGAIN: Duration = Duration::from_secs(3);
 /// How long who wants to meet somebody waits until the tracker knows where we are: four requests, and the answer over TLS.
@@ -35,6 +37,7 @@ pub(super) struct Presence {
     pub(super) node: Node,
     tracker: TrackerClient,
     seen: watch::Receiver<Seen>,
+    is_relayed: Arc<watch::Sender<bool>>,
 }
 
 /// What the tracker knows in this session.
@@ -69,10 +72,15 @@ impl Presence {
             _ => Err(error),
         })?;
         tracing::info!(address = %node.local_addr(), "here for MRT");
-        let (sender, seen) = watch::channel(Seen::Asking);
-        let keeper = Keeper { node: node.clone(), tracker: tracker.clone(), static_key, role, seen: sender };
+        let ((sender, seen), (is_relayed, relayed)) = (watch::channel(Seen::Asking), watch::channel(false));
+        let keeper = Keeper { node: node.clone(), tracker: tracker.clone(), static_key, role, seen: sender, relayed };
         tasks.spawn("presence", keeper.run());
-        Ok(Self { node, tracker: tracker.clone(), seen })
+        Ok(Self { node, tracker: tracker.clone(), seen, is_relayed: Arc::new(is_relayed) })
+    }
+
+    /// Says whether anybody is reached through the tracker's relay now.
+    pub(super) fn on_relayed(&self, anybody: bool) {
+        self.is_relayed.send_if_modified(|is_relayed| std::mem::replace(is_relayed, anybody) != anybody);
     }
 
     /// Waits until the tracker knows where we are.
@@ -136,17 +144,20 @@ struct Keeper {
     static_key: StaticKey,
     role: MrtRole,
     seen: watch::Sender<Seen>,
+    relayed: watch::Receiver<bool>,
 }
 
 impl Keeper {
     async fn run(self) {
-        let mut state = self.tracker.state();
+        let (mut state, mut relayed) = (self.tracker.state(), self.relayed.clone());
         let mut told = None;
         loop {
             state.mark_unchanged();
             let pause = self.look(&mut told).await;
+            let most = if *relayed.borrow_and_update() { EVERY_RELAYED } else { EVERY };
             tokio::select! {
-                () = sleep(pause) => {}
+                () = sleep(pause.min(most)) => {}
+                changed = relayed.changed() => if changed.is_err() { return },
                 changed = state.changed() => if changed.is_err() { return },
                 () = self.seen.closed() => return,
             }

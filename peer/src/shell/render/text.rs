@@ -7,7 +7,7 @@ use common::wire::tracker::{Entry, FolderSize, Have, Holder};
 
 use super::progress::{bytes, counted, progress_details};
 use super::{Detail, Printed, lists, nodes, people};
-use crate::command::{Downloaded, Failure, Outcome, Share, Status};
+use crate::command::{Downloaded, Failure, Outcome, OverMrt, Share, Status};
 
 /// Most runs of chunks in one line of `loc`: a peer in the middle of a download may have hundreds.
 const MAX_RUNS: usize = 24;
@@ -212,6 +212,14 @@ fn part(share: &Share, whole: u64) -> String {
     format!("{who} {percent} %")
 }
 
+fn over_mrt(line: &OverMrt) -> Printed {
+    let OverMrt { user, peer, way } = line;
+    let who = if user.is_empty() { peer.to_string() } else { user.clone() };
+    let how = way.address.map_or_else(|| "relayed by the tracker".to_owned(), |address| format!("direct, {address}"));
+    let (whole, tenth) = (way.round_trip_us / 1000, way.round_trip_us % 1000 / 100);
+    data(format!("Over MRT:   {who}, {how}, {whole}.{tenth} ms"))
+}
+
 fn status(now: &Status) -> Vec<Printed> {
     let connected = if now.connected { "" } else { " (not there at the moment)" };
     let mut lines = vec![
@@ -224,6 +232,7 @@ fn status(now: &Status) -> Vec<Printed> {
     lines.push(data(format!("Peer id:    {}", now.peer)));
     let (up, down) = (bytes(now.uploaded_bytes), bytes(now.downloaded_bytes));
     lines.push(data(format!("Moved:      {up} sent, {down} received")));
+    lines.extend(now.over_mrt.iter().map(over_mrt));
     let count = u32::try_from(now.sharing.len()).unwrap_or(u32::MAX);
     lines.push(data(format!("Sharing:    {}", counted(count, "file"))));
     lines.extend(now.sharing.iter().map(|item| {
