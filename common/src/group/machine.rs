@@ -12,7 +12,7 @@ use super::limits::{BYTES_A_TOKEN, DIAL_TIME, HAVES_A_TOKEN, MAX_FAULTS, MAX_WIS
 use super::links::{Links, Watch};
 use super::meeting::{Asked, Past};
 use super::message::{Message, Tidings};
-use super::roster::{Member, Roster};
+use super::roster::{Member, Point, Roster};
 use super::seeking::Seeking;
 use super::shelf::Shelf;
 use super::talk::Talk;
@@ -129,6 +129,13 @@ impl Group {
         };
         group.talk = Talk::new(now, group.draw());
         group
+    }
+
+    /// In an earlier run of the program these stood before this node in the last roster, which was this one. If it meets one of
+    /// them that leads, and leads others itself, it hands over: without that both would stay what they are.
+    pub fn recall(&mut self, before: impl IntoIterator<Item = PeerId>, point: Point) {
+        let me = self.me.id();
+        self.past.recall(before.into_iter().filter(|peer| *peer != me), point);
     }
 
     /// The user wants to be in one network with whoever is at this address: with all members, if we lead some.

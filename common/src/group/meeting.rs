@@ -94,6 +94,15 @@ impl Past {
         }
     }
 
+    /// Remembers those who stood before us in the last roster of an earlier run of the program. Those behind us are not
+    /// remembered: who was first and restarts is not to take its place back from whoever took over.
+    pub(super) fn recall(&mut self, before: impl IntoIterator<Item = PeerId>, point: Point) {
+        for peer in before.into_iter().take(MAX_REMEMBERED) {
+            let known = self.peers.entry(peer).or_default();
+            known.it_first = known.it_first.max(Some(point));
+        }
+    }
+
     /// Remembers that a member of ours said that it follows us by this roster.
     pub(super) fn acknowledge(&mut self, peer: PeerId, point: Point) {
         if let Some(known) = self.peers.get_mut(&peer) {
@@ -229,6 +238,17 @@ mod tests {
         assert_eq!(past.outcome(&asking, &asking, &LOW, &HIGH), Outcome::Stay);
         let alone = Meet { company: Company::Alone, ..here };
         assert_eq!(past.outcome(&alone, &there, &LOW, &HIGH), Outcome::Yield);
+    }
+
+    #[test]
+    fn who_restarted_and_recalls_who_was_before_it_hands_over_and_nobody_else_does() {
+        let mut past = Past::default();
+        past.recall([LOW], Point { term: 1, number: 5 });
+        let here = past.meet(&LOW, 3, Asked::No, Company::Members);
+        assert_eq!(past.outcome(&here, &meet(at(7), None), &HIGH, &LOW), Outcome::Yield);
+        assert_eq!(Past::default().outcome(&meet(at(7), None), &here, &LOW, &HIGH), Outcome::Stay);
+        let other = past.meet(&HIGH, 3, Asked::No, Company::Members);
+        assert_eq!(other, Meet { term: 3, ..meet(None, None) });
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use proptest::prelude::ProptestConfig;
 
 use super::world::{Told, World, millis, mix, peer_id, secs};
+use crate::group::{Member, Point};
+use crate::id::PeerId;
 
 /// After the last disturbance all must be one network within this (what the project promises for a healed partition).
 const SETTLING: Duration = Duration::from_secs(10);
@@ -25,6 +27,8 @@ struct Run {
     world: World,
     random: u64,
     parted: bool,
+    /// Who stood before each node, and by which roster, when it ended.
+    memories: Vec<Option<(Vec<PeerId>, Point)>>,
     /// Who remembers the others and stays: it neither restarted nor is about to leave.
     old: Vec<bool>,
     restarts: u32,
@@ -45,7 +49,16 @@ impl Run {
                 }
             }
         }
-        Self { world, random, parted: false, old: vec![true; nodes], restarts: 0, said: 0, kind }
+        Self {
+            world,
+            random,
+            parted: false,
+            memories: vec![None; nodes],
+            old: vec![true; nodes],
+            restarts: 0,
+            said: 0,
+            kind,
+        }
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -79,6 +92,7 @@ impl Run {
                 let spare = self.spare();
                 let node = self.one_of(&spare).unwrap();
                 let told = if self.below(2) == 0 { Told::AtOnce } else { Told::Never };
+                self.remember(node);
                 self.world.crash(node, told);
             }
             1 if !self.parted => self.restart(&alive),
@@ -86,6 +100,7 @@ impl Run {
                 let spare = self.spare();
                 let node = self.one_of(&spare).unwrap();
                 self.old[node] = false;
+                self.remember(node);
                 self.world.leave(node);
             }
             3 => {
@@ -119,6 +134,13 @@ impl Run {
         alive.iter().copied().filter(|node| !(last && open(node))).collect()
     }
 
+    /// What a node has on its disk.
+    fn remember(&mut self, node: usize) {
+        let roster = self.world.group(node).roster().unwrap();
+        let before = roster.members().iter().map(Member::id).take_while(|peer| *peer != peer_id(node)).collect();
+        self.memories[node] = Some((before, roster.point()));
+    }
+
     /// A node that is gone comes back, and asks one that remembers the others.
     fn restart(&mut self, alive: &[usize]) {
         let gone: Vec<usize> = (0..self.old.len()).filter(|node| !alive.contains(node)).collect();
@@ -128,6 +150,9 @@ impl Run {
             && alive.iter().any(|other| self.world.group(to).supernode() == Some(peer_id(*other)))
         {
             self.world.begin(node);
+            if let Some((before, point)) = self.memories[node].clone() {
+                self.world.with(node, |group| group.recall(before, point));
+            }
             self.old[node] = false;
             self.restarts += 1;
             self.world.connect(node, to);
