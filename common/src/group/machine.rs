@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::dials::{DialId, Dials, Way};
 use super::following::Following;
 use super::leading::Leading;
-use super::limits::{BYTES_A_TOKEN, DIAL_TIME, HAVES_A_TOKEN, MAX_FAULTS, MAX_WISHES, PROTOCOL};
+use super::limits::{BYTES_A_TOKEN, DIAL_TIME, HAVES_A_TOKEN, MAX_FAULTS, MAX_TERM, MAX_WISHES, PROTOCOL};
 use super::links::{Links, Watch};
 use super::meeting::{Asked, Past};
 use super::message::{Message, Tidings};
@@ -135,6 +135,10 @@ impl Group {
     /// them that leads, and leads others itself, it hands over: without that both would stay what they are.
     pub fn recall(&mut self, before: impl IntoIterator<Item = PeerId>, point: Point) {
         let me = self.me.id();
+        // No roster has another number, and no message carries one.
+        if point.term > MAX_TERM || point.number > MAX_TERM {
+            return;
+        }
         self.past.recall(before.into_iter().filter(|peer| *peer != me), point);
     }
 

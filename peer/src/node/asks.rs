@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::group::{ChatError, ConnectError, Listing, Member, Shared, ShelfFull};
+use common::group::{ChatError, ConnectError, Listing, Member, Point, Shared, ShelfFull};
 use common::id::{Content, PeerId};
 use common::name::EntryName;
 use common::nat::NatKind;
@@ -32,6 +32,8 @@ pub(super) enum Ask {
     List(Option<EntryName>, u32, Answer<Page>),
     Holders(Content, Answer<Vec<Holder>>),
     Members(Answer<Members>),
+    Precedence(Answer<Option<Precedence>>),
+    Recall(Precedence, Answer<()>),
     Chat(String, Answer<Result<(), ChatError>>),
     Connect(SocketAddr, Answer<Result<PeerId, ConnectError>>),
     Invite(SocketAddr, Answer<()>),
@@ -78,6 +80,15 @@ pub(crate) struct OwnLine {
     pub(crate) seen_at: Option<SocketAddr>,
     /// What stands in between.
     pub(crate) nat: NatKind,
+}
+
+/// Who stands before this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Precedence {
+    /// In order of joining; none where this node is the first.
+    pub(super) before: Vec<PeerId>,
+    /// By which roster.
+    pub(super) point: Point,
 }
 
 /// How another node is reached.
@@ -154,6 +165,16 @@ impl Asker {
     /// Who is in the network.
     pub(crate) async fn members(&self) -> Result<Members, Ended> {
         self.ask(Ask::Members).await
+    }
+
+    /// Who stands before this node; `None` where nobody ever joined it.
+    pub(super) async fn precedence(&self) -> Result<Option<Precedence>, Ended> {
+        self.ask(Ask::Precedence).await
+    }
+
+    /// That was so in an earlier run.
+    pub(super) async fn recall(&self, precedence: Precedence) -> Result<(), Ended> {
+        self.ask(|answer| Ask::Recall(precedence, answer)).await
     }
 
     /// Says something to all.

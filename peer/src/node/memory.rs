@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::group::{Addresses, Event};
+use common::group::{Addresses, Event, Point};
 use common::id::{NetworkId, PeerId};
 use common::name::UserName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use tokio::time::sleep;
 
-use super::asks::{Asker, Ended};
+use super::asks::{Asker, Ended, Precedence};
 use super::joining::{Found, Joiner};
 use crate::command::off_reactor;
 use crate::dir::{StateError, load_state, put_aside, save_state};
@@ -34,6 +34,20 @@ const SETTLE: Duration = Duration::from_secs(1);
 struct Remembered {
     network: NetworkId,
     members: Vec<Known>,
+    /// Who of them stood before this node.
+    #[serde(default)]
+    place: Option<Place>,
+}
+
+/// The place of this node in the order of joining.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    /// So many of the remembered members stood before it.
+    before: usize,
+    /// By the roster of this term ...
+    term: u64,
+    /// ... and this number.
+    number: u64,
 }
 
 /// One of them.
@@ -62,6 +76,11 @@ impl Memory {
         let (last, warning) = off_reactor(move || load(&path, network)).await;
         if let Some(text) = warning {
             self.warn(text);
+        }
+        if let Some(precedence) = last.as_ref().and_then(Remembered::precedence)
+            && self.asker.recall(precedence).await.is_err()
+        {
+            return;
         }
         let addresses = last.as_ref().map(|last| in_turn(&last.members)).unwrap_or_default();
         let back = joiner.try_all(Found::Again, addresses);
@@ -108,6 +127,11 @@ impl Memory {
     /// Who is there now.
     async fn look(&self) -> Result<Remembered, Ended> {
         let (members, peers) = (self.asker.members().await?.members, self.asker.peers().await?.others);
+        let place = self.asker.precedence().await?.map(|Precedence { before, point }| Place {
+            before: before.len().min(MOST_MEMBERS),
+            term: point.term,
+            number: point.number,
+        });
         let others = members.iter().filter(|member| member.id() != self.here).take(MOST_MEMBERS);
         let known = others.map(|member| {
             // Where it is reached at this moment comes first.
@@ -115,7 +139,16 @@ impl Memory {
             let addresses = Addresses::new(way.into_iter().chain(member.addresses().as_slice().iter().copied()));
             Known { peer: member.id(), name: member.name().clone(), addresses: addresses.as_slice().to_vec() }
         });
-        Ok(Remembered { network: self.network, members: known.collect() })
+        Ok(Remembered { network: self.network, members: known.collect(), place })
+    }
+}
+
+impl Remembered {
+    /// Who stood before this node.
+    fn precedence(&self) -> Option<Precedence> {
+        let Place { before, term, number } = self.place?;
+        let before = self.members.iter().take(before).map(|known| known.peer).collect();
+        Some(Precedence { before, point: Point { term, number } })
     }
 }
 
@@ -163,7 +196,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("network.json");
         assert_eq!(load(&path, NETWORK), (None, None));
-        let last = Remembered { network: NETWORK, members: vec![known(1, &["192.0.2.1:4000"])] };
+        let place = Some(Place { before: 1, term: 3, number: 4 });
+        let members = vec![known(1, &["192.0.2.1:4000"]), known(2, &[])];
+        let last = Remembered { network: NETWORK, members, place };
+        let before = Precedence { before: vec![PeerId([1; 32])], point: Point { term: 3, number: 4 } };
+        assert_eq!(last.precedence(), Some(before));
         save_state(&path, SCHEMA, &last).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(load(&path, NETWORK), (Some(last), None));

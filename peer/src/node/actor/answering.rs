@@ -6,7 +6,7 @@ use common::group::{ConnectError, Member};
 use common::id::PeerId;
 use common::nat::NatKind;
 
-use super::super::asks::{Ask, Members, OwnLine, PeerLine, Peers, Way};
+use super::super::asks::{Ask, Members, OwnLine, PeerLine, Peers, Precedence, Way};
 use super::super::names::names;
 use super::{Actor, INVITATION, reply};
 
@@ -32,6 +32,11 @@ impl Actor {
             Ask::Members(answer) => {
                 let members = self.group.roster().map(|roster| roster.members().to_vec()).unwrap_or_default();
                 reply(answer, Members { members });
+            }
+            Ask::Precedence(answer) => reply(answer, self.precedence()),
+            Ask::Recall(Precedence { before, point }, answer) => {
+                self.group.recall(before, point);
+                reply(answer, ());
             }
             Ask::Chat(text, answer) => reply(answer, self.group.chat(now, &text)),
             Ask::Connect(address, answer) => match self.group.connect(now, address) {
@@ -76,5 +81,11 @@ impl Actor {
             nat: self.outside.nat(),
         };
         Peers { here, others: others.map(peer).collect() }
+    }
+
+    fn precedence(&self) -> Option<Precedence> {
+        let roster = self.group.roster().filter(|roster| roster.point().term > 0)?;
+        let before = roster.members().iter().map(Member::id).take_while(|peer| *peer != self.group.id());
+        Some(Precedence { before: before.collect(), point: roster.point() })
     }
 }
