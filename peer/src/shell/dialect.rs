@@ -11,8 +11,11 @@ pub(crate) enum Dialect {
     Mrt,
 }
 
-/// The letters and long words of networks without a tracker, what they stand for, and what they do.
-const MRT_WORDS: [([&str; 2], &[&str], &str, &str); 8] = [
+/// A letter and a long word, what they stand for, what follows them, and what they do.
+type Row = ([&'static str; 2], &'static [&'static str], &'static str, &'static str);
+
+/// The words of networks without a tracker.
+const MRT_WORDS: [Row; 8] = [
     (
         ["C", "connect"],
         &["connect"],
@@ -33,9 +36,7 @@ const MRT_WORDS: [([&str; 2], &[&str], &str, &str); 8] = [
 const ALSO: [(&str, &str); 2] = [("d", "R"), ("users", "L")];
 
 /// The row of a line's first word, and the rest of the line.
-fn row(
-    line: &str,
-) -> Option<(&'static ([&'static str; 2], &'static [&'static str], &'static str, &'static str), &str)> {
+fn row(line: &str) -> Option<(&'static Row, &str)> {
     let (first, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let first = ALSO.iter().find(|(also, _)| *also == first).map_or(first, |(_, letter)| letter);
     Some((MRT_WORDS.iter().find(|(words, ..)| words.contains(&first))?, rest.trim()))
