@@ -112,7 +112,7 @@ fn a_supernode_that_lies_about_members_or_its_term_is_named() {
         wait_until(LIMIT, "the next to be a member", || mallory.members().len() == members);
     }
     let true_roster = mallory.roster();
-    let next = FalseRoster { number: true_roster.number + 1, ..true_roster.clone() };
+    let next = FalseRoster { number: true_roster.number + 1, ..true_roster };
     let mut dropped = next.clone();
     dropped.members.truncate(1);
     let mut turned = next.clone();

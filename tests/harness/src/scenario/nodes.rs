@@ -83,6 +83,7 @@ pub(super) fn nodes_at_home(scale: Scale) -> Findings {
     rounds(scale, Ground::Homes)
 }
 
+#[expect(clippy::print_stderr, reason = "the seed of a round that fails must be known")]
 fn rounds(scale: Scale, ground: Ground) -> Findings {
     let _slot = Slot::take(Company::Shared);
     let (mut killed, mut finished, mut without, mut beyond, mut longest) = (0, 0, 0, 0, Vec::new());
