@@ -99,6 +99,16 @@ struct Came {
     refused: u64,
 }
 
+impl Came {
+    /// How much came since then, and how much of that was refused; `None`: it is not the same route, or not the same connection,
+    /// since each counts from 0.
+    fn since(self, before: Self) -> Option<(u64, u64)> {
+        let same = self.route == before.route;
+        let received = self.received.checked_sub(before.received).filter(|_| same)?;
+        Some((received, self.refused.checked_sub(before.refused)?))
+    }
+}
+
 impl Relaying {
     fn is_full(&self, through: &PeerId) -> bool {
         self.ways.keys().filter(|(_, relay)| relay == through).count() >= MOST_THROUGH
@@ -198,6 +208,7 @@ impl Actor {
     /// There is no line any more to somebody, who may have relayed.
     pub(super) fn on_line_gone(&mut self, through: PeerId) {
         let relaying = &mut self.state.relaying;
+        relaying.came.remove(&through);
         for (_, way) in relaying.ways.iter_mut().filter(|((to, _), _)| *to == through) {
             // The next connection knows nothing of it.
             way.health = Health::Given;
@@ -284,13 +295,12 @@ impl Actor {
     fn refuse_garbage(&mut self, now: Instant, peer: PeerId, connection: &Connection) {
         let (Ok(stats), Ok(route)) = (connection.stats(), connection.route()) else { return };
         let came = Came { route, received: stats.datagrams_received, refused: stats.datagrams_refused };
-        let before = *self.state.relaying.came.entry(peer).or_insert(came);
-        let refused = came.refused - before.refused;
-        if before.route == route && refused < MANY_REFUSED {
+        let since = came.since(*self.state.relaying.came.entry(peer).or_insert(came));
+        if since.is_some_and(|(_, refused)| refused < MANY_REFUSED) {
             return;
         }
         self.state.relaying.came.insert(peer, came);
-        let is_garbage = before.route == route && refused > (came.received - before.received) / REFUSED_PART;
+        let is_garbage = since.is_some_and(|(received, refused)| refused > received / REFUSED_PART);
         let in_use = self.state.relaying.to(peer).find(|(_, way)| way.route == route);
         if let (true, Some((through, _))) = (is_garbage, in_use)
             && self.has_other_way(peer, through, connection)
@@ -378,5 +388,25 @@ fn try_way(connection: &Connection, route: Route) {
     debug_assert_eq!(route.socket, RELAY_SOCKET, "a relayed way");
     if let Err(error) = connection.probe(route) {
         tracing::debug!(%error, "a relayed way was not tried");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(last: u8) -> Route {
+        Route { socket: RELAY_SOCKET, remote: ([10, 0, 0, last], 4000).into() }
+    }
+
+    #[test]
+    fn a_new_connection_is_not_judged_by_what_came_on_the_one_before() {
+        let came = |route, received, refused| Came { route, received, refused };
+        let before = came(route(1), 1000, 70);
+        assert_eq!(came(route(1), 1100, 75).since(before), Some((100, 5)));
+        assert_eq!(came(route(2), 1100, 75).since(before), None, "another way");
+        for anew in [came(route(1), 0, 0), came(route(1), 2000, 3), came(route(1), 9, 90)] {
+            assert_eq!(anew.since(before), None, "{anew:?}");
+        }
     }
 }
