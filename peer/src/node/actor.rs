@@ -1,12 +1,14 @@
 //! The task of a node: one after the other it takes what comes, tells the group, and does what the group says.
 //!
 //! - `answering`: what the rest of the program asks
+//! - `granting`: ways that others ask for
 //! - `meeting`: what those hear whom this node meets
 //! - `naming`: who breaks the rules
 //! - `reaching`: streams for chunks
 //! - `relaying`: ways through others
 
 mod answering;
+mod granting;
 mod meeting;
 mod naming;
 mod reaching;
@@ -299,7 +301,7 @@ impl Actor {
 
     fn on_node_message(&mut self, from: PeerId, message: NodeMessage) {
         match message {
-            NodeMessage::RelayWanted(to) => self.make_way(from, to),
+            NodeMessage::RelayWanted(to) => self.make_way(Instant::now(), from, to),
             NodeMessage::RelayGiven(to, channel) => self.on_way(Instant::now(), from, to, channel),
             NodeMessage::RelayDenied(to) => self.on_no_way(Instant::now(), from, to),
             NodeMessage::Candidates(round, theirs) => self.on_meeting(from, Meeting::Theirs(round, theirs)),

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::super::line::LineId;
 use super::super::wire::NodeMessage;
+use super::granting::Granting;
 use super::{Actor, Standing, State, reply};
 use crate::link::Dialler;
 use crate::mrt::{Connection, RELAY_SOCKET, RelayAt};
@@ -62,6 +63,8 @@ pub(super) struct Relaying {
     not_before: BTreeMap<Pair, Instant>,
     /// What came of connections, as it was looked at last.
     came: BTreeMap<PeerId, Came>,
+    /// Ways that others asked for.
+    pub(super) granting: Granting,
 }
 
 /// One way.
@@ -110,6 +113,14 @@ impl Came {
 }
 
 impl Relaying {
+    /// A way was denied. Who was not asked for one has nothing to deny.
+    fn on_denied(&mut self, now: Instant, pair: Pair) {
+        let was_asked = self.waiting.remove(&pair).is_some() || self.not_before.contains_key(&pair);
+        if was_asked {
+            self.not_before.insert(pair, now + ASK_AGAIN);
+        }
+    }
+
     fn is_full(&self, through: &PeerId) -> bool {
         self.ways.keys().filter(|(_, relay)| relay == through).count() >= MOST_THROUGH
     }
@@ -121,26 +132,6 @@ impl Relaying {
 }
 
 impl Actor {
-    /// Makes a relayed way between two who have a direct line here: the supernode has one to most members, and whoever leads
-    /// a newcomer on to it has one to both.
-    pub(super) fn make_way(&self, from: PeerId, to: PeerId) {
-        let direct = |peer: &PeerId| self.state.lines.get(peer).filter(|standing| standing.line.direct().is_some());
-        let (Some(one), Some(other)) = (direct(&from), direct(&to)) else {
-            return self.say(from, &NodeMessage::RelayDenied(to));
-        };
-        // Both may ask at the same time, and who asks again may have lost its end: there is one way between two.
-        match self.relay.pair_between([&one.line.connection, &other.line.connection]) {
-            Ok([near, far]) => {
-                self.say(to, &NodeMessage::RelayGiven(from, far));
-                self.say(from, &NodeMessage::RelayGiven(to, near));
-            }
-            Err(error) => {
-                tracing::info!(%error, "no relayed way was made");
-                self.say(from, &NodeMessage::RelayDenied(to));
-            }
-        }
-    }
-
     /// A route to a member through another, when it is there: through this one, unless it was of no use of late.
     pub(super) fn relayed_way(
         &mut self,
@@ -194,8 +185,7 @@ impl Actor {
 
     /// Somebody has no way for us.
     pub(super) fn on_no_way(&mut self, now: Instant, through: PeerId, to: PeerId) {
-        self.state.relaying.waiting.remove(&(to, through));
-        self.state.relaying.not_before.insert((to, through), now + ASK_AGAIN);
+        self.state.relaying.on_denied(now, (to, through));
     }
 
     /// A dial to a member came to nothing: next time another relays.
@@ -209,6 +199,7 @@ impl Actor {
     pub(super) fn on_line_gone(&mut self, through: PeerId) {
         let relaying = &mut self.state.relaying;
         relaying.came.remove(&through);
+        relaying.granting.on_line_gone(&through);
         for (_, way) in relaying.ways.iter_mut().filter(|((to, _), _)| *to == through) {
             // The next connection knows nothing of it.
             way.health = Health::Given;
@@ -236,6 +227,7 @@ impl Actor {
     pub(super) fn tend_ways(&mut self, now: Instant) {
         let State { lines, relaying, .. } = &mut self.state;
         relaying.not_before.retain(|_, at| *at > now);
+        relaying.granting.tidy(now);
         relaying.came.retain(|peer, _| lines.contains_key(peer));
         relaying.dialled.retain(|peer, _| !lines.contains_key(peer));
         for ((to, _), way) in &mut relaying.ways {
@@ -394,6 +386,18 @@ fn try_way(connection: &Connection, route: Route) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_not_asked_denies_nothing() {
+        let (mut relaying, now) = (Relaying::default(), Instant::now());
+        let [asked, waited_for, neither] = [1, 2, 3].map(|number| (PeerId([number; 32]), PeerId([9; 32])));
+        relaying.not_before.insert(asked, now);
+        relaying.waiting.insert(waited_for, Vec::new());
+        [asked, waited_for, neither].into_iter().for_each(|pair| relaying.on_denied(now, pair));
+        let again = now + ASK_AGAIN;
+        assert_eq!(relaying.not_before, BTreeMap::from([(asked, again), (waited_for, again)]));
+        assert!(relaying.waiting.is_empty());
+    }
 
     fn route(last: u8) -> Route {
         Route { socket: RELAY_SOCKET, remote: ([10, 0, 0, last], 4000).into() }
