@@ -1,6 +1,7 @@
 //! The task of a node: one after the other it takes what comes, tells the group, and does what the group says.
 //!
 //! - `answering`: what the rest of the program asks
+//! - `blame`: who may be to blame for a relayed way that is of no use
 //! - `granting`: ways that others ask for
 //! - `meeting`: what those hear whom this node meets
 //! - `naming`: who breaks the rules
@@ -8,6 +9,7 @@
 //! - `relaying`: ways through others
 
 mod answering;
+mod blame;
 mod granting;
 mod meeting;
 mod naming;

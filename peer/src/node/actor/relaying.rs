@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::super::line::LineId;
 use super::super::wire::NodeMessage;
+use super::blame::{Blame, Fault};
 use super::granting::Granting;
 use super::{Actor, Standing, State, reply};
 use crate::link::Dialler;
@@ -65,6 +66,7 @@ pub(super) struct Relaying {
     came: BTreeMap<PeerId, Came>,
     /// Ways that others asked for.
     pub(super) granting: Granting,
+    blame: Blame,
 }
 
 /// One way.
@@ -297,7 +299,7 @@ impl Actor {
         if let (true, Some((through, _))) = (is_garbage, in_use)
             && self.has_other_way(peer, through, connection)
         {
-            self.give_up_way(now, (peer, through), connection, "damages or repeats");
+            self.give_up_way(now, (peer, through), connection, Fault::Garbage);
         }
     }
 
@@ -314,7 +316,7 @@ impl Actor {
                 Health::InUse => (now, Health::Trying),
                 Health::Trying if proven => (way.tried, Health::Proven),
                 Health::Trying if now > way.tried + PROOF_TIME => {
-                    self.give_up_way(now, (peer, through), connection, "does not pass on");
+                    self.give_up_way(now, (peer, through), connection, Fault::Silence);
                     continue;
                 }
                 Health::Proven if now > way.tried + PROVE_EVERY => (now, Health::Trying),
@@ -336,17 +338,17 @@ impl Actor {
         others.any(|(_, way)| connection.is_proven(way.route).unwrap_or(false))
     }
 
-    /// A way is of no use. Where its relay is to blame for certain, that is said.
-    fn give_up_way(&mut self, now: Instant, (to, through): Pair, connection: &Connection, fault: &str) {
+    /// A way is of no use. Where others are, it is said who may be to blame.
+    fn give_up_way(&mut self, now: Instant, (to, through): Pair, connection: &Connection, fault: Fault) {
         let Some(way) = self.state.relaying.ways.remove(&(to, through)) else { return };
         self.node.remove_relayed(way.route);
         self.state.relaying.not_before.insert((to, through), now + AVOID);
-        tracing::debug!(%to, %through, fault, "a relayed way is given up");
+        tracing::debug!(%to, %through, ?fault, "a relayed way is given up");
         if !self.has_other_way(to, through, connection) {
             return;
         }
-        let (relay, other) = (self.name_of(&through), self.name_of(&to));
-        self.warn(format!("{relay} {fault} what it relays from {other}; others are asked."));
+        let verdict = self.state.relaying.blame.verdict(now, fault, through, to);
+        self.warn(verdict.words(&self.name_of(&through), &self.name_of(&to)));
     }
 
     /// Asks the next member for a way, the supernode first.
