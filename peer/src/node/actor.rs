@@ -295,7 +295,7 @@ impl Actor {
         match NodeMessage::decode(bytes) {
             Ok(message) => self.on_node_message(from, message),
             Err(error) => {
-                self.warn(format!("{} was refused: it sent what is no message: {error}.", self.name_of(&from)));
+                self.name_talker(now, &from, &error);
                 self.hang_up(now, from);
             }
         }

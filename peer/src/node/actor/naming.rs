@@ -6,18 +6,44 @@ use std::time::{Duration, Instant};
 
 use common::id::PeerId;
 
+use super::super::wire::NodeMessageError;
 use super::Actor;
 use crate::notice::Notice;
 
-/// Strangers of one address are named no more often.
+/// Strangers of one address, and one member, are named no more often.
 const NAME_AGAIN: Duration = Duration::from_secs(60);
-/// Addresses of strangers that are remembered; while there are so many, others are not named.
+/// Of each kind so many are remembered; while there are so many, others are not named.
 const MOST_NAMED: usize = 64;
 
-/// Strangers that were named.
+/// Who was named.
 #[derive(Debug, Default)]
 pub(super) struct Naming {
-    named: BTreeMap<IpAddr, Instant>,
+    /// Who came without the key, by address.
+    strangers: Named<IpAddr>,
+    /// Who sent what is no message.
+    talkers: Named<PeerId>,
+}
+
+/// Who was named for one thing, and when.
+#[derive(Debug)]
+struct Named<K>(BTreeMap<K, Instant>);
+
+impl<K> Default for Named<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord> Named<K> {
+    /// Whether somebody was not named of late, and is now.
+    fn is_news(&mut self, now: Instant, whom: K) -> bool {
+        self.0.retain(|_, at| now < *at + NAME_AGAIN);
+        let is_news = self.0.len() < MOST_NAMED && !self.0.contains_key(&whom);
+        if is_news {
+            self.0.insert(whom, now);
+        }
+        is_news
+    }
 }
 
 impl Actor {
@@ -35,13 +61,35 @@ impl Actor {
 
     /// Names those who came without the key of the network.
     pub(super) fn name_strangers(&mut self, now: Instant) {
-        let named = &mut self.state.naming.named;
-        named.retain(|_, at| now < *at + NAME_AGAIN);
         while let Some(address) = self.node.stranger() {
-            let named = &mut self.state.naming.named;
-            if named.len() < MOST_NAMED && named.insert(address.ip(), now).is_none() {
+            if self.state.naming.strangers.is_news(now, address.ip()) {
                 self.warn(format!("Somebody at {address} was refused: the key of this network is missing there."));
             }
         }
+    }
+
+    /// Names one who sent what is no message.
+    pub(super) fn name_talker(&mut self, now: Instant, from: &PeerId, error: &NodeMessageError) {
+        if self.state.naming.talkers.is_news(now, *from) {
+            self.warn(format!("{} was refused: it sent what is no message: {error}.", self.name_of(from)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_it_again_and_again_is_named_once_a_minute() {
+        let (mut named, now) = (Named::default(), Instant::now());
+        let peer = |number| PeerId([number; 32]);
+        assert!(named.is_news(now, peer(0)));
+        let named_in_a_minute =
+            (0..60).filter(|second| named.is_news(now + Duration::from_secs(*second), peer(0))).count();
+        assert_eq!(named_in_a_minute, 0);
+        assert!(named.is_news(now + NAME_AGAIN, peer(0)));
+        let crowd = (1..=u8::MAX).filter(|number| named.is_news(now + NAME_AGAIN, peer(*number))).count();
+        assert_eq!(crowd, MOST_NAMED - 1, "a crowd is bounded");
     }
 }
