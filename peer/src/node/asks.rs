@@ -122,6 +122,11 @@ impl Asker {
         Self { inputs }
     }
 
+    /// Whether the node has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.inputs.is_closed()
+    }
+
     async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Ask) -> Result<T, Ended> {
         let (answer, answered) = oneshot::channel();
         self.inputs.send(Input::Ask(question(answer))).await.map_err(|_closed| Ended)?;

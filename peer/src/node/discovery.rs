@@ -28,7 +28,7 @@ const SERVICE: &str = "_shoal._udp.local.";
 const NETWORK_PROPERTY: &str = "network";
 /// Bytes of the hash in it: enough that no two networks of a LAN have the same.
 const HASH_BYTES: usize = 8;
-/// So many nodes are known at once; more wait until one has gone.
+/// So many nodes are known at once; for one more one is forgotten that was dialled in vain.
 const MOST_NODES: usize = 64;
 /// So many addresses of a node are tried.
 const MOST_ADDRESSES: usize = 4;
@@ -106,7 +106,10 @@ impl Discovery {
                     if looks == 0 && daemon.cached().await > MOST_CACHED {
                         return Err(Trouble::Flood);
                     }
-                    if !dialling.is_empty() {
+                    if self.asker.has_ended() {
+                        return Ok(());
+                    }
+                    if !dialling.is_empty() || !nodes.is_one_due(Instant::now()) {
                         continue;
                     }
                     let Ok(peers) = self.asker.peers().await else { return Ok(()) };
@@ -185,6 +188,8 @@ struct Sighting {
     /// Not dialled before.
     due: Instant,
     tries: u32,
+    /// It took its leave, and has not come back.
+    is_gone: bool,
 }
 
 impl Nodes {
@@ -196,27 +201,43 @@ impl Nodes {
         if let Some(known) = self.0.get_mut(&peer) {
             // To say it again brings nobody's turn nearer.
             known.addresses = addresses;
-        } else if self.0.len() < MOST_NODES {
-            self.0.insert(peer, Sighting { addresses, due, tries: 0 });
+            known.is_gone = false;
+        } else if self.0.len() < MOST_NODES || self.make_room() {
+            self.0.insert(peer, Sighting { addresses, due, tries: 0, is_gone: false });
         }
+    }
+
+    /// Forgets one that was dialled in vain, if there is one: rather one that has gone, and the most often dialled.
+    fn make_room(&mut self) -> bool {
+        let in_vain = self.0.iter().filter(|(_, sighting)| sighting.tries > 0);
+        let worst = in_vain.max_by_key(|(_, sighting)| (sighting.is_gone, sighting.tries)).map(|(peer, _)| *peer);
+        worst.is_some_and(|peer| self.0.remove(&peer).is_some())
     }
 
     fn forget(&mut self, peer: &Option<PeerId>) {
         if let Some(peer) = peer {
             // Whoever was dialled in vain and comes back at once waits as before.
             self.0.retain(|known, sighting| known != peer || sighting.tries > 0);
+            if let Some(sighting) = self.0.get_mut(peer) {
+                sighting.is_gone = true;
+            }
         }
     }
 
-    /// Whom to dial now.
+    /// Whether it is anybody's turn, as far as is known here.
+    fn is_one_due(&self, now: Instant) -> bool {
+        self.0.values().any(|sighting| sighting.due <= now)
+    }
+
+    /// Whom to dial now: who has waited longest.
     fn next(&mut self, now: Instant, part: Part, is_known: impl Fn(&PeerId) -> bool) -> Option<Vec<SocketAddr>> {
         let patience = match part {
             Part::Member => return None,
             Part::Alone => Duration::ZERO,
             Part::Supernode => SUPERNODE_GRACE,
         };
-        let mut due = self.0.iter_mut().filter(|(peer, sighting)| sighting.due + patience <= now && !is_known(peer));
-        let (_, sighting) = due.next()?;
+        let due = self.0.iter_mut().filter(|(peer, sighting)| sighting.due + patience <= now && !is_known(peer));
+        let (_, sighting) = due.min_by_key(|(_, sighting)| sighting.due)?;
         sighting.due = now + AGAIN * 2_u32.pow(sighting.tries.min(MOST_DOUBLINGS));
         sighting.tries = sighting.tries.saturating_add(1);
         Some(sighting.addresses.clone())
@@ -321,5 +342,36 @@ mod tests {
         nodes.forget(&Some(peer(0)));
         nodes.forget(&None);
         assert_eq!(nodes.0.len(), MOST_NODES - 1);
+    }
+
+    #[test]
+    fn who_has_waited_longest_is_dialled_first() {
+        let (mut nodes, start) = (Nodes::default(), Instant::now());
+        assert!(!nodes.is_one_due(start));
+        for (number, seconds) in (1..).zip([2, 0, 1]) {
+            nodes.note(start + Duration::from_secs(seconds), peer(number), addresses(number));
+        }
+        let now = start + Duration::from_secs(2);
+        let dialled = [0; 3].map(|_| nodes.next(now, Part::Alone, NOBODY).unwrap());
+        assert_eq!(dialled, [2, 3, 1].map(addresses));
+        assert!(!nodes.is_one_due(now) && nodes.is_one_due(now + AGAIN));
+    }
+
+    #[test]
+    fn a_crowd_of_liars_keeps_nobody_out() {
+        let (mut nodes, now) = (Nodes::default(), Instant::now());
+        for number in 0..64 {
+            nodes.note(now, peer(number), addresses(number));
+            nodes.next(now, Part::Alone, NOBODY);
+        }
+        nodes.next(now + AGAIN, Part::Alone, NOBODY);
+        nodes.forget(&Some(peer(5)));
+        for number in [100, 101] {
+            nodes.note(now, peer(number), addresses(number));
+        }
+        assert_eq!(nodes.0.len(), MOST_NODES);
+        let is_there = |number| nodes.0.contains_key(&peer(number));
+        assert!(is_there(100) && is_there(101), "there is room for others");
+        assert!(!is_there(5) && !is_there(0), "the one that has gone, and the one dialled most often");
     }
 }
