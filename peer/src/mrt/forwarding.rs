@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::id::PeerId;
 use common::mrt::{ConnectionHandle, Route};
@@ -13,6 +13,10 @@ use super::connection::Connection;
 use super::error::ConnectionError;
 use super::relayed::{Outside, RELAY_SOCKET};
 use super::shared::{Shared, State};
+
+/// A pair of which one end has sent nothing gives its place to another after this: who waits for a way tries it within
+/// seconds. Without that, few who ask for ways that nobody uses could take them all.
+const UNUSED: Duration = Duration::from_secs(10);
 
 /// The relay of a node: who may talk to whom through it.
 ///
@@ -58,7 +62,7 @@ impl RelayHandle {
     /// The pair of the nodes at the other ends of these connections, made if there is none; gives what each of them is to use as
     /// channel with [`Node::add_relayed`](super::Node::add_relayed), in the same order. To tell them is up to the caller. A
     /// pair of which one says nothing for [`CHANNEL_IDLE`](common::relay::CHANNEL_IDLE) ends, see [`Self::expire`]; it
-    /// begins anew here.
+    /// begins anew here. Where there is no room, the oldest pair ends that was of no use.
     pub fn pair_between(&self, members: [&Connection; 2]) -> Result<[ChannelId; 2], PairError> {
         let mut bytes = [[0; 8]; 2];
         for bytes in &mut bytes {
@@ -78,7 +82,7 @@ impl RelayHandle {
         let now = Instant::now();
         let channels = match forwarding.table.renew_pair(now, peers) {
             Some(channels) => channels,
-            None => forwarding.table.open_pair(now, peers, channels).map(|()| channels)?,
+            None => forwarding.open_pair(now, peers, channels).map(|()| channels)?,
         };
         for member in members {
             state.follow_member(member.handle());
@@ -133,6 +137,25 @@ impl Forwarding {
         }
     }
 
+    /// Makes a pair, and room for it where there is none and others were of no use.
+    fn open_pair(&mut self, now: Instant, peers: [PeerId; 2], channels: [ChannelId; 2]) -> Result<(), OpenError> {
+        loop {
+            let full = match self.table.open_pair(now, peers, channels) {
+                Err(full @ (OpenError::Full | OpenError::MemberFull(_))) => full,
+                done => return done,
+            };
+            let in_the_way = |pair: &PairInfo| match full {
+                OpenError::MemberFull(member) => pair.members.contains(&member),
+                _ => true,
+            };
+            let is_unused = |pair: &PairInfo| pair.bytes.contains(&0) && now >= pair.opened + UNUSED;
+            let unused = self.table.pairs().filter(|pair| in_the_way(pair) && is_unused(pair));
+            let [channel, _] = unused.min_by_key(|pair| pair.opened).ok_or(full)?.channels;
+            tracing::debug!(?channel, "a relayed way that nobody used gave its place");
+            self.table.close(channel);
+        }
+    }
+
     /// It is not known any more where a connection goes. Gives whose it was.
     fn forget(&mut self, handle: ConnectionHandle) -> Option<PeerId> {
         let (member, route) = self.places.remove(&handle)?;
@@ -172,5 +195,49 @@ impl State {
     fn is_with(&self, handle: ConnectionHandle, peer: PeerId) -> bool {
         let remote = self.endpoint.peek(handle).and_then(|connection| connection.remote());
         self.must_be_connected(handle).is_ok() && remote.is_some_and(|remote| remote.identity.peer_id() == peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use common::relay::RelayHead;
+
+    use super::*;
+
+    fn peer(number: u8) -> PeerId {
+        PeerId([number; 32])
+    }
+
+    fn channels(number: u64) -> [ChannelId; 2] {
+        [ChannelId(2 * number), ChannelId(2 * number + 1)]
+    }
+
+    #[test]
+    fn who_uses_a_way_keeps_it_and_who_does_not_gives_its_place() {
+        let begin = Instant::now();
+        let config = RelayConfig { max_pairs: 3, max_pairs_of_member: 2, ..RelayConfig::default() };
+        let mut forwarding = Forwarding::new(begin, config);
+        let open = |forwarding: &mut Forwarding, now, number, ends: [u8; 2]| {
+            forwarding.open_pair(now, ends.map(peer), channels(number))
+        };
+        open(&mut forwarding, begin, 1, [1, 2]).unwrap();
+        let ends = [1, 2].map(|number| Route { socket: 0, remote: SocketAddr::from(([10, 0, 0, number], 4000)) });
+        for (route, channel) in ends.into_iter().zip(channels(1)) {
+            forwarding.table.set_address(channel, route);
+        }
+        for (route, channel) in ends.into_iter().zip(channels(1)) {
+            let mut datagram = [RelayHead { channel }.encode().as_slice(), b"inner"].concat();
+            forwarding.forward(begin, route, &mut datagram).unwrap();
+        }
+        open(&mut forwarding, begin, 2, [1, 3]).unwrap();
+        assert_eq!(open(&mut forwarding, begin, 3, [1, 4]), Err(OpenError::MemberFull(peer(1))), "not yet");
+        let later = begin + UNUSED;
+        open(&mut forwarding, later, 3, [1, 4]).unwrap();
+        assert_eq!(forwarding.table.channels_between(peer(1), peer(3)), None);
+        open(&mut forwarding, later, 4, [5, 6]).unwrap();
+        assert_eq!(open(&mut forwarding, later, 5, [7, 8]), Err(OpenError::Full), "the others have just begun");
+        assert_eq!(forwarding.table.pairs().count(), 3);
     }
 }
