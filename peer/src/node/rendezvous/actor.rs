@@ -401,7 +401,11 @@ impl Actor {
     fn begin_to_meet(&self, peer: PeerId, line: &Line) -> Option<mpsc::Sender<Meeting>> {
         let presence = self.presence.as_ref()?;
         let theirs = self.introduced.get(&peer).map(|known| known.addresses.as_slice()).unwrap_or_default();
-        let whereabouts = Whereabouts { candidates: presence.candidates_for(theirs), observers: Vec::new() };
+        // The tracker tells how new sockets are seen, too.
+        let whereabouts = Whereabouts {
+            candidates: presence.candidates_for(theirs),
+            observers: presence.observer().into_iter().collect(),
+        };
         let (notices, news) = (self.notices.clone(), self.news_of(peer, None));
         let meeter = Meeter {
             node: presence.node.clone(),

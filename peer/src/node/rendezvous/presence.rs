@@ -95,6 +95,11 @@ impl Presence {
         }
     }
 
+    /// Who says from where datagrams come.
+    pub(super) fn observer(&self) -> Option<SocketAddr> {
+        self.tracker.udp().map(|(tracker, _offer)| tracker)
+    }
+
     /// A way through the tracker's relay.
     pub(super) fn add_relayed(&self, channel: common::relay::ChannelId) -> Result<mrt::Route, RelayedError> {
         let ((relay, _), socket) = (self.tracker.udp().ok_or(RelayedError::Nowhere)?, first_socket(&self.node));
