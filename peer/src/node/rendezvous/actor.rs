@@ -11,13 +11,14 @@ use common::identity::Identity;
 use common::mrt::{CloseCode, Route, Target};
 use common::relay::ChannelId;
 use common::wire::tracker::{Event, Meeting as Introduction, MrtRole, Request};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, interval};
 
 use super::super::dial::dial;
 use super::super::line::{Heard, Line, LineId, Opened, converse};
 use super::super::meet::{Meeter, Meeting, News, Whereabouts};
 use super::super::wire::NodeMessage;
+use super::door::{Door, Visitor};
 use super::held::Hold;
 use super::introduce::{Introduced, Unmet, introduce};
 use super::presence::Presence;
@@ -30,8 +31,6 @@ use crate::overlay::{Reach, Reached};
 use crate::tasks::Tasks;
 use crate::tracker_client::{TrackerClient, TrackerState};
 
-/// Most connections that others made and that have not said yet what they are for.
-const MOST_VISITORS: usize = 64;
 /// Most lines; as many as links.
 const MOST_LINES: usize = 512;
 /// Most peers that the tracker spoke of and that have no line; the oldest is forgotten.
@@ -78,8 +77,7 @@ pub(super) struct Actor {
     inputs: mpsc::Sender<Input>,
     visitors: mpsc::Sender<Reached>,
     tasks: Tasks,
-    /// Lets so many in at a time.
-    door: Arc<Semaphore>,
+    door: Door,
     /// From when it is first needed.
     presence: Option<Presence>,
     lines: BTreeMap<PeerId, Standing>,
@@ -124,7 +122,7 @@ impl Actor {
             inputs,
             visitors,
             tasks,
-            door: Arc::new(Semaphore::new(MOST_VISITORS)),
+            door: Door::default(),
             presence: None,
             lines: BTreeMap::new(),
             lines_made: 0,
@@ -329,11 +327,14 @@ impl Actor {
 
     /// Somebody's connection stands.
     fn on_visit(&self, connection: Connection) {
-        // Who finds too many at the door may come again.
-        let Ok(permit) = Arc::clone(&self.door).try_acquire_owned() else { return };
+        let Ok(route) = connection.route() else { return };
+        let peer = connection.remote().identity.peer_id();
+        let is_expected = self.introduced.contains_key(&peer);
+        let visitor = if is_expected { Visitor::Expected(peer) } else { Visitor::Stranger(route.remote.ip()) };
+        let Some(pass) = self.door.enter(visitor) else { return };
         let inputs = self.inputs.clone();
         self.tasks.spawn("visit", async move {
-            let _permit = permit;
+            let _pass = pass;
             match Opened::there(connection).await {
                 Ok(opened) => drop(inputs.send(Input::Came(opened)).await),
                 Err(error) => tracing::debug!(%error, "a connection came to nothing"),

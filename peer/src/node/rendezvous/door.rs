@@ -1,0 +1,116 @@
+//! The door: how many connections that others made may wait until they have said what they are for. Those of whom the tracker
+//! spoke are not kept out by strangers.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use common::id::PeerId;
+
+use crate::gate::network_of;
+
+/// Most strangers.
+const MOST_STRANGERS: usize = 64;
+/// Of those, from one address (IPv6: one /64), so that no single place takes all.
+const MOST_FROM_NETWORK: usize = 8;
+/// Most connections of a peer of whom the tracker spoke: its direct ones, and one through the relay.
+const MOST_OF_EXPECTED: usize = 4;
+
+/// Who waits at the door; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Door(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    strangers: HashMap<IpAddr, usize>,
+    expected: HashMap<PeerId, usize>,
+}
+
+/// A place at the door; free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Pass {
+    door: Door,
+    visitor: Visitor,
+}
+
+/// Who came.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Visitor {
+    /// Somebody of whom the tracker spoke.
+    Expected(PeerId),
+    /// Anybody else, at this address.
+    Stranger(IpAddr),
+}
+
+impl Door {
+    /// A place for somebody; `None`: there are too many, and he may come again.
+    pub(super) fn enter(&self, visitor: Visitor) -> Option<Pass> {
+        let mut waiting = self.lock();
+        let has_entered = match visitor {
+            Visitor::Expected(peer) => count_in(&mut waiting.expected, peer, MOST_OF_EXPECTED),
+            Visitor::Stranger(address) => {
+                waiting.strangers.values().sum::<usize>() < MOST_STRANGERS
+                    && count_in(&mut waiting.strangers, network_of(address), MOST_FROM_NETWORK)
+            }
+        };
+        drop(waiting);
+        has_entered.then(|| Pass { door: self.clone(), visitor })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut waiting = self.door.lock();
+        match self.visitor {
+            Visitor::Expected(peer) => count_out(&mut waiting.expected, peer),
+            Visitor::Stranger(address) => count_out(&mut waiting.strangers, network_of(address)),
+        }
+    }
+}
+
+/// Counts one more, where there are less than `most`; says whether it did.
+fn count_in<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, most: usize) -> bool {
+    let count = counts.entry(key).or_default();
+    let has_room = *count < most;
+    *count += usize::from(has_room);
+    has_room
+}
+
+fn count_out<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    let Some(count) = counts.get_mut(&key) else { return };
+    *count -= 1;
+    if *count == 0 {
+        counts.remove(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(door: &Door, visitors: impl IntoIterator<Item = Visitor>) -> Vec<Pass> {
+        visitors.into_iter().filter_map(|visitor| door.enter(visitor)).collect()
+    }
+
+    #[test]
+    fn strangers_keep_out_neither_each_other_nor_who_is_expected() {
+        let door = Door::default();
+        let host = |network: u16, host: u16| Visitor::Stranger([0x2001, 0xdb8, 0, network, 0, 0, 0, host].into());
+        let crowd = enter(&door, (0..99).map(|number| host(0, number)));
+        assert_eq!(crowd.len(), MOST_FROM_NETWORK);
+        let others = enter(&door, (1..99).map(|number| host(number, 1)));
+        assert_eq!(others.len(), MOST_STRANGERS - MOST_FROM_NETWORK);
+        let expected = Visitor::Expected(PeerId([7; 32]));
+        let peer = enter(&door, [expected; 9]);
+        assert_eq!(peer.len(), MOST_OF_EXPECTED);
+        assert!(door.enter(host(200, 1)).is_none());
+        drop((crowd, others, peer));
+        let waiting = door.lock();
+        assert!(waiting.strangers.is_empty() && waiting.expected.is_empty());
+    }
+}
