@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 use common::id::PeerId;
 use common::mrt::Route;
-use common::relay::{ChannelId, OpenError, Relay as Table, RelayConfig};
+use common::relay::{ChannelId, OpenError, PairInfo, Relay as Table, RelayConfig};
+
+/// A pair that was asked for so lately may be about to be used: peers try the direct ways first, for some seconds.
+const BEGINNING: Duration = Duration::from_secs(15);
 
 /// So many bytes go to a peer that has sent nothing itself: anybody may ask to meet it. It is some dozens of handshakes.
 const MAX_UNANSWERED: u64 = 64 << 10;
@@ -60,7 +63,8 @@ impl Relay {
     }
 
     /// Makes a pair of two who were placed, known to each by one of `fresh`; gives the channels, in the order of the members.
-    /// Where there is a pair of the two it stays: both may ask at the same time.
+    /// Where there is a pair of the two it stays, as if it were new: both may ask at the same time. Where there is no room, one
+    /// that nobody has used has to go.
     pub(crate) fn open(
         &self,
         uptime: Duration,
@@ -69,11 +73,19 @@ impl Relay {
     ) -> Result<[ChannelId; 2], OpenError> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        let [one, other] = members;
-        if let Some(channels) = inner.table.channels_between(one, other) {
+        let now = inner.began + uptime;
+        if let Some(channels) = inner.table.renew_pair(now, members) {
             return Ok(channels);
         }
-        inner.table.open_pair(inner.began + uptime, members, fresh)?;
+        let mut opened = inner.table.open_pair(now, members, fresh);
+        // Each of the two may be in too many.
+        for _ in members {
+            match opened {
+                Err(error) if inner.make_room(now, error) => opened = inner.table.open_pair(now, members, fresh),
+                Ok(()) | Err(_) => break,
+            }
+        }
+        opened?;
         for member in members {
             if let Some(place) = inner.places.get(&member) {
                 inner.table.move_member(member, route(place.address));
@@ -134,6 +146,23 @@ impl Relay {
 }
 
 impl Inner {
+    /// Ends the oldest pair that is in the way and that nobody has used: its members found a direct way, or none at all.
+    /// Says whether there was one.
+    fn make_room(&mut self, now: Instant, error: OpenError) -> bool {
+        let is_in_the_way = |pair: &PairInfo| match error {
+            OpenError::Full => true,
+            OpenError::MemberFull(member) => pair.members.contains(&member),
+            OpenError::Exists | OpenError::OneMember | OpenError::IdInUse => false,
+        };
+        let asked_for = |pair: &PairInfo| pair.last_sent.into_iter().max();
+        let is_unused = |pair: &PairInfo| {
+            pair.bytes == [0, 0] && asked_for(pair).is_some_and(|at| now.saturating_duration_since(at) >= BEGINNING)
+        };
+        let pairs = self.table.pairs().filter(|pair| is_in_the_way(pair) && is_unused(pair));
+        let oldest = pairs.min_by_key(asked_for).map(|PairInfo { channels: [channel, _], .. }| channel);
+        oldest.is_some_and(|channel| self.table.close(channel).is_some())
+    }
+
     /// Forgets from where a peer is answered.
     fn displace(&mut self, peer: &PeerId) {
         if let Some(before) = self.places.get(peer) {
@@ -210,5 +239,31 @@ mod tests {
         relay.forget(OTHER);
         assert_eq!(goes(&relay, "203.0.113.1:1001", CHANNELS[0]), None);
         assert!(relay.lock().answered_from.len() == 1 && relay.lock().places.len() == 1);
+    }
+
+    #[test]
+    fn pairs_that_nobody_uses_make_room() {
+        let relay = Relay::new(RelayConfig::DEFAULT_BYTES_PER_SEC);
+        let most = u64::from(RelayConfig::DEFAULT_MAX_PAIRS_OF_MEMBER);
+        let number = |number: u64| PeerId([&number.to_be_bytes(), [9; 24].as_slice()].concat().try_into().unwrap());
+        let at = |secs| NOW + Duration::from_secs(secs);
+        relay.place(ONE, place("203.0.113.1:1000"));
+        relay.place(OTHER, place("203.0.113.2:2000"));
+        let mut channels = (1_000..).map(ChannelId);
+        let mut open = |secs, peer| {
+            let fresh = [channels.next().unwrap(), channels.next().unwrap()];
+            relay.open(at(secs), [peer, ONE], fresh)
+        };
+        // The oldest is used, and the one after it is asked for again.
+        let [used, _] = open(0, OTHER).unwrap();
+        assert!(relay.forward(at(0), address("203.0.113.2:2000"), &mut relayed(used)).is_some());
+        let again = open(0, number(1));
+        (2..most).for_each(|peer| assert!(open(0, number(peer)).is_ok(), "{peer}"));
+        assert_eq!(open(14, number(1)), again);
+        assert_eq!(open(14, number(100)), Err(OpenError::MemberFull(ONE)), "they may be about to be used");
+        (2..most).for_each(|peer| assert!(open(20, number(100 + peer)).is_ok(), "{peer}"));
+        assert_eq!(open(20, number(100)), Err(OpenError::MemberFull(ONE)), "the one was used, the other renewed");
+        assert_eq!(open(20, number(1)), again);
+        assert!(relay.forward(at(20), address("203.0.113.2:2000"), &mut relayed(used)).is_some());
     }
 }

@@ -309,11 +309,12 @@ impl Actor {
             // A tracker that is gone has forgotten it.
             drop(tracker.request(Request::Met { peer, reached }).await);
         });
-        let is_relayed = self.introduced.get(&peer).is_some_and(|known| known.way.is_some());
+        let channel = self.introduced.get(&peer).and_then(|known| known.way).map(|(channel, _)| channel);
+        let unmet = Unmet::unanswered(channel, self.tracker.udp().map(|(_, offer)| offer));
         if !reached {
             self.forget(&peer);
         }
-        self.answer_reaches(peer, Some(if is_relayed { Unmet::Silence } else { Unmet::NotRelayed }));
+        self.answer_reaches(peer, Some(unmet));
     }
 
     /// The tracker says that somebody is about to come.

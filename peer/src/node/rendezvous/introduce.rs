@@ -3,7 +3,8 @@
 use std::io;
 
 use common::id::PeerId;
-use common::wire::tracker::{Code, Meeting, Refusal, Reply, Request};
+use common::relay::ChannelId;
+use common::wire::tracker::{Code, Meeting, Refusal, Reply, Request, UdpOffer};
 
 use super::presence::Presence;
 use crate::tracker_client::{TrackerClient, TrackerError};
@@ -29,6 +30,11 @@ pub(crate) enum Unmet {
     /// Neither can reach the other, and nobody relays.
     #[error("over MRT neither router lets the other's datagrams in, and the tracker does not relay (--relay off)")]
     NotRelayed,
+    /// Neither can reach the other, and the relay has no room for them.
+    #[error(
+        "over MRT neither router lets the other's datagrams in, and the tracker's relay has no room for two more now"
+    )]
+    NoRoom,
     /// It did not answer, although the tracker relays.
     #[error("over MRT it did not answer either")]
     Silence,
@@ -41,11 +47,22 @@ pub(crate) enum Unmet {
 }
 
 impl Unmet {
+    /// Why somebody was not reached who has a way through the relay, or not; the tracker relays, or not.
+    pub(super) const fn unanswered(way: Option<ChannelId>, offer: Option<UdpOffer>) -> Self {
+        match (way, offer) {
+            (Some(_), _) => Self::Silence,
+            (None, Some(UdpOffer { relays: true, .. })) => Self::NoRoom,
+            (None, Some(UdpOffer { relays: false, .. })) => Self::NotRelayed,
+            // It has gone meanwhile.
+            (None, None) => Self::NoTracker,
+        }
+    }
+
     /// Whether the user should hear of it: it will be the same the next time, unless somebody does something.
     pub(crate) const fn is_lasting(&self) -> bool {
         match self {
             Self::NotServing | Self::NoDatagrams | Self::NotRelayed | Self::Socket(_) => true,
-            Self::NoHelp | Self::Refused(_) | Self::Silence | Self::NoTracker | Self::Ending => false,
+            Self::NoHelp | Self::Refused(_) | Self::NoRoom | Self::Silence | Self::NoTracker | Self::Ending => false,
         }
     }
 }
@@ -81,5 +98,21 @@ pub(super) async fn introduce(
             _ => Err(Unmet::Refused(refusal)),
         },
         Err(_) => Err(Unmet::NoTracker),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::nat::StunToken;
+
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_that_the_tracker_does_not_relay_when_it_does() {
+        let offer = |relays| Some(UdpOffer { token: StunToken([0; 16]), relays });
+        let said = |way, offer| Unmet::unanswered(way, offer).to_string();
+        assert!(said(None, offer(false)).contains("--relay off"));
+        assert!(said(None, offer(true)).contains("no room"));
+        assert!(!said(Some(ChannelId(1)), offer(true)).contains("relay"));
     }
 }
