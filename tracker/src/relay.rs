@@ -13,6 +13,8 @@ use common::id::PeerId;
 use common::mrt::Route;
 use common::relay::{ChannelId, OpenError, PairInfo, Relay as Table, RelayConfig};
 
+use crate::vouchers::PROVEN_FOR;
+
 /// A pair that was asked for so lately may be about to be used: peers try the direct ways first, for some seconds.
 const BEGINNING: Duration = Duration::from_secs(15);
 
@@ -32,6 +34,8 @@ pub(crate) struct Place {
     pub(crate) address: SocketAddr,
     /// The address of the tracker that it knows: what is sent to it has to come from there.
     pub(crate) answered_from: IpAddr,
+    /// When it was shown that it is there.
+    pub(crate) proven: Duration,
 }
 
 #[derive(Debug)]
@@ -40,7 +44,8 @@ struct Inner {
     /// The moment of uptime zero. Only differences count.
     began: Instant,
     places: HashMap<PeerId, Place>,
-    answered_from: HashMap<SocketAddr, IpAddr>,
+    /// Who was the last to prove that it is at an address.
+    holders: HashMap<SocketAddr, PeerId>,
 }
 
 impl Relay {
@@ -49,7 +54,7 @@ impl Relay {
         let began = Instant::now();
         let config = RelayConfig { max_unanswered: MAX_UNANSWERED, ..RelayConfig::new(bytes_per_sec) };
         let table = Table::new(began, config);
-        let inner = Inner { table, began, places: HashMap::new(), answered_from: HashMap::new() };
+        let inner = Inner { table, began, places: HashMap::new(), holders: HashMap::new() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -58,7 +63,7 @@ impl Relay {
         let mut inner = self.lock();
         inner.displace(&peer);
         inner.places.insert(peer, place);
-        inner.answered_from.insert(place.address, place.answered_from);
+        inner.holders.insert(place.address, peer);
         inner.table.move_member(peer, route(place.address));
     }
 
@@ -127,11 +132,15 @@ impl Relay {
         uptime: Duration,
         from: SocketAddr,
         datagram: &mut [u8],
-    ) -> Option<(SocketAddr, Option<IpAddr>)> {
+    ) -> Option<(SocketAddr, IpAddr)> {
         let mut inner = self.lock();
         let now = inner.began + uptime;
         match inner.table.forward(now, route(from), datagram) {
-            Ok(Route { remote, .. }) => Some((remote, inner.answered_from.get(&remote).copied())),
+            Ok(Route { remote, .. }) => {
+                let place = inner.holders.get(&remote).and_then(|holder| inner.places.get(holder))?;
+                let is_recent = uptime.saturating_sub(place.proven) < PROVEN_FOR;
+                is_recent.then_some((remote, place.answered_from))
+            }
             Err(dropped) => {
                 tracing::trace!(%dropped, %from, "a relayed datagram was dropped");
                 None
@@ -163,10 +172,11 @@ impl Inner {
         oldest.is_some_and(|channel| self.table.close(channel).is_some())
     }
 
-    /// Forgets from where a peer is answered.
+    /// Forgets where a peer is, but for others who are there now.
     fn displace(&mut self, peer: &PeerId) {
-        if let Some(before) = self.places.get(peer) {
-            self.answered_from.remove(&before.address);
+        let Some(Place { address, .. }) = self.places.get(peer) else { return };
+        if self.holders.get(address) == Some(peer) {
+            self.holders.remove(address);
         }
     }
 }
@@ -192,7 +202,7 @@ mod tests {
     }
 
     fn place(text: &str) -> Place {
-        Place { address: address(text), answered_from: [192, 0, 2, 1].into() }
+        Place { address: address(text), answered_from: [192, 0, 2, 1].into(), proven: NOW }
     }
 
     fn relayed(channel: ChannelId) -> Vec<u8> {
@@ -204,7 +214,7 @@ mod tests {
         let mut datagram = relayed(channel);
         let (to, answered_from) = relay.forward(NOW, address(from), &mut datagram)?;
         let other = CHANNELS.into_iter().find(|other| *other != channel).unwrap();
-        assert_eq!((datagram, answered_from), (relayed(other), Some([192, 0, 2, 1].into())));
+        assert_eq!((datagram, answered_from), (relayed(other), IpAddr::from([192, 0, 2, 1])));
         Some(to)
     }
 
@@ -238,7 +248,21 @@ mod tests {
         assert_eq!(goes(&relay, "203.0.113.1:1001", CHANNELS[0]), Some(address("203.0.113.2:2000")));
         relay.forget(OTHER);
         assert_eq!(goes(&relay, "203.0.113.1:1001", CHANNELS[0]), None);
-        assert!(relay.lock().answered_from.len() == 1 && relay.lock().places.len() == 1);
+        assert!(relay.lock().holders.len() == 1 && relay.lock().places.len() == 1);
+    }
+
+    #[test]
+    fn nothing_is_sent_to_where_somebody_was_long_ago() {
+        let relay = Relay::new(RelayConfig::DEFAULT_BYTES_PER_SEC);
+        let places = ["203.0.113.1:1000", "203.0.113.2:2000"];
+        relay.place(ONE, place(places[0]));
+        relay.place(OTHER, place(places[1]));
+        relay.open(NOW, [ONE, OTHER], CHANNELS).unwrap();
+        let goes = |uptime| relay.forward(uptime, address(places[0]), &mut relayed(CHANNELS[0])).is_some();
+        let old = NOW + PROVEN_FOR;
+        assert!(goes(NOW) && goes(old - Duration::from_secs(1)) && !goes(old));
+        relay.place(OTHER, Place { proven: old, ..place(places[1]) });
+        assert!(goes(old), "it has shown again that it is there");
     }
 
     #[test]

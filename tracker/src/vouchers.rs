@@ -12,6 +12,9 @@ use common::relay::ChannelId;
 
 /// A proof is good in the slot in which it was given, and in the next one: for a minute at least.
 const SLOT: Duration = Duration::from_secs(60);
+/// Nobody is met, and nothing sent on, where a peer has proven longer ago to be: addresses change hands. Peers show a new proof
+/// every minute.
+pub(crate) const PROVEN_FOR: Duration = Duration::from_secs(180);
 /// What the key is made from, besides the tracker's own one.
 const CONTEXT: &[u8] = b"shoal-tracker-vouchers-v1";
 

@@ -160,7 +160,7 @@ impl UdpPort {
             IpAddr::V4(ip) if self.is_ipv6 => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
             _ => to,
         };
-        self.send(datagram, to, answered_from);
+        self.send(datagram, to, Some(answered_from));
     }
 
     fn send(&self, contents: &[u8], destination: SocketAddr, from: Option<IpAddr>) {

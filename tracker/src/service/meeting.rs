@@ -8,6 +8,7 @@ use super::{Effect, Now, refusal};
 use crate::relay::Place;
 use crate::source::Source;
 use crate::state::{ConnId, MetAt, Online, Rendezvous, State, is_unicast, plain};
+use crate::vouchers::PROVEN_FOR;
 
 /// What the tracker offers over UDP to whom it welcomes on this connection.
 pub(crate) fn udp_offer(state: &State, conn: ConnId) -> Option<UdpOffer> {
@@ -33,9 +34,10 @@ pub(super) fn appear(state: &mut State, caller: PeerId, contact: MrtContact, now
         return Err(refusal(Code::Forbidden, text));
     }
     let MrtContact { static_key, port, role, .. } = contact;
-    online.met_at = Some(MetAt { static_key, port, seen, role });
+    let proven = now.uptime;
+    online.met_at = Some(MetAt { static_key, port, seen, proven, role });
     if let Some(relay) = rendezvous.relay() {
-        relay.place(caller, Place { address: seen, answered_from: online.contact.arrived_at });
+        relay.place(caller, Place { address: seen, answered_from: online.contact.arrived_at, proven });
     }
     Ok(Reply::Done)
 }
@@ -58,7 +60,14 @@ pub(super) fn meet(
     let Some(theirs) = other.met_at.filter(|at| at.role == MrtRole::Serves) else {
         return Err(refusal(Code::NotFound, "that peer does not serve over MRT: it was started without --mrt"));
     };
-    let Some(mine) = asker.met_at else {
+    let is_recent = |at: &MetAt| now.uptime.saturating_sub(at.proven) < PROVEN_FOR;
+    if !is_recent(&theirs) {
+        return Err(refusal(
+            Code::Gone,
+            "nobody knows any more where that peer's datagrams come from: try again later",
+        ));
+    }
+    let Some(mine) = asker.met_at.filter(is_recent) else {
         return Err(refusal(Code::Conflict, "say first where you can be met yourself"));
     };
     let source = Source::of(asker.contact.seen.ip());

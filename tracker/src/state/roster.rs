@@ -59,6 +59,8 @@ pub(crate) struct MetAt {
     pub(crate) port: u16,
     /// Where its datagrams come from, proven.
     pub(crate) seen: SocketAddr,
+    /// When that was shown; uptime of the tracker.
+    pub(crate) proven: Duration,
     /// Whom it is there for.
     pub(crate) role: MrtRole,
 }

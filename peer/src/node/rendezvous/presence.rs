@@ -14,7 +14,7 @@ use common::mrt::{self, LocalKeys, StaticKey};
 use common::nat::{Candidates, Origin, StunToken};
 use common::wire::tracker::{MrtContact, MrtRole, Request};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::introduce::Unmet;
 use super::psk;
@@ -28,6 +28,8 @@ const EVERY: Duration = Duration::from_secs(15);
 const EVERY_RELAYED: Duration = Duration::from_secs(5);
 /// After an answer that did not come, or did not help.
 const AGAIN: Duration = Duration::from_secs(3);
+/// The tracker is told again where we are after this, or a little later: it forgets what was proven three minutes ago.
+const TELL_AGAIN: Duration = Duration::from_secs(50);
 /// How long who wants to meet somebody waits until the tracker knows where we are: four requests, and the answer over TLS.
 const KNOWN_DEADLINE: Duration = Duration::from_secs(6);
 
@@ -142,6 +144,15 @@ fn first_socket(node: &Node) -> Option<SocketId> {
     node.sockets().first().map(|(socket, _)| *socket)
 }
 
+/// What the tracker was told last.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    /// Stands for the session.
+    token: StunToken,
+    address: SocketAddr,
+    at: Instant,
+}
+
 /// Keeps the tracker informed.
 struct Keeper {
     node: Node,
@@ -171,14 +182,14 @@ impl Keeper {
 
     /// Asks the tracker where we are, and tells it if that is news to it; says when to look again. `told` is what it knows:
     /// in which session, and where.
-    async fn look(&self, told: &mut Option<(StunToken, SocketAddr)>) -> Duration {
+    async fn look(&self, told: &mut Option<Told>) -> Duration {
         let Some((tracker, offer)) = self.tracker.udp() else {
             // It is not there; in the next session it knows nothing.
             *told = None;
             self.seen.send_replace(Seen::Asking);
             return EVERY;
         };
-        if told.is_some_and(|(token, _)| token != offer.token) {
+        if told.is_some_and(|told| told.token != offer.token) {
             *told = None;
             self.seen.send_replace(Seen::Asking);
         }
@@ -194,7 +205,7 @@ impl Keeper {
                 return AGAIN;
             }
         };
-        if *told == Some((offer.token, address)) {
+        if told.is_some_and(|told| told.address == address && told.at.elapsed() < TELL_AGAIN) {
             return EVERY;
         }
         let Self { static_key, role, .. } = *self;
@@ -202,7 +213,7 @@ impl Keeper {
         match self.tracker.request(Request::Mrt(contact)).await {
             Ok(_) => {
                 tracing::debug!(%address, "the tracker knows where this peer is over MRT");
-                *told = Some((offer.token, address));
+                *told = Some(Told { token: offer.token, address, at: Instant::now() });
                 self.seen.send_replace(Seen::At(address));
                 EVERY
             }

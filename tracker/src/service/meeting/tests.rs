@@ -228,6 +228,17 @@ fn nobody_keeps_others_from_a_seeder() {
 }
 
 #[test]
+fn nobody_is_met_where_he_was_long_ago() {
+    let (mut world, peers) = ready(2);
+    world.pass(PROVEN_FOR);
+    assert_eq!(world.refused(peers[0], Request::Meet { peer: peers[1] }), Code::Gone);
+    appears(&mut world, peers[1], 2, MrtRole::Serves);
+    assert_eq!(world.refused(peers[0], Request::Meet { peer: peers[1] }), Code::Conflict);
+    appears(&mut world, peers[0], 1, MrtRole::Asks);
+    meeting(&mut world, peers[0], peers[1]);
+}
+
+#[test]
 fn only_who_was_there_can_say_so() {
     let (mut world, peers) = world(2);
     let good = contact(&world, peers[0], 1, seen(1), MrtRole::Serves);
