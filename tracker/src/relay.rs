@@ -13,6 +13,7 @@ use common::id::PeerId;
 use common::mrt::Route;
 use common::relay::{ChannelId, OpenError, PairInfo, Relay as Table, RelayConfig};
 
+use crate::source::Source;
 use crate::vouchers::PROVEN_FOR;
 
 /// A pair that was asked for so lately may be about to be used: peers try the direct ways first, for some seconds.
@@ -20,6 +21,23 @@ const BEGINNING: Duration = Duration::from_secs(15);
 
 /// So many bytes go to a peer that has sent nothing itself: anybody may ask to meet it. It is some dozens of handshakes.
 const MAX_UNANSWERED: u64 = 64 << 10;
+
+/// Most pairs that have to go for a new one: of the asker's source, of each of the two, and of all.
+const MOST_ENDED: usize = 4;
+
+/// Most pairs at once that peers of one source asked for: a quarter of all, so that no single place takes them.
+const MAX_PAIRS_OF_SOURCE: usize = RelayConfig::DEFAULT_MAX_PAIRS as usize / 4;
+
+/// Why two get no channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoPair {
+    /// Too many of one of them, or in all.
+    #[error(transparent)]
+    Table(#[from] OpenError),
+    /// Too many of where the asker is.
+    #[error("as many relayed pairs as there may be were asked for from one address")]
+    SourceFull(Source),
+}
 
 /// A relay; clones are the same. Times are uptimes of the tracker.
 #[derive(Debug, Clone)]
@@ -67,7 +85,8 @@ impl Relay {
         inner.table.move_member(peer, route(place.address));
     }
 
-    /// Makes a pair of two who were placed, known to each by one of `fresh`; gives the channels, in the order of the members.
+    /// Makes a pair of two who were placed, of whom the first asked, known to each by one of `fresh`; gives the channels, in the
+    /// order of the members.
     /// Where there is a pair of the two it stays, as if it were new: both may ask at the same time. Where there is no room, one
     /// that nobody has used has to go.
     pub(crate) fn open(
@@ -75,18 +94,17 @@ impl Relay {
         uptime: Duration,
         members: [PeerId; 2],
         fresh: [ChannelId; 2],
-    ) -> Result<[ChannelId; 2], OpenError> {
+    ) -> Result<[ChannelId; 2], NoPair> {
         let mut inner = self.lock();
         let inner = &mut *inner;
         let now = inner.began + uptime;
         if let Some(channels) = inner.table.renew_pair(now, members) {
             return Ok(channels);
         }
-        let mut opened = inner.table.open_pair(now, members, fresh);
-        // Each of the two may be in too many.
-        for _ in members {
+        let mut opened = inner.try_open(now, members, fresh);
+        for _ in 0..MOST_ENDED {
             match opened {
-                Err(error) if inner.make_room(now, error) => opened = inner.table.open_pair(now, members, fresh),
+                Err(error) if inner.make_room(now, error) => opened = inner.try_open(now, members, fresh),
                 Ok(()) | Err(_) => break,
             }
         }
@@ -155,13 +173,35 @@ impl Relay {
 }
 
 impl Inner {
+    /// Makes a pair, if there is room for it.
+    fn try_open(&mut self, now: Instant, members: [PeerId; 2], fresh: [ChannelId; 2]) -> Result<(), NoPair> {
+        let [asker, _] = members;
+        if let Some(source) = self.source_of(&asker)
+            && self.table.pairs().filter(|pair| self.is_from(source, pair)).count() >= MAX_PAIRS_OF_SOURCE
+        {
+            return Err(NoPair::SourceFull(source));
+        }
+        Ok(self.table.open_pair(now, members, fresh)?)
+    }
+
+    fn source_of(&self, peer: &PeerId) -> Option<Source> {
+        self.places.get(peer).map(|place| Source::of(place.address.ip()))
+    }
+
+    /// Whether it was asked for from there.
+    fn is_from(&self, source: Source, pair: &PairInfo) -> bool {
+        let [asker, _] = &pair.members;
+        self.source_of(asker) == Some(source)
+    }
+
     /// Ends the oldest pair that is in the way and that nobody has used: its members found a direct way, or none at all.
     /// Says whether there was one.
-    fn make_room(&mut self, now: Instant, error: OpenError) -> bool {
+    fn make_room(&mut self, now: Instant, error: NoPair) -> bool {
         let is_in_the_way = |pair: &PairInfo| match error {
-            OpenError::Full => true,
-            OpenError::MemberFull(member) => pair.members.contains(&member),
-            OpenError::Exists | OpenError::OneMember | OpenError::IdInUse => false,
+            NoPair::SourceFull(source) => self.is_from(source, pair),
+            NoPair::Table(OpenError::Full) => true,
+            NoPair::Table(OpenError::MemberFull(member)) => pair.members.contains(&member),
+            NoPair::Table(OpenError::Exists | OpenError::OneMember | OpenError::IdInUse) => false,
         };
         let asked_for = |pair: &PairInfo| pair.last_sent.into_iter().max();
         let is_unused = |pair: &PairInfo| {
@@ -284,10 +324,35 @@ mod tests {
         let again = open(0, number(1));
         (2..most).for_each(|peer| assert!(open(0, number(peer)).is_ok(), "{peer}"));
         assert_eq!(open(14, number(1)), again);
-        assert_eq!(open(14, number(100)), Err(OpenError::MemberFull(ONE)), "they may be about to be used");
+        assert_eq!(open(14, number(100)), Err(OpenError::MemberFull(ONE).into()), "they may be about to be used");
         (2..most).for_each(|peer| assert!(open(20, number(100 + peer)).is_ok(), "{peer}"));
-        assert_eq!(open(20, number(100)), Err(OpenError::MemberFull(ONE)), "the one was used, the other renewed");
+        assert_eq!(
+            open(20, number(100)),
+            Err(OpenError::MemberFull(ONE).into()),
+            "the one was used, the other renewed"
+        );
         assert_eq!(open(20, number(1)), again);
         assert!(relay.forward(at(20), address("203.0.113.2:2000"), &mut relayed(used)).is_some());
+    }
+
+    #[test]
+    fn no_single_place_takes_all_pairs() {
+        let relay = Relay::new(RelayConfig::DEFAULT_BYTES_PER_SEC);
+        let peer = |number: u8| PeerId([number; 32]);
+        for number in 1..=64 {
+            relay.place(peer(number), place(&format!("[2001:db8::{number}]:1000")));
+        }
+        relay.place(peer(99), place("203.0.113.9:1000"));
+        let mut channels = (1_000..).map(ChannelId);
+        let mut open = |uptime, asker, other| {
+            let fresh = [channels.next().unwrap(), channels.next().unwrap()];
+            relay.open(uptime, [peer(asker), peer(other)], fresh)
+        };
+        let pairs = (1..=64).flat_map(|one| (one + 1..=64).map(move |other| (one, other)));
+        let opened = pairs.filter(|(one, other)| open(NOW, *one, *other).is_ok()).count();
+        assert_eq!(opened, MAX_PAIRS_OF_SOURCE);
+        assert!(open(NOW, 99, 64).is_ok(), "somebody else asks");
+        assert!(open(NOW + BEGINNING, 64, 99).is_ok(), "it is there");
+        assert!(open(NOW + BEGINNING, 64, 63).is_ok(), "one that nobody used has gone");
     }
 }
