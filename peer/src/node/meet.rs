@@ -97,6 +97,8 @@ const AFTER_A_LOSS: Duration = Duration::from_secs(2);
 /// forgets within minutes what made it fail.
 const PAUSES: [Duration; 4] =
     [Duration::from_secs(10), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(300)];
+/// Who follows takes part in no round sooner after the last: each makes it send to wherever the other side says.
+const SOONEST: Duration = Duration::from_secs(1);
 /// Who follows keeps new sockets for so long after the other side was last heard of.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So many are asked at once how a new socket is seen.
@@ -195,11 +197,13 @@ impl Run {
     }
 
     async fn follow(&mut self) -> Result<(), Over> {
-        let mut agreed = None;
+        let (mut agreed, mut not_before) = (None, Instant::now());
         loop {
             let until = (!self.sockets.is_empty()).then(|| Instant::now() + PATIENCE);
             match self.wait(until).await? {
+                Waited::Said(Meeting::Theirs(..)) if Instant::now() < not_before => {}
                 Waited::Said(Meeting::Theirs(round, theirs)) => {
+                    not_before = Instant::now() + SOONEST;
                     let place = self.place(round).await;
                     self.say(&NodeMessage::Candidates(round, place.candidates.clone()))?;
                     agreed = Some((round, place, theirs));

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use common::group::{Framer, frame};
+use common::id::PeerId;
 use common::mrt::{CloseCode, Target};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use super::wire::NodeMessage;
 use super::*;
 use crate::mrt::Connection;
 
@@ -63,4 +67,37 @@ async fn those_who_say_nothing_find_the_door_closed_when_they_are_many() {
     let opened = timeout(DEADLINE, line::Opened::here(connection)).await.unwrap();
     assert!(opened.is_ok(), "{opened:?}");
     silent.into_iter().for_each(|connection| connection.close(CloseCode::DONE, ""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_calls_for_meeting_after_meeting_is_heard_once() {
+    let scene = Scene::new().await;
+    let mut line = scene.connect().await.open().await.unwrap();
+    // Who it is for, and which run of the program it is; and, when that was answered, that it is taken.
+    line.write_all(&[1, 0, 0, 0, 0, 0, 0, 0, 9]).await.unwrap();
+    timeout(DEADLINE, line.read_exact(&mut [0; 9])).await.unwrap().unwrap();
+    line.write_all(&[3]).await.unwrap();
+    let mut elsewhere = Candidates::default();
+    elsewhere.add(Origin::Peer, SocketAddr::from(([192, 0, 2, 1], 4000)));
+    let (mut framer, mut buffer) = (Framer::default(), [0; 4096]);
+    let mut rounds = 0;
+    let mut answers = 0;
+    // Each of them would make the node send to somebody who has not asked for it.
+    for round in 0..20 {
+        line.write_all(&frame(&NodeMessage::Candidates(round, elsewhere.clone()).encode())).await.unwrap();
+        // Who is not told of a way has been heard.
+        line.write_all(&frame(&NodeMessage::RelayWanted(PeerId([9; 32])).encode())).await.unwrap();
+        while rounds <= round {
+            let count = timeout(DEADLINE, line.read(&mut buffer)).await.unwrap().unwrap();
+            framer.push(&buffer[..count]);
+            while let Some(message) = framer.next_message().unwrap() {
+                match NodeMessage::decode(message) {
+                    Ok(NodeMessage::Candidates(..)) => answers += 1,
+                    Ok(NodeMessage::RelayDenied(_)) => rounds += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+    assert!(answers <= 3, "{answers} answers to 20 calls in a moment");
 }
