@@ -48,6 +48,8 @@ impl Download {
         content.write(&path).unwrap();
         bob.types(&format!("B {}", path.display()));
         bob.sees("successful.");
+        // The supernode hears of it a moment later than its user.
+        eve.sees("bob shares film.mkv");
         let running = eve.start_command(&download("film.mkv", Some(&ground.root().join("brought.mkv"))));
         wait_until(LIMIT, "the download to begin", || !eve.status().downloads.is_empty());
         let mut this = Self { content, running, stood: Standstill::new(0) };

@@ -130,6 +130,8 @@ fn passes(ground: &Ground, ways: Option<[String; 2]>) {
     content.write(&path).unwrap();
     bob.types(&format!("B {}", path.display()));
     bob.sees("successful.");
+    // The supernode hears of it a moment later than its user.
+    eve.sees("bob shares film.mkv");
     eve.gets("film.mkv", content);
     let [to_bob, to_eve] = ways.unwrap_or_else(|| ["relayed"; 2].map(str::to_owned));
     for (node, name, way) in [(&mut eve, NAMES[0], to_bob), (&mut bob, NAMES[1], to_eve)] {
