@@ -11,8 +11,10 @@ use crate::slots::{Company, Slot};
 use crate::wait::wait_until;
 use peer::command::Command;
 
-/// No node may have more resident.
+/// No node may have more resident ...
 const NODE_MEMORY: u64 = 50 * MIB;
+/// ... beside what the program itself is larger by where it is not optimized: 28 MiB of it are mapped then.
+const UNOPTIMIZED: u64 = if cfg!(debug_assertions) { 16 * MIB } else { 0 };
 
 /// So many nodes as there are rounds, each with a file of this size.
 pub(super) fn crowd(scale: Scale) -> Findings {
@@ -75,7 +77,7 @@ pub(super) fn crowd(scale: Scale) -> Findings {
     }
     let seconds = |time: Duration| vec![time.as_secs_f64()];
     let all = begin.elapsed();
-    assert!(most < NODE_MEMORY, "a node had {:.1} MiB", most as f64 / MIB as f64);
+    assert!(most < NODE_MEMORY + UNOPTIMIZED, "a node had {:.1} MiB", most as f64 / MIB as f64);
     Findings::default()
         .with("started", "s", seconds(started))
         .with("joined", "s", seconds(joined.saturating_sub(started)))
