@@ -27,8 +27,7 @@ const DROPPED: u64 = 0;
 /// [`AsyncWrite::poll_shutdown`] ends what is written; that and all before it is delivered also when the stream is
 /// dropped afterwards, as long as the connection lives. [`AsyncWrite::poll_flush`] has nothing to do.
 ///
-/// Dropping it without `shutdown` gives up what was written (the other side meets
-/// [`ReadError::Reset`](common::mrt::ReadError::Reset)); dropping it
+/// Dropping it without `shutdown` gives up what was written (the other side meets [`ReadError::Reset`]); dropping it
 /// before its end was read tells the other side that the rest is not wanted ([`WriteError::Stopped`]).
 #[derive(Debug)]
 pub struct Stream {
