@@ -97,6 +97,11 @@ impl Group {
     }
 
     fn on_peer_leading(&mut self, now: Instant, from: PeerId, offer: Offer) {
+        if !self.still_yields_to(&from)
+            && let Role::Leading(leading) = &mut self.role
+        {
+            leading.yielding = leading.yielding.filter(|yielding| yielding.to != from);
+        }
         let Role::Leading(leading) = &self.role else { return };
         let term = leading.roster.point.term;
         let succeeds = leading.leaving.as_ref().is_some_and(|leaving| leaving.successor == from);

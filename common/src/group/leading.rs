@@ -10,6 +10,7 @@ use super::directory::Directory;
 use super::limits::{AWAIT_TIME, LEAVE_GRACE, MAX_TERM_LEAD, PROBE_EVERY, PROBE_FOR, PUBLISH_EVERY, YIELD_TIME};
 use super::links::Watch;
 use super::machine::{Group, Loss, Rewatch, Role};
+use super::meeting::Company;
 use super::message::{Denial, Join, Message, Origin};
 use super::roster::{Farewell, Member, Point, Roster, Sealed};
 use super::{Closing, Event, Refusal};
@@ -106,6 +107,14 @@ impl Leading {
     pub(super) fn confirmed(&self) -> impl Iterator<Item = &Member> {
         let beside = self.roster.members.iter().filter(|member| member.id() != self.roster.supernode);
         beside.filter(|member| !self.awaited.contains_key(&member.id()))
+    }
+
+    /// Whether there are members beside us and `peer`. Those that are awaited count: most of them are on their way, and the
+    /// network of them all is not to be had by whoever comes in the moments until then.
+    pub(super) fn company_beside(&self, peer: &PeerId) -> Company {
+        let ids = [self.roster.supernode, *peer];
+        let others = self.roster.members.iter().any(|member| !ids.contains(&member.id()));
+        if others { Company::Members } else { Company::Alone }
     }
 
     pub(super) fn watch_of(&self, peer: &PeerId) -> Watch {
@@ -206,6 +215,9 @@ impl Group {
         }
         if leading.yielding.is_some_and(|yielding| yielding.until <= now) {
             leading.yielding = None;
+        }
+        if self.rewatch == Rewatch::Needed {
+            self.introduce_as_alone();
         }
         self.look_around(now);
         self.end_gathering(now);

@@ -14,7 +14,7 @@ impl Group {
     /// What is to be said of us to a peer, if we lead.
     fn introduction(&self, peer: &PeerId) -> Option<Meet> {
         let Role::Leading(leading) = &self.role else { return None };
-        let company = if leading.confirmed().next().is_some() { Company::Members } else { Company::Alone };
+        let company = leading.company_beside(peer);
         Some(self.past.meet(peer, leading.roster.point.term, self.asked(peer), company))
     }
 
@@ -26,6 +26,29 @@ impl Group {
             self.put(peer, &Message::Meet(meet));
         }
         self.weigh(self.now, peer);
+    }
+
+    /// Says so to other supernodes when nobody of our list came: what is decided by who is alone is decided anew.
+    pub(super) fn introduce_as_alone(&mut self) {
+        let Role::Leading(leading) = &self.role else { return };
+        let others = self.links.ready_peers().into_iter().filter(|peer| {
+            let said = self.links.get(peer).and_then(|link| link.meet_sent);
+            said.is_some_and(|said| said.company == Company::Members) && leading.company_beside(peer) == Company::Alone
+        });
+        for peer in others.collect::<Vec<_>>() {
+            self.introduce(peer);
+        }
+    }
+
+    /// Whether we would still hand over to whom we asked: members may have come since.
+    pub(super) fn still_yields_to(&self, peer: &PeerId) -> bool {
+        let Role::Leading(leading) = &self.role else { return false };
+        let Some((Some(ours), Some(theirs))) = self.links.ready(peer).map(|link| (link.meet_sent, link.meet_seen))
+        else {
+            return false;
+        };
+        let ours = Meet { company: leading.company_beside(peer), ..ours };
+        self.past.outcome(&ours, &theirs, &self.me.id(), peer) == Outcome::Yield
     }
 
     /// A supernode introduces itself.

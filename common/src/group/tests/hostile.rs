@@ -308,7 +308,7 @@ fn one_of_another_network_or_protocol_is_hung_up_on() {
     }
 }
 
-fn facts(node: usize) -> Facts {
+pub(super) fn facts(node: usize) -> Facts {
     Facts { identity: identity(node).public_key(), static_key: super::world::static_key(node), observed: None }
 }
 

@@ -8,6 +8,7 @@ mod messages;
 mod random;
 mod rules;
 mod services;
+mod strangers;
 mod world;
 
 use std::time::Instant;
