@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::directory::Directory;
-use super::limits::{AWAIT_TIME, LEAVE_GRACE, MAX_TERM_LEAD, PROBE_EVERY, PROBE_FOR, PUBLISH_EVERY, YIELD_TIME};
+use super::limits::{
+    AWAIT_TIME, LEAVE_GRACE, MAX_TERM_LEAD, PROBE_EVERY, PROBE_FOR, PUBLISH_EVERY, RISES, RISES_PER_SEC, YIELD_TIME,
+};
 use super::links::Watch;
 use super::machine::{Group, Loss, Rewatch, Role};
 use super::meeting::Company;
 use super::message::{Denial, Join, Message, Origin};
+use super::rate::Bucket;
 use super::roster::{Farewell, Member, Point, Roster, Sealed};
 use super::{Closing, Event, Refusal};
 use crate::id::PeerId;
@@ -39,6 +42,8 @@ pub(super) struct Leading {
     pub(super) gathering: Option<Gathering>,
     pub(super) leaving: Option<Leaving>,
     pub(super) directory: Directory,
+    /// By how much newcomers may raise the term.
+    rises: Bucket,
 }
 
 /// A member that is looked for.
@@ -75,14 +80,14 @@ pub(super) struct Leaving {
 
 impl Leading {
     /// Of a network of one, that nobody joined.
-    pub(super) fn alone(me: &Member) -> Self {
+    pub(super) fn alone(now: Instant, me: &Member) -> Self {
         let point = Point { term: 0, number: 0 };
         let roster = Roster { point, supernode: me.id(), members: vec![me.clone()], absent: Vec::new() };
-        Self::of(roster)
+        Self::of(now, roster)
     }
 
     /// Of this list, in which nobody is awaited.
-    pub(super) fn of(roster: Roster) -> Self {
+    pub(super) fn of(now: Instant, roster: Roster) -> Self {
         Self {
             told: roster.members.clone(),
             roster,
@@ -95,6 +100,7 @@ impl Leading {
             gathering: None,
             leaving: None,
             directory: Directory::default(),
+            rises: Bucket::new(now, RISES, RISES_PER_SEC),
         }
     }
 
@@ -193,13 +199,26 @@ impl Leading {
         }
     }
 
-    /// Raises the term above that of somebody who comes from elsewhere, so that its own does not shrink.
-    fn rise_above(&mut self, now: Instant, after: Origin) {
-        let known = after.supernode == self.roster.supernode && after.point <= self.roster.point;
-        if !known && after.point.term >= self.roster.point.term {
-            self.roster.point = Point { term: after.point.term + 1, number: 0 };
+    /// Whether somebody comes from a term that nobody can come from: one more than that would be too far for our members.
+    const fn is_far(&self, after: Origin) -> bool {
+        after.point.term >= self.roster.point.term.saturating_add(MAX_TERM_LEAD)
+    }
+
+    /// Raises the term above that of somebody who comes from elsewhere, so that its own does not shrink; says whether it is
+    /// above. What is claimed is not proven, and members follow a bounded way only: it goes as far as it may by now.
+    fn rise_above(&mut self, now: Instant, after: Origin) -> bool {
+        let point = &mut self.roster.point;
+        let known = after.supernode == self.roster.supernode && after.point <= *point;
+        let missing = after.point.term.saturating_add(1).saturating_sub(point.term);
+        if known || missing == 0 {
+            return true;
+        }
+        let rise = u64::from(self.rises.take_some(now, u32::try_from(missing).unwrap_or(u32::MAX)));
+        if rise > 0 {
+            *point = Point { term: point.term + rise, number: 0 };
             self.changed = self.changed.or(Some(now));
         }
+        rise == missing
     }
 }
 
@@ -316,16 +335,17 @@ impl Group {
     fn take_in(&mut self, now: Instant, from: PeerId, join: Join) {
         let Role::Leading(leading) = &mut self.role else { return };
         let Some(link) = self.links.get(&from) else { return };
-        let far =
-            join.after.is_some_and(|after| after.point.term > leading.roster.point.term.saturating_add(MAX_TERM_LEAD));
         let known = leading.roster.member(&from).is_some() || leading.roster.absent.iter().any(|one| one.id() == from);
-        let denial =
-            if far { Some(Denial::FarAhead) } else { (!known && leading.roster.is_full()).then_some(Denial::Full) };
-        if let Some(denial) = denial {
-            if denial == Denial::FarAhead {
-                self.refuse(from, Refusal::Term);
-            }
-            return self.put(from, &Message::Deny(denial));
+        if !known && leading.roster.is_full() {
+            return self.put(from, &Message::Deny(Denial::Full));
+        }
+        if join.after.is_some_and(|after| leading.is_far(after)) {
+            self.refuse(from, Refusal::Term);
+            return self.put(from, &Message::Deny(Denial::FarAhead));
+        }
+        if join.after.is_some_and(|after| !leading.rise_above(now, after)) {
+            // It may ask again: the term is nearer to its own then.
+            return self.put(from, &Message::Deny(Denial::FarAhead));
         }
         let mut addresses = join.addresses;
         if let Some(observed) = link.observed {
@@ -334,9 +354,6 @@ impl Group {
         let member = Member::new(link.identity, link.static_key, join.name, addresses);
         leading.yielding = leading.yielding.filter(|yielding| yielding.to != from);
         leading.enlist(now, member);
-        if let Some(after) = join.after {
-            leading.rise_above(now, after);
-        }
         if leading.changed.is_none() {
             self.greet(from);
         }

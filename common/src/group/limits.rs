@@ -23,6 +23,10 @@ pub const MAX_TEXT: usize = 4 << 10;
 pub(super) const MAX_TERM: u64 = u64::MAX >> 1;
 /// A term that is further ahead than this is nobody's honest one: it would take an election a second for 18 hours.
 pub(super) const MAX_TERM_LEAD: u64 = 1 << 16;
+/// By so much the claims of newcomers raise a term at once: a quarter of what members accept, who may have been away ...
+pub(super) const RISES: u32 = 1 << 14;
+/// ... and by so much a second in the long run: as much as the elections that [`MAX_TERM_LEAD`] thinks of.
+pub(super) const RISES_PER_SEC: u32 = 1;
 
 /// A PING goes out so often (DESIGN, section 6, asks for a fast migration).
 pub(super) const PING_EVERY: Duration = Duration::from_secs(1);

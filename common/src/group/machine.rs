@@ -111,7 +111,7 @@ impl Group {
         let Config { network, identity, static_key, name, addresses, seed } = config;
         let member = Member::new(identity.public_key(), static_key, name, addresses);
         let random = sha256(&[b"shoal-mrt-group-seed".as_slice(), &seed.to_be_bytes(), &member.id().0].concat()).0;
-        let role = Role::Leading(Box::new(Leading::alone(&member)));
+        let role = Role::Leading(Box::new(Leading::alone(now, &member)));
         let mut group = Self {
             me: Me { identity, network, member },
             role,

@@ -20,6 +20,21 @@ impl Bucket {
 
     /// Takes so many, if they are there.
     pub(super) fn take(&mut self, now: Instant, count: u32) -> bool {
+        self.fill(now);
+        let left = self.left.checked_sub(count);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+
+    /// Takes as many as are there, at most so many, and says how many.
+    pub(super) fn take_some(&mut self, now: Instant, count: u32) -> u32 {
+        self.fill(now);
+        let taken = self.left.min(count);
+        self.left -= taken;
+        taken
+    }
+
+    fn fill(&mut self, now: Instant) {
         let each = Duration::from_secs(1) / self.per_sec;
         let passed = now.saturating_duration_since(self.filled);
         let gained = u32::try_from(passed.as_nanos() / each.as_nanos().max(1)).unwrap_or(u32::MAX);
@@ -29,9 +44,6 @@ impl Bucket {
             self.left += gained;
             self.filled += each * gained;
         }
-        let left = self.left.checked_sub(count);
-        self.left = left.unwrap_or(self.left);
-        left.is_some()
     }
 }
 
@@ -51,7 +63,8 @@ mod tests {
         assert_eq!(taken(&mut bucket, now), 1, "the rest of the time counts");
         now += Duration::from_secs(1 << 40);
         assert!(!bucket.take(now, 4), "more than a burst");
-        assert!(bucket.take(now, 2));
-        assert_eq!(taken(&mut bucket, now), 1);
+        assert_eq!(bucket.take_some(now, 2), 2);
+        assert_eq!(bucket.take_some(now, 4), 1);
+        assert_eq!(taken(&mut bucket, now), 0);
     }
 }

@@ -38,7 +38,7 @@ impl Group {
         absent.extend(last.absent.iter().cloned());
         let term = last.point.term.saturating_add(1).min(MAX_TERM);
         let roster = Roster { point: Point { term, number: 0 }, supernode: me, members, absent };
-        let mut leading = Leading::of(roster);
+        let mut leading = Leading::of(now, roster);
         self.expect_all(now, &mut leading);
         if let Some(supernode) = last.member(&last.supernode)
             && !leading.awaited.is_empty()

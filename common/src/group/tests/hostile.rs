@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::messages::{entry, file};
-use super::world::{Told, World, identity, member, millis, mix, peer_id, secs};
+use super::world::{Told, World, address, identity, member, millis, mix, peer_id, secs};
 use crate::group::limits::MAX_TERM;
 use crate::group::line::{Line, Ordered};
 use crate::group::meeting::{Asked, Company, Meet};
@@ -231,6 +231,57 @@ fn a_newcomer_with_a_term_far_ahead_is_not_taken_in() {
     let after = Some(Origin { point: Point { term: 1 << 40, number: 1 }, supernode: peer_id(9) });
     let join = Join { name: member(3).name().clone(), addresses: Addresses::default(), after };
     nothing_changes(&Message::Join(join), &mut world, 3, &[0], Refusal::Term);
+}
+
+/// JOIN of somebody who says that it was in a network of this term.
+fn from_elsewhere(term: u64, node: usize) -> Message {
+    let after = Some(Origin { point: Point { term, number: 1 }, supernode: peer_id(9) });
+    Message::Join(Join { name: member(node).name().clone(), addresses: Addresses::new([address(node)]), after })
+}
+
+fn term(world: &World, node: usize) -> u64 {
+    world.group(node).roster().unwrap().point().term
+}
+
+#[test]
+fn newcomers_do_not_raise_the_term_out_of_the_reach_of_members() {
+    let mut world = World::joined(5);
+    // As far as members follow, and as far again before they could hear of it.
+    for ahead in [(1 << 16) - 1, (1 << 17) - 2] {
+        world.inject(3, 0, &from_elsewhere(1 + ahead, 3));
+    }
+    world.run(secs(1));
+    for round in 0..200 {
+        if round == 100 {
+            // Somebody is away for a moment.
+            world.cut(2, 0);
+        }
+        let next = term(&world, 0) + (1 << 16) - 1;
+        world.inject(3, 0, &from_elsewhere(next, 3));
+        world.run(millis(50));
+    }
+    world.run(secs(5));
+    world.assert_together(&ALL);
+    assert_eq!(world.group(0).supernode(), Some(peer_id(0)));
+    assert!(term(&world, 0) < 1 + (1 << 14) + 20, "{}", term(&world, 0));
+    for node in ALL {
+        assert!(world.named(node).iter().all(|(whom, _)| *whom == 3), "{:?}", world.named(node));
+    }
+    assert_eq!(world.named(0), [(3, Refusal::Term)]);
+}
+
+#[test]
+fn a_part_whose_term_was_raised_comes_back_all_the_same() {
+    let mut world = World::joined(6);
+    world.part(vec![0, 0, 0, 1, 1, 1]);
+    world.run(secs(20));
+    world.inject(4, 3, &from_elsewhere(1 << 15, 4));
+    world.run(secs(1));
+    assert!(term(&world, 3) > 1 << 14);
+    world.heal();
+    world.run(secs(10));
+    world.assert_together(&[0, 1, 2, 3, 4, 5]);
+    assert_eq!(world.group(0).supernode(), Some(peer_id(0)));
 }
 
 #[test]
