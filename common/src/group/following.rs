@@ -142,10 +142,10 @@ impl Group {
             Err(Refusal::Lie)
         } else if next.point.term > known.point.term.saturating_add(MAX_TERM_LEAD) {
             Err(Refusal::Term)
-        } else if !known.keeps_order(next, &self.me.id()) {
+        } else if !known.keeps_order(next, &self.me.id()) || !known.keeps_keys(next) {
             Err(Refusal::Lie)
         } else {
-            known.allows(next, &self.me.member)
+            next.lists(&self.me.member)
         };
         if let Err(why) = checked {
             return self.refuse(from, why);
@@ -305,13 +305,13 @@ impl Group {
     }
 }
 
-/// Whether a roster of another supernode may come after ours: later, but not far, without lies that we could see.
+/// Whether a roster of another supernode may come after ours: later, but not far, with us in it.
 pub(super) fn admits(ours: &Roster, next: &Roster, me: &Member) -> Result<(), Refusal> {
     let (term, next_term) = (ours.point.term, next.point.term);
     if next_term <= term || next_term > term.saturating_add(MAX_TERM_LEAD) {
         return Err(Refusal::Term);
     }
-    ours.allows(next, me)
+    next.lists(me)
 }
 
 fn members_beside(leading: &Leading, other: PeerId) -> Vec<PeerId> {

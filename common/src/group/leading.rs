@@ -199,6 +199,13 @@ impl Leading {
         }
     }
 
+    /// Whether this member is known by another key. Keys follow from identities, so that no honest one has two; and members
+    /// take a list for a lie that changes a key from one roster to the next.
+    fn knows_otherwise(&self, member: &Member) -> bool {
+        let mut known = self.roster.members.iter().chain(&self.roster.absent);
+        known.any(|known| known.id() == member.id() && known.static_key() != member.static_key())
+    }
+
     /// Whether somebody comes from a term that nobody can come from: one more than that would be too far for our members.
     const fn is_far(&self, after: Origin) -> bool {
         after.point.term >= self.roster.point.term.saturating_add(MAX_TERM_LEAD)
@@ -335,6 +342,14 @@ impl Group {
     fn take_in(&mut self, now: Instant, from: PeerId, join: Join) {
         let Role::Leading(leading) = &mut self.role else { return };
         let Some(link) = self.links.get(&from) else { return };
+        let mut addresses = join.addresses;
+        if let Some(observed) = link.observed {
+            addresses.push(observed);
+        }
+        let member = Member::new(link.identity, link.static_key, join.name, addresses);
+        if leading.knows_otherwise(&member) {
+            return self.refuse(from, Refusal::Lie);
+        }
         let known = leading.roster.member(&from).is_some() || leading.roster.absent.iter().any(|one| one.id() == from);
         if !known && leading.roster.is_full() {
             return self.put(from, &Message::Deny(Denial::Full));
@@ -347,11 +362,6 @@ impl Group {
             // It may ask again: the term is nearer to its own then.
             return self.put(from, &Message::Deny(Denial::FarAhead));
         }
-        let mut addresses = join.addresses;
-        if let Some(observed) = link.observed {
-            addresses.push(observed);
-        }
-        let member = Member::new(link.identity, link.static_key, join.name, addresses);
         leading.yielding = leading.yielding.filter(|yielding| yielding.to != from);
         leading.enlist(now, member);
         if leading.changed.is_none() {

@@ -213,19 +213,15 @@ impl Roster {
         Ok(Self { point, supernode, members, absent })
     }
 
-    /// Whether `next` may come after this one by its content: it does not change the keys of anybody, and lists `me` as it is.
-    pub(super) fn allows(&self, next: &Self, me: &Member) -> Result<(), Refusal> {
-        next.lists(me)?;
+    /// Whether `next`, from the same supernode, leaves everybody's key as it was. Between two supernodes, or after one was away,
+    /// that says nothing: who has two keys may have shown another there. Whom a list names by a wrong key is not reached by
+    /// it, but nobody is taken for another: that is proven when a connection is made.
+    pub(super) fn keeps_keys(&self, next: &Self) -> bool {
         let known = self.members.iter().chain(&self.absent);
-        let listed = next.members.iter().chain(&next.absent);
+        let mut listed = next.members.iter().chain(&next.absent);
         let keys: BTreeSet<(PeerId, StaticKey)> = known.map(|member| (member.id, member.static_key)).collect();
         let ids: BTreeSet<PeerId> = keys.iter().map(|(id, _)| *id).collect();
-        for member in listed {
-            if ids.contains(&member.id) && !keys.contains(&(member.id, member.static_key)) {
-                return Err(Refusal::Lie);
-            }
-        }
-        Ok(())
+        listed.all(|member| !ids.contains(&member.id) || keys.contains(&(member.id, member.static_key)))
     }
 
     /// Whether `next`, from the same supernode, puts nobody before whom it stood behind. Newcomers come to the end, and so does

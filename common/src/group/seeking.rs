@@ -338,7 +338,7 @@ impl Group {
         }
         if from == last.supernode {
             let far = next.point.term > term.saturating_add(MAX_TERM_LEAD);
-            let checked = match last.allows(next, &self.me.member) {
+            let checked = match next.lists(&self.me.member) {
                 Ok(()) if far => Err(Refusal::Term),
                 Ok(()) if next.point < last.point => Err(Refusal::Lie),
                 checked => checked,
@@ -362,7 +362,7 @@ impl Group {
         if next.point.term != term.saturating_add(1) && !risen {
             return self.refuse(from, Refusal::Term);
         }
-        if let Err(why) = last.allows(next, &self.me.member) {
+        if let Err(why) = next.lists(&self.me.member) {
             return self.refuse(from, why);
         }
         seeking.offers.insert(from, offer);

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::messages::{entry, file};
+use super::strangers::{come_as, say_as};
 use super::world::{Told, World, address, identity, member, millis, mix, peer_id, secs};
+use crate::group::following::admits;
 use crate::group::limits::MAX_TERM;
 use crate::group::line::{Line, Ordered};
 use crate::group::meeting::{Asked, Company, Meet};
@@ -108,6 +110,40 @@ fn a_supernode_that_drops_the_receiver_changes_keys_or_goes_back_is_refused() {
     let older = like(&world, |roster| roster.point.number -= 1);
     let message = peer(&world, 0, &older);
     nothing_changes(&message, &mut world, 0, &[1, 2, 3], Refusal::Lie);
+}
+
+#[test]
+fn a_member_that_comes_back_with_another_key_makes_nobody_a_liar() {
+    let mut world = World::joined(5);
+    let now = world.now;
+    world.with(0, |group| group.lost(now, peer_id(3)));
+    for _ in 0..20 {
+        come_as(&mut world, 3, StaticKey([3; 32]), 0);
+        say_as(&mut world, 3, 0, &from_elsewhere(1, 3));
+        world.run(millis(100));
+    }
+    assert!(!world.named(0).is_empty());
+    assert!(world.named(0).iter().all(|named| *named == (3, Refusal::Lie)));
+    world.cut(3, 0);
+    world.run(secs(5));
+    world.assert_together(&ALL);
+    for node in 1..5 {
+        assert_eq!(world.named(node), [], "by node {node}");
+    }
+}
+
+#[test]
+fn one_that_shows_two_keys_in_two_parts_does_not_keep_them_apart() {
+    let (ours, me) = (Roster { absent: vec![member(3)], ..like(&World::joined(3), |_| ()) }, member(1));
+    let known = member(3);
+    let other =
+        crate::group::Member::new(known.identity(), StaticKey([3; 32]), known.name().clone(), Addresses::default());
+    let mut next = ours.clone();
+    next.point.term += 1;
+    next.absent = vec![other];
+    assert_eq!(admits(&ours, &next, &me), Ok(()));
+    next.members.truncate(1);
+    assert_eq!(admits(&ours, &next, &me), Err(Refusal::Lie));
 }
 
 #[test]
