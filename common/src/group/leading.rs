@@ -3,7 +3,7 @@
 //! A member is *awaited* until it says HERE: it was promised a place, or its connection broke, or a new supernode took it
 //! over from the last roster. Who does not come in time is *absent*: out of the list, but looked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::directory::Directory;
@@ -29,6 +29,8 @@ pub(super) struct Leading {
     pub(super) sealed: Option<Sealed>,
     /// The members that our user was told of.
     told: Vec<Member>,
+    /// Who went since it was signed.
+    gone: BTreeSet<PeerId>,
     /// Since when the roster differs from the signed one.
     pub(super) changed: Option<Instant>,
     published: Option<Instant>,
@@ -92,6 +94,7 @@ impl Leading {
             told: roster.members.clone(),
             roster,
             sealed: None,
+            gone: BTreeSet::new(),
             changed: None,
             published: None,
             awaited: BTreeMap::new(),
@@ -161,6 +164,7 @@ impl Leading {
         if let Some(place) = self.roster.place(peer) {
             let member = self.roster.members.remove(place);
             self.roster.absent.push(member);
+            self.gone.insert(*peer);
             self.changed = self.changed.or(Some(now));
             self.look_for(now, *peer);
         }
@@ -174,6 +178,7 @@ impl Leading {
         self.roster.members.retain(|member| member.id() != *peer);
         self.roster.absent.retain(|member| member.id() != *peer);
         if self.roster.members.len() + self.roster.absent.len() < before {
+            self.gone.insert(*peer);
             self.changed = self.changed.or(Some(now));
         }
         self.awaited.remove(peer);
@@ -306,6 +311,7 @@ impl Group {
         let sealed = leading.roster.seal(&self.me.identity, &self.me.network);
         leading.sealed = Some(sealed.clone());
         (leading.changed, leading.published) = (None, Some(now));
+        leading.gone.clear();
         let members = leading.roster.members.clone();
         let before = std::mem::replace(&mut leading.told, members.clone());
         let term = leading.roster.point.term;
@@ -340,6 +346,12 @@ impl Group {
     }
 
     fn take_in(&mut self, now: Instant, from: PeerId, join: Join) {
+        if matches!(&self.role, Role::Leading(leading) if leading.gone.contains(&from) && leading.publish_at().is_some())
+        {
+            // That it went is said first. In one roster with its return it would look as if we had changed the order of joining,
+            // which one may for one at a time only.
+            self.publish(now);
+        }
         let Role::Leading(leading) = &mut self.role else { return };
         let Some(link) = self.links.get(&from) else { return };
         let mut addresses = join.addresses;

@@ -1,8 +1,8 @@
 //! The rules, one by one.
 
-use super::world::{Told, World, address, millis, peer_id, secs};
-use crate::group::message::Message;
-use crate::group::{Closing, ConnectError, Event};
+use super::world::{Told, World, address, member, millis, peer_id, secs};
+use crate::group::message::{Join, Message};
+use crate::group::{Addresses, Closing, ConnectError, Event};
 
 fn order(world: &World, node: usize) -> Vec<usize> {
     let members = world.group(node).roster().unwrap().members().iter();
@@ -244,6 +244,32 @@ fn a_member_that_its_supernode_does_not_list_notices_and_comes_back() {
     world.run(secs(4));
     world.assert_together(&[0, 1, 2, 3]);
     assert_eq!(order(&world, 1), [0, 1, 3, 2]);
+}
+
+#[test]
+fn several_that_leave_and_come_back_at_once_make_nobody_a_liar() {
+    let mut world = World::joined(7);
+    let now = world.now;
+    let join = |node: usize| {
+        let (name, addresses) = (member(node).name().clone(), Addresses::default());
+        Message::Join(Join { name, addresses, after: None }).encode()
+    };
+    world.with(0, |group| {
+        // A roster goes out, so that the next waits for more.
+        group.message(now, peer_id(2), &Message::Leave.encode());
+        for node in [3, 4, 5] {
+            group.message(now, peer_id(node), &Message::Leave.encode());
+            group.message(now, peer_id(node), &join(node));
+        }
+        group.message(now, peer_id(2), &join(2));
+    });
+    world.run(secs(10));
+    world.assert_together(&[0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(order(&world, 1)[..3], [0, 1, 6]);
+    // The others know nothing of what was said in their names.
+    for node in [0, 1, 6] {
+        assert_eq!(world.named(node), [], "by node {node}");
+    }
 }
 
 #[test]
