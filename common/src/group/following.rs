@@ -78,6 +78,10 @@ impl Group {
             Ok(_) => return self.refuse(from, Refusal::Lie),
             Err(why) => return self.refuse(from, why),
         };
+        if heard.is_some_and(|heard| heard.term > roster.point.term) {
+            // After a line of a term to come nothing more would be shown, whoever leads, for as long as anybody remembers it.
+            return self.refuse(from, Refusal::Term);
+        }
         let offer = Offer { sealed, roster, heard };
         match &self.role {
             Role::Leading(_) => self.on_peer_leading(now, from, offer),

@@ -190,8 +190,10 @@ impl Group {
     fn on_word(&mut self, now: Instant, message: Message) {
         match message {
             Message::Line(ordered) => {
-                // Its place is the supernode's to give; whose words they are is not.
+                // Its place is the supernode's to give, in its own term; whose words they are is not.
+                let term = self.roster().map_or(0, |roster| roster.point.term);
                 match self.supernode() {
+                    Some(supernode) if ordered.position.term > term => self.refuse(supernode, Refusal::Term),
                     Some(supernode) if !ordered.line.is_genuine(&self.me.network) => {
                         self.refuse(supernode, Refusal::Forgery);
                     }

@@ -343,6 +343,33 @@ fn nobody_speaks_for_another() {
 }
 
 #[test]
+fn a_supernode_that_orders_a_line_in_a_term_to_come_does_not_end_the_chat() {
+    let mut world = World::joined(5);
+    let far = Point { term: MAX_TERM, number: MAX_TERM };
+    let line = Line::say(&identity(0), &world.network, member(0).name().clone(), 7, 1, "the last word");
+    let line = Message::Line(Ordered::new(&identity(0), &world.network, far, line));
+    let roster = like(&world, |roster| roster.point.number += 1);
+    let roster = Message::Peer { roster: roster.seal(&identity(0), &world.network), heard: Some(far) };
+    for node in 1..5 {
+        world.inject(0, node, &line);
+        world.inject(0, node, &roster);
+    }
+    world.run(secs(1));
+    world.say(2, "one more");
+    world.run(secs(1));
+    world.crash(0, Told::Never);
+    world.run(secs(8));
+    world.say(3, "and one");
+    world.run(secs(1));
+    for node in 1..5 {
+        let texts: Vec<&str> = world.node(node).lines.iter().map(|line| line.2.as_str()).collect();
+        assert_eq!(texts, ["one more", "and one"], "at node {node}");
+        let named = world.named(node);
+        assert_eq!(named.iter().filter(|named| **named == (0, Refusal::Term)).count(), 2, "by node {node}: {named:?}");
+    }
+}
+
+#[test]
 fn garbage_ends_the_connection_and_nothing_else() {
     let mut world = World::joined(5);
     world.inject_bytes(3, 0, vec![0xff; 100]);
