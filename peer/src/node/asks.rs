@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::group::{ChatError, ConnectError, Listing, Member, Point, Shared, ShelfFull};
+use common::group::{ChatError, ConnectError, Listing, MAX_FILES, Member, Point, Shared, ShelfFull};
 use common::id::{Content, PeerId};
 use common::name::EntryName;
 use common::nat::NatKind;
@@ -148,7 +148,8 @@ impl Asker {
         self.ask(|answer| Ask::Announce(content, have, answer)).await
     }
 
-    /// What there is, all or of one name, in order; an error where nobody answers, too.
+    /// What there is, all or of one name, in order: at most [`MAX_FILES`], whatever the supernode says; an error where nobody
+    /// answers, too.
     pub(crate) async fn list(&self, name: Option<&EntryName>) -> Result<Vec<Listing>, Ended> {
         let mut all = Vec::new();
         loop {
@@ -156,7 +157,8 @@ impl Asker {
             let page = self.ask(|answer| Ask::List(name.cloned(), offset, answer)).await?;
             let is_last = page.files.is_empty();
             all.extend(page.files);
-            if is_last || all.len() >= page.total as usize {
+            if is_last || all.len() >= MAX_FILES.min(page.total as usize) {
+                all.truncate(MAX_FILES);
                 return Ok(all);
             }
         }
@@ -205,5 +207,33 @@ impl Asker {
     /// Leaves in good order.
     pub(crate) async fn leave(&self) -> Result<(), Ended> {
         self.ask(Ask::Leave).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::id::{FileId, Hash};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_list_without_an_end_is_cut_off() {
+        let (inputs, mut asked) = mpsc::channel(1);
+        let asker = Asker::new(inputs);
+        let file = Content::File(FileId::new(1, Hash([1; 32])).unwrap());
+        let entry = EntryName::new("one of too many").unwrap();
+        let page = vec![Listing { owner: PeerId([1; 32]), entry, shared: file.into() }; 1000];
+        let answering = async {
+            while let Some(Input::Ask(Ask::List(_, _, answer))) = asked.recv().await {
+                answer.send(Page { total: u32::MAX, files: page.clone() }).unwrap();
+            }
+        };
+        let listing = async {
+            let files = asker.list(None).await.unwrap();
+            drop(asker);
+            files
+        };
+        let ((), files) = tokio::join!(answering, listing);
+        assert_eq!(files.len(), MAX_FILES);
     }
 }
