@@ -18,6 +18,7 @@ pub use candidates::{
     Candidate, Candidates, CandidatesError, MAX_CANDIDATES, MAX_CANDIDATES_BYTES, MAX_TRIED, Origin, to_try,
 };
 pub use kind::{Filtering, Nat, NatKind, Observation, Prospect, can_punch};
+pub use scope::is_private;
 pub use stun::{
     Fingerprint, MAX_STUN_ANSWER, MAX_STUN_MESSAGE, STUN_REQUEST_LENGTH, StunClient, StunError, StunFailure,
     StunMessage, StunProof, StunToken, TransactionId, UnknownAttributes, is_stun, is_stun_request, respond_to_stun,

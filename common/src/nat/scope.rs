@@ -2,6 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Whether an address, in its canonical form, means something else elsewhere: it is good in one network only (RFC 1918,
+/// RFC 3927, RFC 4193, RFC 6598).
+pub fn is_private(ip: IpAddr) -> bool {
+    Scope::of(ip) == Scope::Site
+}
+
 /// How far an address is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -63,12 +69,13 @@ mod tests {
         let table = [
             (Scope::Machine, "127.0.0.1 127.255.0.1 ::1"),
             (Scope::Site, "10.0.0.1 172.16.0.1 172.31.255.1 192.168.0.1 169.254.1.1 100.64.0.1 100.127.0.1 fd00::1"),
-            (Scope::Global, "8.8.8.8 172.32.0.1 192.169.0.1 100.128.0.1 203.0.113.1 223.1.1.1 2001:db8::1"),
+            (Scope::Global, "8.8.8.8 172.32.0.1 192.169.0.1 100.63.0.1 100.128.0.1 203.0.113.1 223.1.1.1 2001:db8::1"),
             (Scope::Nowhere, "0.0.0.0 0.1.2.3 224.0.0.1 255.255.255.255 :: ff02::1 fe80::1 ::ffff:8.8.8.8"),
         ];
         for (scope, addresses) in table {
             for address in addresses.split(' ') {
                 assert_eq!(Scope::of(address.parse().unwrap()), scope, "{address}");
+                assert_eq!(is_private(address.parse().unwrap()), scope == Scope::Site, "{address}");
             }
         }
     }

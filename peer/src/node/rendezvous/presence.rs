@@ -4,14 +4,14 @@
 //! answer has a proof, which is shown to the tracker over TLS in each session, and whenever the address has changed.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::id::NetworkId;
 use common::identity::Identity;
 use common::mrt::{self, LocalKeys, StaticKey};
-use common::nat::{Candidates, Origin, StunToken};
+use common::nat::{Candidates, Origin, StunToken, is_private};
 use common::wire::tracker::{MrtContact, MrtRole, Request};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -126,17 +126,6 @@ impl Presence {
             }
         }
         candidates
-    }
-}
-
-/// Whether an address means something else elsewhere: RFC 1918, RFC 6598 (100.64/10), RFC 4193.
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, second, ..] = address.octets();
-            address.is_private() || (first == 100 && (64..128).contains(&second))
-        }
-        IpAddr::V6(address) => address.is_unique_local(),
     }
 }
 
