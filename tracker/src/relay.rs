@@ -176,40 +176,25 @@ impl Inner {
     /// Makes a pair, if there is room for it.
     fn try_open(&mut self, now: Instant, members: [PeerId; 2], fresh: [ChannelId; 2]) -> Result<(), NoPair> {
         let [asker, _] = members;
-        if let Some(source) = self.source_of(&asker)
-            && self.table.pairs().filter(|pair| self.is_from(source, pair)).count() >= MAX_PAIRS_OF_SOURCE
+        if let Some(source) = source_of(&self.places, &asker)
+            && self.table.pairs().filter(|pair| is_from(&self.places, source, pair)).count() >= MAX_PAIRS_OF_SOURCE
         {
             return Err(NoPair::SourceFull(source));
         }
         Ok(self.table.open_pair(now, members, fresh)?)
     }
 
-    fn source_of(&self, peer: &PeerId) -> Option<Source> {
-        self.places.get(peer).map(|place| Source::of(place.address.ip()))
-    }
-
-    /// Whether it was asked for from there.
-    fn is_from(&self, source: Source, pair: &PairInfo) -> bool {
-        let [asker, _] = &pair.members;
-        self.source_of(asker) == Some(source)
-    }
-
-    /// Ends the oldest pair that is in the way and that nobody has used: its members found a direct way, or none at all.
-    /// Says whether there was one.
+    /// Ends a pair that is in the way and that is not used: its members found a direct way, or none at all. Says whether there
+    /// was one.
     fn make_room(&mut self, now: Instant, error: NoPair) -> bool {
+        let Self { table, places, .. } = self;
         let is_in_the_way = |pair: &PairInfo| match error {
-            NoPair::SourceFull(source) => self.is_from(source, pair),
+            NoPair::SourceFull(source) => is_from(places, source, pair),
             NoPair::Table(OpenError::Full) => true,
             NoPair::Table(OpenError::MemberFull(member)) => pair.members.contains(&member),
             NoPair::Table(OpenError::Exists | OpenError::OneMember | OpenError::IdInUse) => false,
         };
-        let asked_for = |pair: &PairInfo| pair.last_sent.into_iter().max();
-        let is_unused = |pair: &PairInfo| {
-            pair.bytes == [0, 0] && asked_for(pair).is_some_and(|at| now.saturating_duration_since(at) >= BEGINNING)
-        };
-        let pairs = self.table.pairs().filter(|pair| is_in_the_way(pair) && is_unused(pair));
-        let oldest = pairs.min_by_key(asked_for).map(|PairInfo { channels: [channel, _], .. }| channel);
-        oldest.is_some_and(|channel| self.table.close(channel).is_some())
+        table.close_unused(now, BEGINNING, is_in_the_way).is_some()
     }
 
     /// Forgets where a peer is, but for others who are there now.
@@ -219,6 +204,16 @@ impl Inner {
             self.holders.remove(address);
         }
     }
+}
+
+fn source_of(places: &HashMap<PeerId, Place>, peer: &PeerId) -> Option<Source> {
+    places.get(peer).map(|place| Source::of(place.address.ip()))
+}
+
+/// Whether it was asked for from there.
+fn is_from(places: &HashMap<PeerId, Place>, source: Source, pair: &PairInfo) -> bool {
+    let [asker, _] = &pair.members;
+    source_of(places, asker) == Some(source)
 }
 
 /// The tracker has one UDP port.
@@ -318,11 +313,15 @@ mod tests {
             let fresh = [channels.next().unwrap(), channels.next().unwrap()];
             relay.open(at(secs), [peer, ONE], fresh)
         };
-        // The oldest is used, and the one after it is asked for again.
-        let [used, _] = open(0, OTHER).unwrap();
+        // The oldest is used, the one after it is asked for again, and in the third one talks alone.
+        let [used, answers] = open(0, OTHER).unwrap();
         assert!(relay.forward(at(0), address("203.0.113.2:2000"), &mut relayed(used)).is_some());
+        assert!(relay.forward(at(0), address("203.0.113.1:1000"), &mut relayed(answers)).is_some());
         let again = open(0, number(1));
-        (2..most).for_each(|peer| assert!(open(0, number(peer)).is_ok(), "{peer}"));
+        relay.place(number(2), place("203.0.113.3:3000"));
+        let [alone, _] = open(0, number(2)).unwrap();
+        assert!(relay.forward(at(14), address("203.0.113.3:3000"), &mut relayed(alone)).is_some());
+        (3..most).for_each(|peer| assert!(open(0, number(peer)).is_ok(), "{peer}"));
         assert_eq!(open(14, number(1)), again);
         assert_eq!(open(14, number(100)), Err(OpenError::MemberFull(ONE).into()), "they may be about to be used");
         (2..most).for_each(|peer| assert!(open(20, number(100 + peer)).is_ok(), "{peer}"));

@@ -116,6 +116,19 @@ pub struct Totals {
     pub malformed: u64,
 }
 
+impl PairInfo {
+    /// Whether both have sent something that was sent on. One alone makes no use of a pair: nobody answers it.
+    pub fn is_used(&self) -> bool {
+        !self.bytes.contains(&0)
+    }
+
+    /// Of a pair that is not used: when it was opened, or last renewed. Who has sent nothing since shows it.
+    fn wished_for(&self) -> Instant {
+        let [one, other] = self.last_sent;
+        one.min(other)
+    }
+}
+
 #[derive(Debug)]
 struct Pair {
     left: End,
@@ -273,6 +286,22 @@ impl Relay {
     pub fn close(&mut self, channel: ChannelId) -> Option<PairInfo> {
         let place = self.channels.get(&channel)?.pair;
         self.end(place)
+    }
+
+    /// Makes room: of the pairs that are in the way, ends the one that is unused and was wished for first, at least so long ago;
+    /// gives it. The members are to be told by the owner.
+    pub fn close_unused(
+        &mut self,
+        now: Instant,
+        unused_for: Duration,
+        is_in_the_way: impl Fn(&PairInfo) -> bool,
+    ) -> Option<PairInfo> {
+        let is_unused = |pair: &PairInfo| {
+            !pair.is_used() && now.saturating_duration_since(pair.wished_for()) >= unused_for && is_in_the_way(pair)
+        };
+        let oldest = self.pairs().filter(is_unused).min_by_key(PairInfo::wished_for)?;
+        let [channel, _] = oldest.channels;
+        self.close(channel)
     }
 
     /// Ends all pairs of a member that has left. The other members are to be told by the owner.

@@ -190,6 +190,29 @@ fn a_pair_that_one_of_the_two_does_not_use_ends() {
 }
 
 #[test]
+fn a_pair_that_one_alone_sends_through_makes_room() {
+    let begin = clock::start();
+    let mut relay = relay(begin);
+    let unused_for = Duration::from_secs(10);
+    let make_room = |relay: &mut Relay, secs, member: PeerId| {
+        let in_the_way = |pair: &PairInfo| pair.members.contains(&member);
+        relay.close_unused(begin + Duration::from_secs(secs), unused_for, in_the_way).map(|pair| pair.channels)
+    };
+    relay.forward(begin + Duration::from_secs(9), route(1), &mut relayed(LEFT, b"x")).unwrap();
+    assert_eq!(make_room(&mut relay, 9, ANNA), None, "it may be about to be used");
+    relay.renew_pair(begin + Duration::from_secs(5), [ANNA, BEN]).unwrap();
+    assert_eq!(make_room(&mut relay, 14, ANNA), None, "it was asked for again");
+    assert_eq!(make_room(&mut relay, 15, CARL), None, "it is not in the way");
+    assert_eq!(make_room(&mut relay, 15, ANNA), Some([LEFT, RIGHT]));
+    relay.open_pair(begin, [ANNA, BEN], [LEFT, RIGHT]).unwrap();
+    assert!(relay.set_address(LEFT, route(1)) && relay.set_address(RIGHT, route(2)));
+    for (from, channel) in [(route(1), LEFT), (route(2), RIGHT)] {
+        relay.forward(begin, from, &mut relayed(channel, b"x")).unwrap();
+    }
+    assert_eq!(make_room(&mut relay, 60, ANNA), None, "both use it");
+}
+
+#[test]
 fn a_pair_that_is_asked_for_again_is_the_same_and_lasts_longer() {
     let begin = clock::start();
     let mut relay = relay(begin);

@@ -144,15 +144,12 @@ impl Forwarding {
                 Err(full @ (OpenError::Full | OpenError::MemberFull(_))) => full,
                 done => return done,
             };
-            let in_the_way = |pair: &PairInfo| match full {
+            let is_in_the_way = |pair: &PairInfo| match full {
                 OpenError::MemberFull(member) => pair.members.contains(&member),
                 _ => true,
             };
-            let is_unused = |pair: &PairInfo| pair.bytes.contains(&0) && now >= pair.opened + UNUSED;
-            let unused = self.table.pairs().filter(|pair| in_the_way(pair) && is_unused(pair));
-            let [channel, _] = unused.min_by_key(|pair| pair.opened).ok_or(full)?.channels;
-            tracing::debug!(?channel, "a relayed way that nobody used gave its place");
-            self.table.close(channel);
+            let PairInfo { channels, .. } = self.table.close_unused(now, UNUSED, is_in_the_way).ok_or(full)?;
+            tracing::debug!(?channels, "a relayed way that nobody used gave its place");
         }
     }
 
