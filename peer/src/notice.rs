@@ -273,24 +273,7 @@ impl fmt::Display for Notice {
                 };
                 write!(f, "{from} wants to send you {name} ({files}{bytes} bytes). {then}")
             }
-            Self::OfferAnswered { name, receiver, .. } => {
-                let user = &receiver.user;
-                match receiver.state {
-                    OfferState::Refused => write!(f, "{user} refused {name}."),
-                    OfferState::Done => write!(f, "{user} has all of {name}."),
-                    OfferState::Offered | OfferState::Accepted { .. } => write!(f, "{user} accepted {name}."),
-                }
-            }
-            Self::Warning { text } => f.write_str(text),
-            ways => ways.fmt_ways(f),
-        }
-    }
-}
-
-impl Notice {
-    /// What is told of nodes, and of how others are reached.
-    fn fmt_ways(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+            Self::OfferAnswered { name, receiver, .. } => f.write_str(&answered(name, receiver)),
             Self::OverMrt { user, address: Some(address) } => {
                 write!(f, "{user} is reached over MRT, directly at {address}.")
             }
@@ -298,26 +281,47 @@ impl Notice {
                 write!(f, "{user} is reached over MRT, through the tracker's relay.")
             }
             Self::Shares { owner, name, bytes } => write!(f, "{owner} shares {name} ({bytes} bytes)."),
-            Self::FoundNetwork { found: Found::Again, name, address } => {
-                write!(f, "Rejoined the network of last time through {name} at {address}.")
+            Self::FoundNetwork { found, name, address } => f.write_str(&joined_through(*found, name, *address)),
+            Self::SeenAt { address, nat } => {
+                write!(f, "Others see this node at {address}{}", if_hard(*nat))
             }
-            Self::FoundNetwork { found: Found::OnLan, name, address } => {
-                write!(f, "Found {name} of this network at {address} and joined (--no-discovery keeps to oneself).")
-            }
-            Self::FoundNetwork { found: Found::Here, name, address } => write!(
-                f,
-                "{name}, a node of this network, listens at {address} already: this one took a free port and joined it."
-            ),
-            Self::SeenAt { address, nat: NatKind::EndpointDependent } => write!(
-                f,
-                "Others see this node at {address}, and each at another port: the router here is a hard one, and some will \
-                 be reached through the supernode only."
-            ),
-            Self::SeenAt { address, .. } => write!(f, "Others see this node at {address}."),
             Self::Supernode { name: Some(name) } => write!(f, "{name} is the supernode now."),
             Self::Supernode { name: None } => f.write_str("This node is the supernode now."),
             Self::SupernodeLost => f.write_str("The supernode is gone; the next one takes over."),
-            _ => unreachable!("all others have their words in `fmt`"),
+            Self::Warning { text } => f.write_str(text),
         }
+    }
+}
+
+/// How a receiver of `name` answered.
+fn answered(name: &str, Receiver { user, state }: &Receiver) -> String {
+    match state {
+        OfferState::Refused => format!("{user} refused {name}."),
+        OfferState::Done => format!("{user} has all of {name}."),
+        OfferState::Offered | OfferState::Accepted { .. } => format!("{user} accepted {name}."),
+    }
+}
+
+/// How this node came to be in a network.
+fn joined_through(found: Found, name: &str, address: SocketAddr) -> String {
+    match found {
+        Found::Again => format!("Rejoined the network of last time through {name} at {address}."),
+        Found::OnLan => {
+            format!("Found {name} of this network at {address} and joined (--no-discovery keeps to oneself).")
+        }
+        Found::Here => format!(
+            "{name}, a node of this network, listens at {address} already: this one took a free port and joined it."
+        ),
+    }
+}
+
+/// How a sentence ends that says where others see this node.
+const fn if_hard(nat: NatKind) -> &'static str {
+    match nat {
+        NatKind::EndpointDependent => {
+            ", and each at another port: the router here is a hard one, and some will be reached through the supernode \
+             only."
+        }
+        _ => ".",
     }
 }
