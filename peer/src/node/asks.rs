@@ -211,10 +211,24 @@ impl Asker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use common::id::{FileId, Hash};
 
     use super::*;
+
+    /// Asks a node that knows these members, and nothing else.
+    #[expect(clippy::disallowed_methods, reason = "it ends with those who ask")]
+    pub(in super::super) fn of(members: Vec<Member>) -> Asker {
+        let (sender, mut inputs) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(input) = inputs.recv().await {
+                if let Input::Ask(Ask::Members(answer)) = input {
+                    drop(answer.send(Members { members: members.clone() }));
+                }
+            }
+        });
+        Asker::new(sender)
+    }
 
     #[tokio::test]
     async fn a_list_without_an_end_is_cut_off() {

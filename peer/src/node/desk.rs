@@ -234,26 +234,26 @@ impl Desk {
 
     async fn users(&self) -> Result<Reply, Refusal> {
         let Members { members } = self.asker.members().await.map_err(ended)?;
-        let user = |member: &Member| User {
-            name: member.name().to_string(),
+        let mut names = names(&members);
+        let mut user = |member: &Member| User {
+            name: names.remove(&member.id()).unwrap_or_default(),
             peer: member.id(),
             since_ms: 0,
             files: 0,
             reachable: None,
         };
-        Ok(Reply::Users { users: members.iter().map(user).collect() })
+        Ok(Reply::Users { users: members.iter().map(&mut user).collect() })
     }
 
     async fn whereabouts(&self, user: &str) -> Result<Reply, Refusal> {
         let Members { members } = self.asker.members().await.map_err(ended)?;
-        let found = members.iter().filter(|member| member.name().as_str() == user || member.id().to_string() == user);
-        let holder = |member: &Member| Holder {
-            peer: member.id(),
-            user: member.name().to_string(),
-            addresses: member.addresses().as_slice().to_vec(),
-            have: None,
+        let names = names(&members);
+        let holder = |member: &Member| {
+            let name = names.get(&member.id()).filter(|name| *name == user || member.id().to_string() == user)?;
+            let addresses = member.addresses().as_slice().to_vec();
+            Some(Holder { peer: member.id(), user: name.clone(), addresses, have: None })
         };
-        let holders: Vec<_> = found.map(holder).collect();
+        let holders: Vec<_> = members.iter().filter_map(holder).collect();
         if holders.is_empty() {
             return Err(refusal(Code::NotFound, format!("nobody here is called {user}")));
         }
@@ -362,5 +362,36 @@ async fn write_all(mut write: WriteHalf<DuplexStream>, mut waiting: mpsc::Receiv
             }
             Err(error) => tracing::warn!(%error, "an answer within this process"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::group::Addresses;
+    use common::identity::Identity;
+    use common::mrt::StaticKey;
+
+    use super::super::asks::tests as asks;
+    use super::*;
+
+    #[tokio::test]
+    async fn those_who_call_themselves_the_same_are_found_by_different_names() {
+        let key = |number| Identity::from_seed(&[number; 32]).public_key();
+        let name = || UserName::new("ann").unwrap();
+        let member = |number| Member::new(key(number), StaticKey([number; 32]), name(), Addresses::default());
+        let members = vec![member(1), member(2)];
+        let local = SocketAddr::from(([127, 0, 0, 1], 4000));
+        let desk = Desk::new(asks::of(members.clone()), key(1), name(), local, broadcast::Sender::new(1));
+        for (called, member) in ["ann", "ann-2"].into_iter().zip(&members) {
+            for asked in [called.to_owned(), member.id().to_string()] {
+                let Ok(Reply::Whereabouts { holders }) = desk.answer(Request::Where { user: asked }).await else {
+                    panic!("{called} is there");
+                };
+                let found: Vec<_> = holders.iter().map(|holder| (holder.peer, holder.user.as_str())).collect();
+                assert_eq!(found, [(member.id(), called)]);
+            }
+        }
+        let Ok(Reply::Users { users }) = desk.answer(Request::Users).await else { panic!("they are there") };
+        assert_eq!(users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["ann", "ann-2"]);
     }
 }

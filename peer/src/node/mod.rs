@@ -192,10 +192,10 @@ fn begin(config: NodeConfig, notices: &broadcast::Sender<Notice>, tasks: &Tasks)
     let (sender, inputs) = mpsc::channel::<Input>(INPUTS);
     let (visitors_sender, visitors) = mpsc::channel(VISITORS);
     let events = broadcast::Sender::new(EVENTS);
-    tasks.spawn("news", news::tell(events.subscribe(), identity.peer_id(), notices.clone()));
     let (entrance, wishes) = Entrance::new(network);
     let (overlay, reaches) = Overlay::new();
     let asker = Asker::new(sender.clone());
+    tasks.spawn("news", news::tell(events.subscribe(), identity.peer_id(), asker.clone(), notices.clone()));
     let desk = Desk::new(asker.clone(), identity.public_key(), name, local, events.clone());
     let relay = node.relay(RelayConfig::default());
     let lookout = Lookout {

@@ -8,6 +8,8 @@ use common::id::PeerId;
 use tokio::sync::broadcast;
 use tokio::time::sleep_until;
 
+use super::asks::{Asker, Members};
+use super::names::names;
 use crate::notice::Notice;
 
 /// Who does the same again and again is named for it once in this time.
@@ -22,7 +24,12 @@ const DOUBT: Duration = Duration::from_secs(5);
 const CALM: Duration = Duration::from_secs(10);
 
 /// Tells until the node ends.
-pub(super) async fn tell(mut events: broadcast::Receiver<Event>, here: PeerId, notices: broadcast::Sender<Notice>) {
+pub(super) async fn tell(
+    mut events: broadcast::Receiver<Event>,
+    here: PeerId,
+    asker: Asker,
+    notices: broadcast::Sender<Notice>,
+) {
     let mut news = News::new(here);
     loop {
         let due = news.due_at();
@@ -34,7 +41,13 @@ pub(super) async fn tell(mut events: broadcast::Receiver<Event>, here: PeerId, n
         };
         let told = tokio::select! {
             event = events.recv() => match event {
-                Ok(event) => news.notice(Instant::now(), event),
+                Ok(event) => {
+                    // A crowd that comes is looked at when all of it is there.
+                    if news.may_name_somebody(&event) || (matches!(event, Event::Came(_)) && events.is_empty()) {
+                        news.learn(&asker).await;
+                    }
+                    news.notice(Instant::now(), event)
+                }
                 Err(broadcast::error::RecvError::Lagged(_)) => None,
                 Err(broadcast::error::RecvError::Closed) => return,
             },
@@ -49,6 +62,7 @@ pub(super) async fn tell(mut events: broadcast::Receiver<Event>, here: PeerId, n
 
 struct News {
     here: PeerId,
+    /// What members are called, and those who have left of whom the news have not heard that.
     names: BTreeMap<PeerId, String>,
     /// Who was named for what, and when.
     named: Vec<(PeerId, Refusal, Instant)>,
@@ -61,6 +75,23 @@ struct News {
 impl News {
     const fn new(here: PeerId) -> Self {
         Self { here, names: BTreeMap::new(), named: Vec::new(), doubted: VecDeque::new(), lost: None }
+    }
+
+    /// Whether the user may now be told of somebody by name.
+    fn may_name_somebody(&self, event: &Event) -> bool {
+        match event {
+            Event::Shared(_) | Event::SupernodeIs { .. } => true,
+            Event::Refused { whom, why } => !self.was_named(whom, *why),
+            _ => false,
+        }
+    }
+
+    /// Looks what members are called.
+    async fn learn(&mut self, asker: &Asker) {
+        // Where the node ends nobody needs to know.
+        if let Ok(Members { members }) = asker.members().await {
+            self.names.extend(names(&members));
+        }
     }
 
     /// When [`Self::doubt_over`] has something to say.
@@ -83,10 +114,6 @@ impl News {
             self.doubted.clear();
         }
         match event {
-            Event::Came(member) => {
-                self.names.insert(member.id(), member.name().to_string());
-                None
-            }
             Event::Went(peer) => {
                 self.names.remove(&peer);
                 None
@@ -123,12 +150,16 @@ impl News {
     /// Whether somebody was not named for this of late.
     fn is_news(&mut self, now: Instant, whom: PeerId, why: Refusal) -> bool {
         self.named.retain(|(.., at)| now < *at + NAME_AGAIN);
-        let is_new = !self.named.iter().any(|(peer, what, _)| (*peer, *what) == (whom, why));
+        let is_new = !self.was_named(&whom, why);
         let has_room = self.named.len() < MOST_NAMED;
         if is_new && has_room {
             self.named.push((whom, why, now));
         }
         is_new && has_room
+    }
+
+    fn was_named(&self, whom: &PeerId, why: Refusal) -> bool {
+        self.named.iter().any(|(peer, what, _)| (peer, *what) == (whom, why))
     }
 
     fn name(&self, peer: &PeerId) -> String {
@@ -138,6 +169,7 @@ impl News {
 
 #[cfg(test)]
 mod tests {
+    use super::super::asks::tests as asks;
     use super::*;
     use common::group::{Addresses, Member};
     use common::identity::Identity;
@@ -151,8 +183,28 @@ mod tests {
 
     fn news() -> News {
         let mut news = News::new(PeerId([1; 32]));
-        assert_eq!(news.notice(Instant::now(), Event::Came(mallory())), None);
+        news.names = names(&[mallory()]);
         news
+    }
+
+    #[tokio::test]
+    async fn who_lies_under_the_name_of_another_is_told_from_him() {
+        let ann = |number| {
+            let key = Identity::from_seed(&[number; 32]).public_key();
+            Member::new(key, StaticKey([number; 32]), UserName::new("ann").unwrap(), Addresses::default())
+        };
+        let members = vec![ann(1), ann(2)];
+        let lie = Event::Refused { whom: members[1].id(), why: Refusal::Lie };
+        let (events, notices) = (broadcast::Sender::new(4), broadcast::Sender::new(4));
+        let mut heard = notices.subscribe();
+        let telling = tell(events.subscribe(), PeerId([9; 32]), asks::of(members.clone()), notices);
+        for event in [Event::Came(members[0].clone()), Event::Came(members[1].clone()), lie] {
+            events.send(event).unwrap();
+        }
+        drop(events);
+        telling.await;
+        let text = "ann-2 was refused: it lies about the members.".to_owned();
+        assert_eq!(heard.try_recv(), Ok(Notice::Warning { text }));
     }
 
     const CLAIMS: Refusal = Refusal::NotSupernode;

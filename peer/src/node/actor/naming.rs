@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::id::PeerId;
 
+use super::super::names::names;
 use super::super::wire::NodeMessageError;
 use super::Actor;
 use crate::notice::Notice;
@@ -47,10 +48,10 @@ impl<K: Ord> Named<K> {
 }
 
 impl Actor {
-    /// What a node is called, as far as that is known.
+    /// What the user knows a node by, as far as it is known: nobody is taken for another who calls himself the same.
     pub(super) fn name_of(&self, peer: &PeerId) -> String {
-        let member = self.group.roster().and_then(|roster| roster.member(peer));
-        member.map_or_else(|| peer.to_string(), |member| member.name().to_string())
+        let members = self.group.roster().map(|roster| roster.members()).unwrap_or_default();
+        names(members).remove(peer).unwrap_or_else(|| peer.to_string())
     }
 
     /// Tells the user.
