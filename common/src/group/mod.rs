@@ -304,6 +304,9 @@ pub enum ConnectError {
     /// It is this very node.
     #[error("that is this very node")]
     Ourselves,
+    /// It was not tried: too many others are.
+    #[error(transparent)]
+    TooMany(#[from] TooManyWishes),
 }
 
 /// Why something that a peer said was refused.

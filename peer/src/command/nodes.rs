@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use common::group::ConnectError;
 use common::id::PeerId;
 use common::nat::NatKind;
 use serde::{Deserialize, Serialize};
@@ -66,9 +67,13 @@ pub struct Way {
 pub(super) async fn connect(parts: &Parts, address: SocketAddr) -> Result<Outcome, Failure> {
     let node = node(parts)?;
     let peer = node.connect(address).await.map_err(ended)?.map_err(|error| {
-        Failure::new(FailureKind::Failed, format!("no connection to {address}: {error}")).with_hint(
-            "is a node running there, with the same network key? behind a router it has to invite you: A ADDR PORT",
-        )
+        let hint = match error {
+            ConnectError::TooMany(_) => "wait until one of those under way has come to an end, and ask again",
+            _ => {
+                "is a node running there, with the same network key? behind a router it has to invite you: A ADDR PORT"
+            }
+        };
+        Failure::new(FailureKind::Failed, format!("no connection to {address}: {error}")).with_hint(hint)
     })?;
     let neighbours = node.peers().await.map_err(ended)?.others;
     let name = neighbours.into_iter().find(|line| line.peer == peer).map(|line| line.name);

@@ -52,3 +52,20 @@ async fn three_nodes_share_a_file_without_a_tracker() {
         timeout(PATIENCE, node.shutdown()).await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_more_connections_than_can_be_tried_is_told_so() {
+    let group = Group { root: tempfile::tempdir().unwrap() };
+    let ann = group.node("ann").await;
+    let silent: Vec<_> = (0..5).map(|_| std::net::UdpSocket::bind(("127.0.0.1", 0)).unwrap()).collect();
+    let mut connecting = tokio::task::JoinSet::new();
+    for socket in &silent {
+        let (ann, address) = (ann.clone(), socket.local_addr().unwrap());
+        connecting.spawn(async move { run_it(&ann, Command::Connect { address }).await.unwrap_err() });
+    }
+    let first = connecting.join_next().await.unwrap().unwrap();
+    assert!(first.text.ends_with("at most 4 connections can be asked for at once"), "{first:?}");
+    assert!(first.hint.is_some_and(|hint| hint.contains("ask again")));
+    connecting.abort_all();
+    timeout(PATIENCE, ann.shutdown()).await.unwrap();
+}

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use common::group::{ConnectError, Member};
+use common::group::Member;
 use common::id::PeerId;
 use common::nat::NatKind;
 
@@ -41,7 +41,7 @@ impl Actor {
             Ask::Chat(text, answer) => reply(answer, self.group.chat(now, &text)),
             Ask::Connect(address, answer) => match self.group.connect(now, address) {
                 Ok(()) => self.state.connecting.entry(address).or_default().push(answer),
-                Err(_too_many) => reply(answer, Err(ConnectError::Timeout)),
+                Err(too_many) => reply(answer, Err(too_many.into())),
             },
             Ask::Invite(address, answer) => {
                 self.open_towards(address, INVITATION);
