@@ -37,7 +37,7 @@ pub enum Found {
     OnLan,
 }
 
-/// Dials for a node, as long as that is alone.
+/// Dials for a node, as long as that is alone. There is one for each node; clones share its room.
 #[derive(Debug, Clone)]
 pub(super) struct Joiner {
     asker: Asker,

@@ -149,19 +149,19 @@ pub(crate) async fn start(
     match begin(config.clone(), &notices, tasks) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && wished.port() != 0 => {
             let free = SocketAddr::new(wished.ip(), 0);
-            let started = begin(NodeConfig { listen: free, ..config }, &notices, tasks)?;
-            let joiner = Joiner::new(started.asker.clone(), notices);
+            let (started, joiner) = begin(NodeConfig { listen: free, ..config }, &notices, tasks)?;
             if joiner.try_once(Found::Here, &on_this_machine(wished)).await {
                 Ok(started)
             } else {
                 Err(StartError::Taken)
             }
         }
-        begun => Ok(begun?),
+        begun => Ok(begun?.0),
     }
 }
 
-fn begin(config: NodeConfig, notices: &broadcast::Sender<Notice>, tasks: &Tasks) -> io::Result<Started> {
+/// Starts it, and gives what it joins others with: one for all, since that counts what it takes of the group's room.
+fn begin(config: NodeConfig, notices: &broadcast::Sender<Notice>, tasks: &Tasks) -> io::Result<(Started, Joiner)> {
     let NodeConfig { identity, psk, name, listen, stun, discovery, memory } = config;
     let keys = LocalKeys::new(Arc::clone(&identity), psk);
     let static_key = keys.static_key();
@@ -217,7 +217,8 @@ fn begin(config: NodeConfig, notices: &broadcast::Sender<Notice>, tasks: &Tasks)
     let joiner = Joiner::new(asker.clone(), notices.clone());
     tasks.spawn("memory", memory.run(joiner.clone()));
     if discovery == DiscoveryRule::On {
-        let discovery = Discovery { network, here: identity.peer_id(), local, asker: asker.clone(), joiner };
+        let (here, asker, joiner) = (identity.peer_id(), asker.clone(), joiner.clone());
+        let discovery = Discovery { network, here, local, asker, joiner };
         tasks.spawn("discovery", discovery.run());
     }
     let actor = Actor {
@@ -236,5 +237,5 @@ fn begin(config: NodeConfig, notices: &broadcast::Sender<Notice>, tasks: &Tasks)
     };
     tasks.spawn("node", actor.run(inputs, reaches));
     tasks.spawn("desks", desk.run(wishes, tasks.clone()));
-    Ok(Started { asker, entrance, overlay, visitors, local })
+    Ok((Started { asker, entrance, overlay, visitors, local }, joiner))
 }
