@@ -1,26 +1,33 @@
 //! Outside: where this node is seen by others, and what stands in between.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use common::nat::{NatKind, Observation, Origin};
+use common::nat::{NatKind, Observation, Origin, is_private};
 
 use super::actor::Actor;
 use super::line::Line;
-use super::stun::{Seen, local_towards};
+use super::stun::{EVERY, Seen, local_towards};
 use crate::notice::Notice;
 
 /// So many observations by other nodes are kept, the newest; picked by hand.
 const MOST_BY_NODES: usize = 8;
 /// Observations further apart are not compared: routers forget, and then all that was seen before is void.
 const COMPARABLE: Duration = Duration::from_secs(120);
+/// What servers saw is void when none of them answers for so long: they were asked twice since.
+const SERVERS_SILENT: Duration = EVERY.saturating_mul(2);
 
 /// How this node is seen.
 #[derive(Debug, Default)]
 pub(super) struct Outside {
     interfaces: Vec<SocketAddr>,
+    /// Those of the last time that any server answered.
     by_servers: Vec<Observation>,
+    /// When that was.
+    answered: Option<Instant>,
+    /// Whether the servers were asked since, and none answered.
+    unanswered: bool,
     /// The oldest first, one of each node.
     by_nodes: VecDeque<(Instant, Observation)>,
     nat: NatKind,
@@ -48,6 +55,27 @@ impl Outside {
         self.by_servers.iter().map(|seen| seen.asked)
     }
 
+    /// Interfaces and servers were looked at.
+    fn on_look(&mut self, now: Instant, Seen { interfaces, observations }: Seen) {
+        self.interfaces = interfaces;
+        self.unanswered = observations.is_empty();
+        if !observations.is_empty() {
+            (self.by_servers, self.answered) = (observations, Some(now));
+        } else if self.answered.is_some_and(|at| now.saturating_duration_since(at) >= SERVERS_SILENT) {
+            self.by_servers.clear();
+        }
+        self.doubt_servers();
+    }
+
+    /// Servers that did not answer the last time count no more where a node has seen us at another public address since:
+    /// this machine has moved, say. As long as they answer no node's word alone counts against theirs.
+    fn doubt_servers(&mut self) {
+        let Some(answered) = self.answered.filter(|_| self.unanswered) else { return };
+        let since: Vec<IpAddr> =
+            self.by_nodes.iter().filter(|(at, _)| *at > answered).map(|(_, seen)| seen.mapped.ip()).collect();
+        self.by_servers.retain(|seen| !since.iter().any(|ip| is_elsewhere(*ip, seen.mapped.ip())));
+    }
+
     /// A node saw us.
     fn add(&mut self, now: Instant, seen: Observation) {
         let before = self.by_nodes.iter().position(|(_, other)| other.asked == seen.asked && other.local == seen.local);
@@ -60,6 +88,7 @@ impl Outside {
             self.by_nodes.pop_front();
         }
         self.by_nodes.push_back((now, seen));
+        self.doubt_servers();
     }
 
     fn conclude(&mut self, now: Instant) {
@@ -74,14 +103,16 @@ impl Outside {
     }
 }
 
+/// Whether these are two public addresses of one family.
+fn is_elsewhere(one: IpAddr, other: IpAddr) -> bool {
+    let is_public = |ip: IpAddr| !is_private(ip) && !ip.is_loopback();
+    one != other && one.is_ipv4() == other.is_ipv4() && is_public(one) && is_public(other)
+}
+
 impl Actor {
     /// Interfaces and servers were looked at.
     pub(super) fn on_seen(&mut self, now: Instant, seen: Seen) {
-        let Seen { interfaces, observations } = seen;
-        self.outside.interfaces = interfaces;
-        if !observations.is_empty() {
-            self.outside.by_servers = observations;
-        }
+        self.outside.on_look(now, seen);
         self.look_outside(now);
         if let Some(first) = self.outside.by_servers.first()
             && self.outside.told.replace(first.mapped) != Some(first.mapped)
@@ -120,5 +151,64 @@ impl Actor {
         if self.candidates != before {
             self.tell_addresses(now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observed(asked: &str, mapped: &str) -> Observation {
+        let address = |text: &str| text.parse().unwrap();
+        Observation { local: address("192.168.1.7:4000"), asked: address(asked), mapped: address(mapped) }
+    }
+
+    fn servers_saw(mapped: &[&str]) -> Seen {
+        let observations = mapped.iter().map(|mapped| observed("198.51.100.1:3478", mapped)).collect();
+        Seen { interfaces: Vec::new(), observations }
+    }
+
+    fn seen_at(outside: &Outside) -> Option<String> {
+        outside.address().map(|address| address.to_string())
+    }
+
+    #[test]
+    fn what_servers_saw_is_void_when_they_are_silent() {
+        let (mut outside, begin) = (Outside::default(), Instant::now());
+        outside.on_look(begin, servers_saw(&["203.0.113.1:4000"]));
+        outside.on_look(begin + EVERY, servers_saw(&[]));
+        assert_eq!(seen_at(&outside).as_deref(), Some("203.0.113.1:4000"), "a datagram may be lost");
+        outside.on_look(begin + 2 * EVERY, servers_saw(&[]));
+        assert_eq!((seen_at(&outside), outside.servers().count()), (None, 0));
+        outside.on_look(begin + 3 * EVERY, servers_saw(&["203.0.113.1:4000"]));
+        assert_eq!(outside.servers().count(), 1);
+    }
+
+    #[test]
+    fn where_nodes_see_us_counts_once_servers_are_silent() {
+        let (mut outside, begin) = (Outside::default(), Instant::now());
+        let at = |secs| begin + Duration::from_secs(secs);
+        outside.on_look(at(0), servers_saw(&["203.0.113.1:4000"]));
+        outside.add(at(1), observed("198.51.100.9:4000", "203.0.113.2:4000"));
+        outside.on_look(at(2), servers_saw(&["203.0.113.1:4000"]));
+        outside.add(at(3), observed("198.51.100.8:4000", "203.0.113.2:4000"));
+        assert_eq!(seen_at(&outside).as_deref(), Some("203.0.113.1:4000"), "one node may lie");
+        outside.on_look(at(4), servers_saw(&["203.0.113.1:4000"]));
+        outside.on_look(at(5), servers_saw(&[]));
+        outside.add(at(6), observed("192.168.1.9:4000", "192.168.1.7:4000"));
+        outside.add(at(6), observed("198.51.100.9:4000", "203.0.113.1:5000"));
+        assert_eq!(seen_at(&outside).as_deref(), Some("203.0.113.1:4000"), "that is no other place");
+        outside.add(at(7), observed("198.51.100.9:4000", "203.0.113.2:4000"));
+        assert_eq!((seen_at(&outside).as_deref(), outside.servers().count()), (Some("203.0.113.2:4000"), 0));
+    }
+
+    #[test]
+    fn servers_that_fall_silent_after_nodes_saw_us_elsewhere_do_not_count() {
+        let (mut outside, begin) = (Outside::default(), Instant::now());
+        outside.on_look(begin, servers_saw(&["203.0.113.1:4000"]));
+        let later = begin + Duration::from_secs(1);
+        outside.add(later, observed("198.51.100.9:4000", "203.0.113.2:4000"));
+        outside.on_look(later, servers_saw(&[]));
+        assert_eq!((seen_at(&outside).as_deref(), outside.servers().count()), (Some("203.0.113.2:4000"), 0));
     }
 }

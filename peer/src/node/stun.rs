@@ -81,7 +81,7 @@ pub(super) struct Seen {
 }
 
 /// It is looked again after this time: home routers forget what is not used after some minutes (RFC 4787, REQ-5).
-const EVERY: Duration = Duration::from_secs(180);
+pub(super) const EVERY: Duration = Duration::from_secs(180);
 /// However often the supernode is lost, it is not looked more often; picked by hand.
 const SELDOM: Duration = Duration::from_secs(10);
 /// The resolver has so long for a name.
