@@ -8,6 +8,7 @@ mod holding;
 mod network;
 mod open;
 mod relisting;
+mod visitors;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;

@@ -8,6 +8,7 @@ use common::wire::tracker::MrtRole;
 use tokio::sync::mpsc;
 
 use super::open::StartError;
+use super::visitors::take_in;
 use super::{GroupConfig, Place, TrackerAddress};
 use crate::engine::{Engine, EngineConfig};
 use crate::node::rendezvous::{self, Rendezvous, RendezvousConfig};
@@ -61,7 +62,7 @@ pub(super) async fn of_nodes(
     };
     let Started { asker, entrance, overlay, visitors, local } = started;
     let engine = Engine::over(overlay, EngineConfig { listen: local, ..config }, tasks);
-    tasks.spawn("visitors", take_in(engine.clone(), visitors, tasks.clone()));
+    hand_in(&engine, visitors, tasks);
     Ok(Entered { engine, place: Place::Group(entrance), node: Some(asker), reaches: None })
 }
 
@@ -76,18 +77,16 @@ pub(super) fn meet_over_mrt(
     let (identity, notices) = engine.who_and_whom_to_tell();
     let config = RendezvousConfig { identity, tracker: tracker.clone(), listen: engine.local_addr(), role, notices };
     let (rendezvous, visitors) = rendezvous::start(config, reaches, tasks);
-    tasks.spawn("visitors", take_in(engine.clone(), visitors, tasks.clone()));
+    hand_in(engine, visitors, tasks);
     rendezvous
 }
 
 /// Hands those who come over the overlay to the engine.
-async fn take_in(engine: Engine, mut visitors: mpsc::Receiver<Reached>, tasks: Tasks) {
-    while let Some(reached) = visitors.recv().await {
+fn hand_in(engine: &Engine, visitors: mpsc::Receiver<Reached>, tasks: &Tasks) {
+    let engine = engine.clone();
+    let greet = move |reached| {
         let engine = engine.clone();
-        tasks.spawn("greet", async move {
-            if let Err(error) = engine.take(reached).await {
-                tracing::debug!(%error, "a conversation came to nothing");
-            }
-        });
-    }
+        async move { engine.take(reached).await }
+    };
+    tasks.spawn("visitors", take_in(visitors, greet, tasks.clone()));
 }
