@@ -4,7 +4,7 @@
 mod accepting;
 mod folders;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -34,7 +34,7 @@ pub use crate::outline::Insides;
 use crate::overlay::{Overlay, Reached};
 use crate::revocations::Revocations;
 pub use crate::storage::{Looks, Placing, PlanSource};
-use crate::storage::{Partial, PartialMeta, PartialRecord};
+use crate::storage::{Partial, PartialMeta, PartialRecord, bytes_on_disk};
 use crate::swarm::{Announced, Resharing, Swarm, Swarms};
 use crate::tasks::Tasks;
 use crate::tracker_client::TrackerClient;
@@ -414,6 +414,11 @@ impl Engine {
     /// Where the bytes are that have come of something in the making, for [`DownloadSpec::bases`]. Blocks.
     pub fn in_the_making(&self, content: &Content) -> Option<PathBuf> {
         Partial::data_of(&self.downloading, content)
+    }
+
+    /// Bytes on the disk of all that is in the making, by the names of its folders, which are those of its content. Blocks.
+    pub(crate) fn bytes_in_the_making(&self) -> io::Result<BTreeMap<String, u64>> {
+        bytes_on_disk(&self.downloading)
     }
 
     /// What earlier runs did not finish. Blocks while it looks; call it before what is complete is shared again.

@@ -9,7 +9,7 @@ use common::id::NetworkId;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::holding::hold;
+use super::holding::keep_holding;
 use super::relisting::relist;
 use super::{Unfinished, audiences};
 use crate::command::{Parts, keep_in_step, keep_watching, off_reactor, refresh_names, resume};
@@ -39,7 +39,7 @@ impl Background<'_> {
         parts.tasks.spawn("library", keep_library(Arc::clone(parts), withdrawn));
         parts.tasks.spawn("relist", relist(Arc::clone(parts)));
         if let Some(limit) = hold_limit {
-            parts.tasks.spawn("hold", hold(Arc::clone(parts), limit));
+            parts.tasks.spawn("hold", keep_holding(Arc::clone(parts), limit));
         }
         parts.tasks.spawn("settings", remember(Arc::clone(parts), settings, name));
         parts.tasks.spawn("audiences", audiences::keep(Arc::clone(parts)));

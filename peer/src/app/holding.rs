@@ -1,7 +1,9 @@
 //! Holding: a supernode fetches what is shared in its network, so that everybody is one hop from it and who shared it may
 //! leave. The smallest first: so it has as many files as fit.
 //!
-//! What lies in `seeding/` counts, however it came there; nothing is ever removed to make room.
+//! What lies in `seeding/` counts, however it came there, and so does what is in the making; nothing that is complete is ever
+//! removed to make room. What users download, or have cancelled, is theirs. What was begun is finished, even where this node is
+//! the supernode no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -12,29 +14,26 @@ use bytesize::ByteSize;
 use common::id::Content;
 use common::wire::tracker::Entry;
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::background::network;
-use crate::command::{Command, Follow, Listing, Outcome, Parts, Update, run};
+use crate::command::{Command, Held, Holding, Listing, Outcome, Parts, hold, run};
+use crate::library::Resumption;
 use crate::notice::Notice;
 
 /// How often it is looked what there is, when nobody says that there is something new.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How often it is looked whether this node still is the supernode, while something is fetched.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// What could not be fetched is tried again after this.
 const AGAIN: Duration = Duration::from_secs(60);
-/// So long a download waits for somebody who has what is missing.
-const WAIT_SECS: u64 = 30;
-/// Progress that waits to be looked at; more is dropped.
-const UPDATES: usize = 16;
+/// So long it is waited for somebody who has what is missing.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Fetches up to so many bytes in all, as long as this node runs and whenever it is the supernode.
-pub(super) async fn hold(parts: Arc<Parts>, limit: u64) {
+pub(super) async fn keep_holding(parts: Arc<Parts>, limit: u64) {
     let mut notices = parts.notices.subscribe();
-    let mut holding = Holding { parts, limit, sizes: BTreeMap::new(), failed: BTreeMap::new(), has_told: false };
+    let mut holder = Holder { parts, limit, sizes: BTreeMap::new(), failed: BTreeMap::new(), has_told: false };
     loop {
-        while holding.leads().await && holding.fetch_next().await {}
+        while holder.leads().await && holder.fetch_next().await {}
         let shared = async {
             while !matches!(notices.recv().await, Ok(Notice::Shares { .. }) | Err(broadcast::error::RecvError::Closed))
             {
@@ -45,26 +44,27 @@ pub(super) async fn hold(parts: Arc<Parts>, limit: u64) {
     }
 }
 
-struct Holding {
+struct Holder {
     parts: Arc<Parts>,
     limit: u64,
-    /// Of what lies here, how much it is.
+    /// Of what lies in `seeding/`, how much it is.
     sizes: BTreeMap<Content, u64>,
     /// What could not be fetched, and when it may be tried again; never, where its owner lied about its size.
     failed: BTreeMap<Content, Option<Instant>>,
     has_told: bool,
 }
 
-/// How a download ended.
-enum Fetched {
-    All,
-    /// It may do later.
-    NotNow,
-    /// It is more than was said.
-    TooMuch,
+/// What there is here already.
+struct Found {
+    /// What is not to be fetched: it is here, or it is for users to say whether it comes.
+    left_out: BTreeSet<Content>,
+    /// Bytes that count.
+    used: u64,
+    /// How many of them are of something in the making, by the text of its content.
+    in_the_making: BTreeMap<String, u64>,
 }
 
-impl Holding {
+impl Holder {
     /// Whether this node is the supernode of others.
     async fn leads(&self) -> bool {
         let Some(node) = &self.parts.node else { return false };
@@ -77,39 +77,38 @@ impl Holding {
         let Ok(Outcome::Entries(entries)) = run(&self.parts, Command::List(Listing::default()), &updates).await else {
             return false;
         };
-        let held = self.look().await;
-        let used: u64 = self.sizes.values().sum();
+        let Some(Found { left_out, used, in_the_making }) = self.look(&entries).await else { return false };
         let now = Instant::now();
         self.failed.retain(|_, again| again.is_none_or(|again| now < again));
-        let wanted = |entry: &&Entry| !held.contains(&entry.content) && !self.failed.contains_key(&entry.content);
+        let wanted = |entry: &&Entry| !left_out.contains(&entry.content) && !self.failed.contains_key(&entry.content);
         let mut missing: Vec<&Entry> = entries.iter().filter(wanted).collect();
         missing.sort_by_key(|entry| (entry.bytes(), entry.name.as_str()));
-        let room = self.limit.saturating_sub(used);
-        match missing.first() {
-            None => {
-                self.has_told = false;
-                false
-            }
-            Some(next) if next.bytes() > room => {
-                self.tell_full(next, missing.len());
-                false
-            }
-            Some(next) => {
-                match self.fetch(next, room).await {
-                    Fetched::All => {}
-                    Fetched::NotNow => drop(self.failed.insert(next.content, Some(Instant::now() + AGAIN))),
-                    Fetched::TooMuch => drop(self.failed.insert(next.content, None)),
-                }
-                true
-            }
+        let Some(next) = missing.first() else {
+            self.has_told = false;
+            return false;
+        };
+        // What came of it earlier is used once.
+        let of_it = in_the_making.get(&next.content.to_string()).copied().unwrap_or_default();
+        let room = self.limit.saturating_sub(used.saturating_sub(of_it));
+        if next.bytes() > room {
+            self.tell_full(next, missing.len());
+            return false;
         }
+        match hold(&self.parts, Holding { entry: next, room, patience: PATIENCE }).await {
+            Held::Here => {}
+            Held::NotNow => drop(self.failed.insert(next.content, Some(Instant::now() + AGAIN))),
+            Held::TooMuch => drop(self.failed.insert(next.content, None)),
+        }
+        true
     }
 
-    /// What is here of this network, wherever it lies; notes how much of it lies in `seeding/`.
-    async fn look(&mut self) -> BTreeSet<Content> {
+    /// What there is here of this network, wherever it lies, and of what counts how much; `None` where the disk does not say.
+    async fn look(&mut self, entries: &[Entry]) -> Option<Found> {
         let network = network(&self.parts).await;
         let (seeding, mut known): (PathBuf, _) = (self.parts.dir.seeding(), std::mem::take(&mut self.sizes));
-        let (held, sizes) = self
+        let (engine, listed) =
+            (self.parts.engine.clone(), entries.iter().map(|entry| entry.content).collect::<Vec<_>>());
+        let (mut left_out, sizes, in_the_making) = self
             .parts
             .with_library(move |library| {
                 let items = library.items(network);
@@ -123,51 +122,20 @@ impl Holding {
                     });
                     sizes.insert(item.content, bytes.unwrap_or(0));
                 }
-                (items.into_iter().map(|item| item.content).collect(), sizes)
+                let is_cancelled = |content: &Content| library.resumption(content) == Resumption::WhenAsked;
+                let cancelled = listed.into_iter().filter(is_cancelled);
+                let left_out: BTreeSet<_> = items.iter().map(|item| item.content).chain(cancelled).collect();
+                (left_out, sizes, engine.bytes_in_the_making())
             })
             .await;
         self.sizes = sizes;
-        held
-    }
-
-    async fn fetch(&self, entry: &Entry, room: u64) -> Fetched {
-        let name = format!("{}/{}", entry.owners.first().map_or("", String::as_str), entry.name);
-        let command = Command::Download {
-            entry: name.clone(),
-            only: Vec::new(),
-            follow: Follow::No,
-            output: None,
-            wait_secs: Some(WAIT_SECS),
-        };
-        let (updates, mut progress) = mpsc::channel(UPDATES);
-        let mut downloading = Box::pin(run(&self.parts, command, &updates));
-        let mut check = interval(CHECK_EVERY);
-        let ended = loop {
-            tokio::select! {
-                done = &mut downloading => match done {
-                    Ok(_) => return Fetched::All,
-                    Err(failure) => {
-                        tracing::info!(name, %failure, "not held");
-                        return Fetched::NotNow;
-                    }
-                },
-                Some(update) = progress.recv() => {
-                    if matches!(update, Update::Progress(progress) if progress.bytes_total > room) {
-                        break Fetched::TooMuch;
-                    }
-                }
-                _ = check.tick() => {
-                    if !self.leads().await {
-                        break Fetched::NotNow;
-                    }
-                }
-            }
-        };
-        let (updates, _nobody_looks) = mpsc::channel(1);
-        if let Err(failure) = run(&self.parts, Command::Cancel { entry: Some(name) }, &updates).await {
-            tracing::debug!(%failure, "a download that is not to go on");
-        }
-        ended
+        let in_the_making =
+            in_the_making.inspect_err(|error| tracing::warn!(%error, "it is not known what is in the making")).ok()?;
+        let under_way = self.parts.downloads.all();
+        left_out.extend(under_way.iter().map(|running| running.content()));
+        let to_come: u64 = under_way.iter().map(|running| running.bytes_to_come()).sum();
+        let used = self.sizes.values().chain(in_the_making.values()).sum::<u64>() + to_come;
+        Some(Found { left_out, used, in_the_making })
     }
 
     fn tell_full(&mut self, next: &Entry, missing: usize) {

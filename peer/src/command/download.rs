@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::copies;
-use super::downloads::{Patience, Running};
+use super::downloads::{Interest, Patience, Running};
 use super::errand::{self, Errand, Purpose, Started, milliseconds};
 use super::follow::{self, Arrived};
 use super::local::{self, Here, Wanted};
@@ -53,7 +53,10 @@ pub(super) async fn download(
         Ok(plan) => plan,
         // What is under way goes on without the tracker, and can be watched.
         Err(failure) if failure.kind == FailureKind::NoTracker => match parts.downloads.named(&asked).as_slice() {
-            [running] => return Ok(Outcome::Downloaded(running.follow(updates, patience).await?)),
+            [running] => {
+                running.claim();
+                return Ok(Outcome::Downloaded(running.follow(updates, patience).await?));
+            }
             _ => return Err(failure),
         },
         Err(failure) => return Err(failure),
@@ -94,7 +97,13 @@ impl Download<'_> {
         }
         // Under another name, or for others, it may be under way.
         while let Some(running) = parts.downloads.find(&errand.content) {
-            let downloaded = self.watch(&running, self.patience).await?;
+            running.claim();
+            let ended = self.watch(&running, self.patience).await;
+            if ended.is_err() && running.was_given_up() {
+                // Nobody here wanted it until now: it begins anew.
+                continue;
+            }
+            let downloaded = ended?;
             if running.errand.entry == errand.entry {
                 self.follow_from_now_on(&errand, &downloaded).await;
                 return Ok(downloaded);
@@ -115,7 +124,7 @@ impl Download<'_> {
         let bases = copies::bases(parts, network, &errand.entry).await;
         let (only, wait) = (self.wish.only.clone(), self.wait);
         let spec = DownloadSpec { bases, only, wait, plan: Some(plan), ..errand.spec(target) };
-        match errand::start(parts, network, errand, spec).await {
+        match errand::start(parts, network, errand, spec, Interest::User).await {
             // The engine itself gives up after the wait.
             Started::New(running) => self.watch(&running, Patience::Endless).await,
             Started::UnderWay(running) => self.watch(&running, self.patience).await,
@@ -186,7 +195,7 @@ async fn is_there(path: &Path) -> bool {
 }
 
 /// What the tracker knows of an entry.
-async fn plan(parts: &Parts, asked: &EntryRef) -> Result<Plan, Failure> {
+pub(super) async fn plan(parts: &Parts, asked: &EntryRef) -> Result<Plan, Failure> {
     match parts.tracker.request(Request::Plan { entry: asked.to_string(), content: None }).await? {
         Reply::Plan(plan) => Ok(plan),
         _ => Err(failure::odd_answer()),
@@ -195,7 +204,7 @@ async fn plan(parts: &Parts, asked: &EntryRef) -> Result<Plan, Failure> {
 
 /// Which version was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
+pub(super) enum Which {
     /// That which is the newest.
     Newest,
     /// One by its number.
@@ -203,7 +212,7 @@ enum Which {
 }
 
 /// `owner/name` of what the tracker took a question for; where no owner was named, any owner of the same will do.
-fn answer_to(asked: &EntryRef, plan: &Plan) -> Result<(EntryRef, Which), Failure> {
+pub(super) fn answer_to(asked: &EntryRef, plan: &Plan) -> Result<(EntryRef, Which), Failure> {
     let told = plan.entry.name.as_str();
     let which = if told == asked.name.as_str() {
         Which::Newest
@@ -234,6 +243,8 @@ pub(super) async fn cancel(parts: &Parts, entry: Option<&str>) -> Result<Outcome
         })
         .await;
     for running in &meant {
+        // What has come is kept, for whomever it was.
+        running.claim();
         running.cancel.cancel();
     }
     parts.save_library().await;

@@ -39,6 +39,32 @@ pub(crate) struct Running {
     pub(super) end: watch::Receiver<End>,
     /// It ends because there is this newer version, which comes instead.
     pub(super) newer: OnceLock<Newest>,
+    stake: Mutex<Stake>,
+}
+
+/// For whom a download is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interest {
+    /// Somebody here has asked for it, or follows it.
+    User,
+    /// It is held for others; nobody here has asked for it.
+    Holding(Remains),
+}
+
+/// What becomes of what has come of a download that is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remains {
+    Discarded,
+    /// Some of it came for somebody here, earlier.
+    Kept,
+}
+
+/// For whom a download goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stake {
+    Wanted(Interest),
+    /// It was held for others, and is not any more. It ends.
+    GivenUp(Remains),
 }
 
 /// What became of the wish to begin a download.
@@ -67,19 +93,29 @@ pub(super) enum Patience {
 }
 
 impl Downloads {
-    /// Puts a download in the list, unless its content is being downloaded.
-    pub(super) fn begin(&self, errand: Errand) -> Begun {
+    /// Puts a download in the list, unless its content is being downloaded: then that one is for a user, too, where this
+    /// one is.
+    pub(super) fn begin(&self, errand: Errand, interest: Interest) -> Begun {
         let content = errand.content;
         let (progress, progress_seen) = watch::channel(None);
         let (end, end_seen) = watch::channel(None);
         let begun = {
             let mut list = self.list();
             if let Some(running) = list.get(&content) {
+                if interest == Interest::User {
+                    running.claim();
+                }
                 return Begun::UnderWay(Arc::clone(running));
             }
             let cancel = CancellationToken::new();
-            let running =
-                Arc::new(Running { errand, cancel, progress: progress_seen, end: end_seen, newer: OnceLock::new() });
+            let running = Arc::new(Running {
+                errand,
+                cancel,
+                progress: progress_seen,
+                end: end_seen,
+                newer: OnceLock::new(),
+                stake: Mutex::new(Stake::Wanted(interest)),
+            });
             list.insert(content, Arc::clone(&running));
             Begun::New(running, Carrier { progress, end })
         };
@@ -150,6 +186,50 @@ impl Running {
     /// The bare name.
     pub(crate) fn name(&self) -> &str {
         self.errand.entry.name.as_str()
+    }
+
+    /// What is being downloaded.
+    pub(crate) const fn content(&self) -> Content {
+        self.errand.content
+    }
+
+    /// Bytes that are still to come, as far as that is known.
+    pub(crate) fn bytes_to_come(&self) -> u64 {
+        match &*self.progress.borrow() {
+            Some(progress) => progress.bytes_total.saturating_sub(progress.bytes),
+            None => self.errand.content.file_or_manifest().length(),
+        }
+    }
+
+    /// Somebody here wants it, whoever it was begun for: nobody but users ends it any more.
+    pub(super) fn claim(&self) {
+        let mut stake = self.stake();
+        if matches!(*stake, Stake::Wanted(_)) {
+            *stake = Stake::Wanted(Interest::User);
+        }
+    }
+
+    /// Ends it if it is held for others only. Says whether it does that now.
+    pub(super) fn give_up(&self) -> bool {
+        let mut stake = self.stake();
+        let Stake::Wanted(Interest::Holding(remains)) = *stake else { return false };
+        *stake = Stake::GivenUp(remains);
+        self.cancel.cancel();
+        true
+    }
+
+    /// Whether it was held for others, and is not any more.
+    pub(super) fn was_given_up(&self) -> bool {
+        matches!(*self.stake(), Stake::GivenUp(_))
+    }
+
+    /// Whether it was given up, and all that has come of it goes with it.
+    pub(super) fn leaves_nothing(&self) -> bool {
+        *self.stake() == Stake::GivenUp(Remains::Discarded)
+    }
+
+    fn stake(&self) -> MutexGuard<'_, Stake> {
+        self.stake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Passes progress on until the download ends, and says how it did. Dropped before, the download goes on.
@@ -257,7 +337,7 @@ mod tests {
     }
 
     fn new(downloads: &Downloads, text: &str, number: u8) -> (Arc<Running>, Carrier) {
-        match downloads.begin(errand(text, number)) {
+        match downloads.begin(errand(text, number), Interest::User) {
             Begun::New(running, carrier) => (running, carrier),
             Begun::UnderWay(running) => panic!("{running:?}"),
         }
@@ -272,13 +352,32 @@ mod tests {
         let downloads = Downloads::default();
         let (one, carrier) = new(&downloads, "ann/x", 1);
         new(&downloads, "bob/x", 2);
-        assert!(matches!(downloads.begin(errand("bob/y", 1)), Begun::UnderWay(same) if Arc::ptr_eq(&same, &one)));
+        let again = downloads.begin(errand("bob/y", 1), Interest::User);
+        assert!(matches!(again, Begun::UnderWay(same) if Arc::ptr_eq(&same, &one)));
         assert_eq!(downloads.named(&entry("x")).len(), 2);
         assert_eq!(downloads.named(&entry("ann/x")).len(), 1);
         assert_eq!(downloads.named(&entry("ann/y")).len(), 0);
         downloads.end(&file(1), &carrier, cancelled());
         assert!(downloads.find(&file(1)).is_none());
         assert_eq!(downloads.all().len(), 1);
+    }
+
+    #[test]
+    fn what_somebody_wants_is_not_given_up_and_what_is_given_up_not_wanted() {
+        let downloads = Downloads::default();
+        let held = |number| match downloads.begin(errand("ann/x", number), Interest::Holding(Remains::Discarded)) {
+            Begun::New(running, _) => running,
+            Begun::UnderWay(running) => panic!("{running:?}"),
+        };
+        let (wanted, given_up) = (held(1), held(2));
+        assert!(matches!(downloads.begin(errand("bob/y", 1), Interest::User), Begun::UnderWay(_)));
+        assert!(!wanted.give_up() && !wanted.cancel.is_cancelled() && !wanted.was_given_up());
+        assert!(given_up.give_up() && given_up.cancel.is_cancelled());
+        assert!(matches!(downloads.begin(errand("bob/y", 2), Interest::User), Begun::UnderWay(_)));
+        assert!(given_up.was_given_up() && given_up.leaves_nothing() && !given_up.give_up());
+        let (of_user, _carrier) = new(&downloads, "ann/z", 3);
+        let again = downloads.begin(errand("ann/z", 3), Interest::Holding(Remains::Discarded));
+        assert!(matches!(again, Begun::UnderWay(_)) && !of_user.give_up());
     }
 
     #[tokio::test(start_paused = true)]

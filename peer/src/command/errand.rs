@@ -10,10 +10,10 @@ use common::id::{Content, NetworkId};
 use common::name::EntryRef;
 use common::wire::tracker::Request;
 
-use super::downloads::{Begun, Carrier, Running};
+use super::downloads::{Begun, Carrier, Interest, Running};
 use super::follow::{self, Brought};
 use super::newer;
-use super::parts::Parts;
+use super::parts::{Parts, off_reactor};
 use super::{Downloaded, failure};
 use crate::engine::{Done, DownloadError, DownloadSpec, Placing, PlanSource, Shared};
 use crate::library::{EntryShare, Item, Resumption};
@@ -119,9 +119,15 @@ impl Started {
 }
 
 /// Begins a download that goes on whoever watches, unless there is one of this content.
-pub(super) async fn start(parts: &Arc<Parts>, network: NetworkId, errand: Errand, spec: DownloadSpec) -> Started {
+pub(super) async fn start(
+    parts: &Arc<Parts>,
+    network: NetworkId,
+    errand: Errand,
+    spec: DownloadSpec,
+    interest: Interest,
+) -> Started {
     let content = errand.content;
-    let (running, carrier) = match parts.downloads.begin(errand) {
+    let (running, carrier) = match parts.downloads.begin(errand, interest) {
         Begun::UnderWay(running) => return Started::UnderWay(running),
         Begun::New(running, carrier) => (running, carrier),
     };
@@ -152,6 +158,7 @@ async fn carry_out(parts: &Arc<Parts>, network: NetworkId, running: &Running, sp
             Err(failure::of_download(&errand.entry.name, DownloadError::Cancelled))
         }
         Err(error) => {
+            give_up(parts, running).await;
             on_failure(parts, network, errand, &error).await;
             Err(failure::of_download(&errand.entry.name, error))
         }
@@ -162,6 +169,18 @@ async fn carry_out(parts: &Arc<Parts>, network: NetworkId, running: &Running, sp
     }
     // After a large file the disk takes its time, for which nobody needs to wait.
     parts.save_library().await;
+}
+
+/// Of what nobody here has asked for nothing stays where it fails, but for what came earlier; what ends with this peer goes on
+/// with the next. As long as the download is in the list nobody else begins it.
+async fn give_up(parts: &Parts, running: &Running) {
+    if !parts.ending.is_cancelled() {
+        running.give_up();
+    }
+    if running.leaves_nothing() {
+        let (engine, content) = (parts.engine.clone(), running.errand.content);
+        off_reactor(move || engine.discard(&content)).await;
+    }
 }
 
 /// It is complete and served: the library takes it, and whoever waits is told.
@@ -269,7 +288,7 @@ pub(crate) async fn resume(parts: &Arc<Parts>, network: NetworkId, unfinished: V
             purpose: Purpose::Once,
         };
         tracing::info!(entry = spec.entry, "going on with a download");
-        start(parts, network, errand, spec).await;
+        start(parts, network, errand, spec, Interest::User).await;
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::copies;
-use super::downloads::{Patience, Running};
+use super::downloads::{Interest, Patience, Running};
 use super::errand::{self, Errand, Purpose};
 use super::local::{self, Here, Wanted};
 use super::newer;
@@ -207,6 +207,7 @@ pub(super) async fn fetch(
         return Ok(Fetch::Here(copy));
     }
     if let Some(running) = parts.downloads.find(&newest.content) {
+        running.claim();
         return Ok(Fetch::UnderWay(running));
     }
     let followed = copies::look_again(parts, followed).await;
@@ -250,7 +251,7 @@ pub(super) async fn fetch(
     }
     let bases = copies::bases(parts, network, entry).await;
     let spec = DownloadSpec { placing, bases, wait: Some(TRY), ..errand.spec(target) };
-    Ok(Fetch::UnderWay(errand::start(parts, network, errand, spec).await.into_running()))
+    Ok(Fetch::UnderWay(errand::start(parts, network, errand, spec, Interest::User).await.into_running()))
 }
 
 /// What was just noted of an entry.

@@ -11,7 +11,7 @@ use common::name::{EntryName, EntryRef, UserName};
 use common::wire::tracker::{Answer, FolderSize, Offer, OfferState, Receiver, Reply, Request, Sent};
 use tokio::sync::mpsc;
 
-use super::downloads::Running;
+use super::downloads::{Interest, Running};
 use super::errand::{self, Errand, Purpose};
 use super::parts::{Parts, absolute};
 use super::register::{Readable, readable};
@@ -156,7 +156,7 @@ async fn begin(parts: &Arc<Parts>, network: NetworkId, offer: &Offer) -> Option<
     let listed = parts.with_library(move |library| library.of_content(network, &content)).await;
     let Some((item, shared)) = listed else {
         let spec = errand.spec(parts.dir.seeding().join(&offer.name));
-        return Some(errand::start(parts, network, errand, spec).await.into_running());
+        return Some(errand::start(parts, network, errand, spec, Interest::User).await.into_running());
     };
     if !item.offers.contains(&offer.id) {
         let downloaded = errand::take(parts, network, &errand, shared).await;

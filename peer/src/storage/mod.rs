@@ -23,7 +23,9 @@ pub(crate) use drafts::Draft;
 pub(crate) use looks::Different;
 pub use looks::Looks;
 pub use partial::PlanSource;
-pub(crate) use partial::{Opened, Partial, PartialMeta, PartialRecord, Placement, join_segments, verify_chunk};
+pub(crate) use partial::{
+    Opened, Partial, PartialMeta, PartialRecord, Placement, bytes_on_disk, join_segments, verify_chunk,
+};
 pub use place::Placing;
 pub(crate) use place::{place, place_over, sync_parent};
 pub use stamp::Stamp;

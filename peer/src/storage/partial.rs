@@ -20,6 +20,7 @@ use rustix::fs::OFlags;
 pub(crate) use self::stored::PartialMeta;
 pub use self::stored::PlanSource;
 use self::stored::{Placed, SCHEMA, Stored, read_stored, write_atomically, write_stored};
+pub(crate) use self::usage::bytes_on_disk;
 use super::beneath::Root;
 use super::body::{Body, Tree, write_at};
 use super::drafts::{Draft, Places, To, lock};
@@ -31,6 +32,7 @@ use crate::outline::Outline;
 use crate::selection::is_selected;
 
 mod stored;
+mod usage;
 
 /// The manifest of a folder in the making.
 const MANIFEST: &str = "manifest";
