@@ -225,7 +225,8 @@ impl Roster {
     }
 
     /// Whether `next`, from the same supernode, puts nobody before whom it stood behind. Newcomers come to the end, and so does
-    /// who was away; but `me` was not, and no two others came back within the moment between two rosters.
+    /// who was away. No two others came back within the moment between two rosters. `me` was away only if there were rosters
+    /// that it did not get, since it was in none of them; then others may have come and gone, too.
     pub(super) fn keeps_order(&self, next: &Self, me: &PeerId) -> bool {
         let places: BTreeMap<PeerId, usize> =
             (0..).zip(&self.members).map(|(place, member)| (member.id, place)).collect();
@@ -237,8 +238,11 @@ impl Roster {
             stays
         });
         let stayed = stayed.count();
-        let mut came_back = next.members.iter().skip(stayed).filter(|member| places.contains_key(&member.id));
-        came_back.next().is_none_or(|member| member.id != *me) && came_back.next().is_none()
+        let came_back = next.members.iter().skip(stayed).filter(|member| places.contains_key(&member.id));
+        if came_back.clone().any(|member| member.id == *me) {
+            return next.point.term > self.point.term || next.point.number > self.point.number.saturating_add(1);
+        }
+        came_back.count() <= 1
     }
 
     /// Whether it lists `me`, with the right keys.

@@ -256,3 +256,9 @@ fn however_it_is_cut_it_heals() {
 fn walls_between_members_are_no_walls_in_the_network() {
     runs(Kind::Walls);
 }
+
+/// A member was missed and came back before it had heard of either: each roster that followed was a lie to it.
+#[test]
+fn what_once_broke_heals() {
+    run(Kind::Partitions, 15_337);
+}
