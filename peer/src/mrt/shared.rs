@@ -24,7 +24,7 @@ use super::waiting::wake;
 use super::ways::{SocketId, Ways};
 
 /// Connections that stand and wait to be accepted; those beyond are closed with [`BUSY`].
-const MOST_INCOMING: usize = 1024;
+pub(super) const MOST_INCOMING: usize = if cfg!(test) { 32 } else { 1024 };
 /// Why a connection is closed that nobody accepts.
 const BUSY: &str = "not accepted";
 

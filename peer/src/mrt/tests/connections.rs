@@ -11,6 +11,7 @@ use common::identity::Identity;
 use common::mrt::{CloseCode, CloseReason, Config, ReadError, Target, WriteError};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
+use super::super::shared::MOST_INCOMING;
 use super::*;
 
 async fn exchange_over(here: &str, there: &str) {
@@ -287,11 +288,9 @@ async fn a_node_that_closes_says_so_to_all_and_ends_its_task() {
 
 #[tokio::test]
 async fn connections_that_close_before_they_are_accepted_take_nobodys_place() {
-    /// More than may wait.
-    const MANY: usize = 1_030;
     let stage = Stage::new(LOOPBACK, LOOPBACK, &Config::default());
     in_time(async {
-        for _ in 0..MANY {
+        for _ in 0..=MOST_INCOMING {
             let asked = stage.here.connect(stage.there.local_addr(), Target::default()).await.unwrap();
             asked.close(CloseCode::DONE, "");
         }

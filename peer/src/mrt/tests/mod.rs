@@ -168,9 +168,10 @@ impl Between {
     }
 }
 
-/// Lets others run until `done`.
+/// Lets others run until `done`; tests that run beside this one need the processor, too.
 async fn until(mut done: impl FnMut() -> bool) {
+    const LOOK_EVERY: Duration = Duration::from_millis(1);
     while !done() {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
