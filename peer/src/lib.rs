@@ -27,6 +27,7 @@
 //! - [`mrt`]: connections over UDP
 //! - [`notice`]: what the peer tells by itself
 //! - [`command`], its types
+//! - `holding`: streams that hold something for as long as they are open
 //! - [`tasks`]: every task has a name and an owner
 
 mod api;
@@ -42,6 +43,7 @@ mod download;
 pub mod engine;
 mod gate;
 mod hashing;
+mod holding;
 mod host;
 pub mod library;
 mod limit;

@@ -4,9 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Json;
@@ -17,7 +15,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream, unix};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +23,7 @@ use super::lines::{Line, LinesBody, to_line};
 use super::{MAX_CONNECTIONS, MAX_REQUEST, QUEUE};
 use crate::backend::Backend;
 use crate::command::{Command, Failure, FailureKind, Outcome, Update};
+use crate::holding::Holding;
 use crate::tasks::Tasks;
 
 /// How long answers under way may take at the end.
@@ -232,7 +230,7 @@ impl axum::serve::Listener for OwnedListener {
             let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
             match stream.peer_cred() {
                 Ok(caller) if caller.uid() == rustix::process::getuid().as_raw() => {
-                    return (Connection { stream, _slot: slot }, address);
+                    return (Connection::new(stream, slot), address);
                 }
                 other => tracing::warn!(?other, "another user knocked at the local API and was not let in"),
             }
@@ -245,31 +243,4 @@ impl axum::serve::Listener for OwnedListener {
 }
 
 /// A connection that holds its slot as long as it is open.
-struct Connection {
-    stream: UnixStream,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
+type Connection = Holding<UnixStream, OwnedSemaphorePermit>;
