@@ -39,7 +39,9 @@
 //! - `line`, `roster`: what is signed
 //! - `codec`: values as bytes
 //! - `limits`: all numbers
+//! - `beside`: what nodes say to each other on the same stream that is not the group's matter
 
+mod beside;
 mod codec;
 mod dials;
 mod directory;
@@ -73,6 +75,7 @@ use crate::mrt::StaticKey;
 use crate::name::{EntryName, UserName};
 use crate::wire::tracker::Holder;
 
+pub use beside::{NodeMessage, NodeMessageError};
 pub use codec::DecodeError;
 pub use dials::DialId;
 pub use framing::{FrameTooLong, Framer, frame};

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::group::{
-    Action, Addresses, Closing, ConnectError, Dial, DialId, Event, Facts, Group, MAX_MEMBERS, RequestId,
+    Action, Addresses, Closing, ConnectError, Dial, DialId, Event, Facts, Group, MAX_MEMBERS, NodeMessage, RequestId,
 };
 use common::id::PeerId;
 use common::mrt::{CloseCode, Target};
@@ -39,7 +39,6 @@ use super::line::{Heard, Line, LineId, Opened};
 use super::meet::{Meeting, Whereabouts};
 use super::outside::Outside;
 use super::stun::Seen;
-use super::wire::{FIRST, NodeMessage};
 use crate::mrt::{Connection, Node, RelayHandle};
 use crate::notice::Notice;
 use crate::overlay::{Reach, Reached};
@@ -288,7 +287,7 @@ impl Actor {
     fn on_message(&mut self, now: Instant, id: LineId, bytes: &[u8]) {
         let from = self.state.lines.iter().find(|(_, standing)| standing.line.id == id).map(|(peer, _)| *peer);
         let Some(from) = from else { return };
-        if bytes.first().is_none_or(|first| *first < FIRST) {
+        if !NodeMessage::is_meant(bytes) {
             self.group.message(now, from, bytes);
             return;
         }

@@ -13,6 +13,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use common::group::NodeMessage;
 use common::mrt::Route;
 use common::nat::{Candidates, Observation, Origin, to_try};
 use tokio::sync::{mpsc, watch};
@@ -21,7 +22,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::line::Sayer;
 use super::stun::local_towards;
-use super::wire::NodeMessage;
 use crate::link::Dialler;
 use crate::mrt::{Connection, Node, PathEvent, RELAY_SOCKET, SocketId};
 use crate::tasks::Tasks;

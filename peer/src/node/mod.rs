@@ -21,7 +21,6 @@
 //! - `dial`: from addresses to a connection
 //! - `names`: what members are called
 //! - `line`: a connection with its control stream
-//! - `wire`: what nodes say beside the group
 //! - `stun`: who is asked where this node is seen
 //! - `key`: the key of the network
 
@@ -42,7 +41,6 @@ pub(crate) mod rendezvous;
 mod stun;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::io;
 use std::net::SocketAddr;

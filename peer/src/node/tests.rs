@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use common::group::{Framer, frame};
+use common::group::{Framer, NodeMessage, frame};
 use common::id::PeerId;
 use common::mrt::{CloseCode, Target};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::wire::NodeMessage;
 use super::*;
 use crate::mrt::Connection;
 

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use common::group::NodeMessage;
 use common::id::PeerId;
 use common::relay::ChannelId;
 
-use super::super::wire::NodeMessage;
 use super::Actor;
 
 /// A node may ask for so many ways at once: as many as a relay has for one of its own.

@@ -1,12 +1,12 @@
 //! What this node tells those whom it meets: where it is, and what NAT it is behind.
 
+use common::group::NodeMessage;
 use common::id::PeerId;
 use common::nat::NatKind;
 use tokio::sync::mpsc;
 
 use super::super::line::Line;
 use super::super::meet::{Meeter, Meeting, News, Whereabouts};
-use super::super::wire::NodeMessage;
 use super::{Actor, Input};
 
 impl Actor {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use common::group::NodeMessageError;
 use common::id::PeerId;
 
 use super::super::names::names;
-use super::super::wire::NodeMessageError;
 use super::Actor;
 use crate::notice::Notice;
 

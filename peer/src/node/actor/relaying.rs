@@ -9,14 +9,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use common::group::Member;
+use common::group::{Member, NodeMessage};
 use common::id::PeerId;
 use common::mrt::Route;
 use common::relay::ChannelId;
 use tokio::sync::oneshot;
 
 use super::super::line::LineId;
-use super::super::wire::NodeMessage;
 use super::blame::{Blame, Fault};
 use super::granting::Granting;
 use super::{Actor, Standing, State, reply};

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::group::NodeMessage;
 use common::id::PeerId;
 use common::identity::Identity;
 use common::mrt::{CloseCode, Route, Target};
@@ -17,7 +18,6 @@ use tokio::time::{Instant, interval};
 use super::super::dial::dial;
 use super::super::line::{Heard, Line, LineId, Opened, converse};
 use super::super::meet::{Meeter, Meeting, News, Whereabouts};
-use super::super::wire::NodeMessage;
 use super::door::{Door, Visitor};
 use super::held::Hold;
 use super::introduce::{Introduced, Unmet, introduce};

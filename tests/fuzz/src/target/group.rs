@@ -6,14 +6,16 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use common::group::{
-    Action, Addresses, Config, Facts, Framer, Group, MAX_MESSAGE, Point, frame, network_id, rewritten,
+    Action, Addresses, Config, Facts, Framer, Group, MAX_MESSAGE, NodeMessage, Point, frame, network_id, rewritten,
 };
 use common::id::{Content, FileId, Hash, PeerId};
 use common::identity::Identity;
 use common::mrt::StaticKey;
+use common::nat::{Candidates, NatKind, Origin};
+use common::relay::ChannelId;
 use common::wire::tracker::Have;
 
-use super::{Target, answer};
+use super::{Target, answer, kind_of};
 
 /// One message.
 pub(super) const MESSAGE: Target = Target {
@@ -24,6 +26,30 @@ pub(super) const MESSAGE: Target = Target {
     memory_base: 16 << 10,
     // An entry of a list of names is some 30 bytes, and more than 100 in memory, in a list that doubles.
     memory_per_byte: 64,
+};
+
+/// One message beside the group's, on the same stream.
+pub(super) const NODE_MESSAGE: Target = Target {
+    name: "node_message",
+    run: node_message,
+    seeds: || {
+        let peer = PeerId([7; 32]);
+        let mut candidates = Candidates::default();
+        candidates.add(Origin::Peer, "203.0.113.7:4000".parse().expect("an address"));
+        candidates.add(Origin::Interface, "[fd00::1]:4000".parse().expect("an address"));
+        let messages = [
+            NodeMessage::RelayWanted(peer),
+            NodeMessage::RelayGiven(peer, ChannelId(5)),
+            NodeMessage::RelayDenied(peer),
+            NodeMessage::Candidates(2, candidates),
+            NodeMessage::Sync(2),
+            NodeMessage::Nat(NatKind::EndpointDependent),
+        ];
+        messages.iter().map(NodeMessage::encode).collect()
+    },
+    words: &["\u{1}\u{4}", "\u{2}\u{4}", "\u{3}\u{6}", "\u{4}\u{4}\u{a}\0\0"],
+    memory_base: 4 << 10,
+    memory_per_byte: 8,
 };
 
 /// Whom it is sent to, then messages of a plain member, each behind its length.
@@ -204,6 +230,14 @@ fn message(input: &[u8]) -> String {
         return format!("kind {}", input.first().copied().unwrap_or_default());
     }
     answer(&again)
+}
+
+fn node_message(input: &[u8]) -> String {
+    let read = NodeMessage::decode(input);
+    let Ok(message) = &read else { return answer(&read) };
+    assert_eq!(message.encode(), input, "a second form");
+    assert!(NodeMessage::is_meant(input) && rewritten(input).is_err(), "a message of the group's, too");
+    kind_of(message)
 }
 
 fn group(input: &[u8]) -> String {

@@ -49,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     nat::CANDIDATES,
     group::MESSAGE,
     group::GROUP,
+    group::NODE_MESSAGE,
 ];
 
 /// The target of this name.

@@ -1,28 +1,10 @@
-//! What nodes say to each other beside the group: about relayed ways, and about meeting directly.
-//!
-//! These messages go on the control stream between those of [`common::group`], which begin with a byte below [`FIRST`].
-//! Numbers are big-endian.
-//!
-//! ```text
-//! RLYQ 80 peer id (32)                    to the supernode: make me a way to this member
-//! RLYC 81 peer id (32) channel (8)        from the supernode, to both: this is your end of a way to this member
-//! RLYN 82 peer id (32)                    from the supernode: there is none
-//! CAND 83 round (1) candidates            end to end: here I may be reached; answered by the same round
-//! SYNC 84 round (1)                       end to end: try now
-//! NATK 85 kind (1)                        end to end: what I am behind, when that becomes known: 0 unknown, 1 no NAT,
-//!                                         2 one whose mapping is endpoint-independent, 3 endpoint-dependent (RFC 4787)
-//! ```
-//!
-//! Rounds count on from one meeting of a connection to the next, from 255 to 3. In those that are divisible by 3 both try from
-//! the sockets that they have, in others from new ones; candidates are those of that socket.
+//! What nodes say to each other beside the group: about relayed ways, and about meeting directly. The last section of
+//! `WIRE.md` has the bytes.
 
-use common::id::PeerId;
-use common::nat::{Candidates, CandidatesError, NatKind};
-use common::reader::{ReadError, Reader};
-use common::relay::ChannelId;
-
-/// From this first byte on a message is not the group's.
-pub(super) const FIRST: u8 = 0x80;
+use crate::id::PeerId;
+use crate::nat::{Candidates, CandidatesError, NatKind};
+use crate::reader::{ReadError, Reader};
+use crate::relay::ChannelId;
 
 const RELAY_WANTED: u8 = 0x80;
 const RELAY_GIVEN: u8 = 0x81;
@@ -36,36 +18,46 @@ const KINDS: [NatKind; 4] = [NatKind::Unknown, NatKind::None, NatKind::EndpointI
 
 /// A message between nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NodeMessage {
-    /// Make me a way to this member.
+pub enum NodeMessage {
+    /// To whoever may relay: make me a way to this member.
     RelayWanted(PeerId),
-    /// This is your end of a way to this member.
+    /// From the relay, to both: this is your end of a way to this member.
     RelayGiven(PeerId, ChannelId),
-    /// There is none.
+    /// From the relay: there is none.
     RelayDenied(PeerId),
-    /// Here I may be reached.
+    /// End to end, in this round: here I may be reached. Answered by the same round.
     Candidates(u8, Candidates),
-    /// Try now.
+    /// End to end: try now.
     Sync(u8),
-    /// What I am behind.
+    /// End to end: what I am behind, when that becomes known.
     Nat(NatKind),
 }
 
 /// Bytes that are no such message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NodeMessageError {
+pub enum NodeMessageError {
+    /// Too short, or too long.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The candidates are none.
     #[error(transparent)]
     Candidates(#[from] CandidatesError),
+    /// A kind of NAT that there is not.
     #[error("unknown kind of NAT {0:#04x}")]
     Nat(u8),
+    /// A message that there is not.
     #[error("unknown message {0:#04x}")]
     Kind(u8),
 }
 
 impl NodeMessage {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// Whether a message of the control stream is meant to be one of these; the others are the group's.
+    pub fn is_meant(bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|first| *first >= RELAY_WANTED)
+    }
+
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
             Self::RelayWanted(peer) => {
@@ -94,16 +86,14 @@ impl NodeMessage {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, NodeMessageError> {
+    /// Reads one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, NodeMessageError> {
         let mut reader = Reader::new(bytes);
         let message = match reader.u8()? {
             RELAY_WANTED => Self::RelayWanted(PeerId(reader.array()?)),
             RELAY_GIVEN => Self::RelayGiven(PeerId(reader.array()?), ChannelId(reader.u64()?)),
             RELAY_DENIED => Self::RelayDenied(PeerId(reader.array()?)),
-            CANDIDATES => {
-                let round = reader.u8()?;
-                return Ok(Self::Candidates(round, Candidates::decode(reader.rest())?));
-            }
+            CANDIDATES => Self::Candidates(reader.u8()?, Candidates::take(&mut reader)?),
             SYNC => Self::Sync(reader.u8()?),
             NAT => {
                 let byte = reader.u8()?;
@@ -118,9 +108,8 @@ impl NodeMessage {
 
 #[cfg(test)]
 mod tests {
-    use common::nat::Origin;
-
     use super::*;
+    use crate::nat::Origin;
 
     #[test]
     fn messages_are_what_they_were_and_nothing_else_is_one() {
@@ -137,12 +126,26 @@ mod tests {
         ];
         for message in messages {
             let bytes = message.encode();
-            assert!(bytes[0] >= FIRST);
+            assert!(NodeMessage::is_meant(&bytes));
             assert_eq!(NodeMessage::decode(&bytes), Ok(message));
             for cut in 0..bytes.len() {
                 assert!(NodeMessage::decode(&bytes[..cut]).is_err(), "{cut} of {bytes:?}");
             }
             assert!(NodeMessage::decode(&[bytes.as_slice(), &[0]].concat()).is_err());
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_wire_document() {
+        let mut candidates = Candidates::default();
+        candidates.add(Origin::Peer, "203.0.113.7:4000".parse().unwrap());
+        let examples: [(NodeMessage, &[u8]); 3] = [
+            (NodeMessage::Sync(2), b"\x84\x02"),
+            (NodeMessage::Nat(NatKind::EndpointDependent), b"\x85\x03"),
+            (NodeMessage::Candidates(2, candidates), b"\x83\x02\x01\x03\x04\xcb\x00\x71\x07\x0f\xa0"),
+        ];
+        for (message, bytes) in examples {
+            assert_eq!(message.encode(), bytes);
         }
         assert_eq!(NodeMessage::decode(&[NAT, 4]), Err(NodeMessageError::Nat(4)));
         assert_eq!(NodeMessage::decode(&[0xff]), Err(NodeMessageError::Kind(0xff)));
