@@ -16,8 +16,10 @@
 //! - `nat_changes`: two nodes while routers and ways change
 //! - `nat_matrix`: two nodes behind each pair of kinds of routers
 //! - `node_story`: README's story of them
+//! - `rendezvous`: peers of a tracker that meet over MRT
 //! - `survival`: what they outlive
 //! - `holding`: what a supernode fetches for the others
+//! - `standstill`: how long something did not go on, for the others
 //! - `starting`: how a node of such a network is started
 //! - `liars`: those who break their rules
 //! - `mrt`: the transport on simulated networks

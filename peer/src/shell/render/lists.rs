@@ -15,7 +15,7 @@ const ID_PREFIX: usize = 12;
 /// The catalogue, in the words of this family where it is files.
 pub(super) fn entries(list: &[Entry]) -> Vec<Printed> {
     if list.is_empty() {
-        return vec![talk("There is no such file here. `r PATH` registers one.")];
+        return vec![talk("There is no such file here. `r PATH` shares one (`B PATH` in `peer mrt`).")];
     }
     list.iter().enumerate().map(|(number, one)| data(entry(number + 1, one))).collect()
 }

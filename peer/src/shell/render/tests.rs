@@ -61,7 +61,10 @@ fn lists_are_numbered_from_1() {
             "out: (2) Name: b  Size: 0 bytes  Owners: ann, bob  Seeders: 3  Downloaders: 2",
         ]
     );
-    assert_eq!(shown(&Outcome::Entries(Vec::new())), ["err: There is no such file here. `r PATH` registers one."]);
+    assert_eq!(
+        shown(&Outcome::Entries(Vec::new())),
+        ["err: There is no such file here. `r PATH` shares one (`B PATH` in `peer mrt`)."]
+    );
 }
 
 #[test]
