@@ -17,7 +17,7 @@ use super::forwarding::{Forwarding, RelayHandle};
 use super::relayed::{RelayedError, Via};
 use super::shared::{Attention, Release as _, Shared, Stage};
 use super::socket::Socket;
-use super::stun::StunError;
+use super::stun::{Purpose, StunError};
 use super::waiting::until;
 use super::ways::{SocketId, Ways};
 use crate::tasks::Tasks;
@@ -142,7 +142,7 @@ impl Node {
     /// the future gives it up.
     pub async fn stun(&self, server: SocketAddr, socket: SocketId) -> Result<SocketAddr, StunError> {
         let route = self.route(socket, server)?;
-        self.hold.shared.ask(route).await
+        self.hold.shared.ask(route, Purpose::Address).await.map(|(address, _proof)| address)
     }
 
     /// The same, of a server that gives proofs to those it knows by a token; `None`: it gave none.
@@ -153,19 +153,20 @@ impl Node {
         token: StunToken,
     ) -> Result<(SocketAddr, Option<StunProof>), StunError> {
         let route = self.route(socket, server)?;
-        self.hold.shared.ask_with(route, Some(token)).await
+        self.hold.shared.ask(route, Purpose::Proof(token)).await
     }
 
     /// Opens the NATs and firewalls on our side for what comes from the end of a route, where no connection is that could
     /// do it (for one that is, [`Connection::probe`] does). Sends STUN requests there, of 28 bytes and at most two a second,
     /// until one is answered or `patience` is over. Nodes answer them: then the way is open in both directions, and we know
-    /// from where we are seen; anybody else drops them. A relayed route is an error. To drop the future ends it.
+    /// from where we are seen; anybody else drops them. A relayed route is an error, and so is one more where 128 are opened
+    /// at that time. To drop the future ends it.
     pub async fn open_towards(&self, route: Route, patience: Duration) -> Result<SocketAddr, StunError> {
         let asking = async {
             loop {
-                match self.hold.shared.ask(route).await {
+                match self.hold.shared.ask(route, Purpose::Opening).await {
                     Err(StunError::Failed(StunFailure::Silence)) => {}
-                    outcome => return outcome,
+                    outcome => return outcome.map(|(address, _proof)| address),
                 }
             }
         };

@@ -25,6 +25,8 @@ const GROUPS: usize = 256;
 
 /// Most questions of a node at once.
 const MOST_QUESTIONS: usize = 256;
+/// Of those, that only open ways: others have them asked, and silent addresses take long.
+pub(super) const MOST_OPENINGS: usize = 128;
 
 /// Why it is not known from where our datagrams come.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -36,7 +38,7 @@ pub enum StunError {
     #[error(transparent)]
     Connection(#[from] ConnectionError),
     /// Too many questions at once.
-    #[error("too many questions at once ({MOST_QUESTIONS})")]
+    #[error("too many questions at once ({MOST_QUESTIONS}, of which {MOST_OPENINGS} may be to open ways)")]
     Busy,
     /// The system gives no randomness.
     #[error("the system gives no randomness")]
@@ -62,7 +64,19 @@ pub(super) struct Stun {
 #[derive(Debug)]
 struct Question {
     route: Route,
+    purpose: Purpose,
     client: StunClient,
+}
+
+/// What a question is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To know from where our datagrams come.
+    Address,
+    /// To know that, with a proof for who gave this token.
+    Proof(StunToken),
+    /// To open our NATs towards there.
+    Opening,
 }
 
 /// A question for as long as somebody waits for the answer.
@@ -82,6 +96,11 @@ impl Stun {
             given_to: Box::new([0; GROUPS]),
             hasher: RandomState::new(),
         }
+    }
+
+    fn has_room_for(&self, purpose: Purpose) -> bool {
+        let openings = || self.questions.values().filter(|question| question.purpose == Purpose::Opening).count();
+        self.questions.len() < MOST_QUESTIONS && (purpose != Purpose::Opening || openings() < MOST_OPENINGS)
     }
 
     /// Whether one more answer may be given, to this address. IPv6 addresses of one network count as one: whoever has one of
@@ -121,16 +140,11 @@ impl State {
 }
 
 impl Shared {
-    /// Asks whoever is at the end of `route` from where this datagram came.
-    pub(super) async fn ask(&self, route: Route) -> Result<SocketAddr, StunError> {
-        self.ask_with(route, None).await.map(|(address, _proof)| address)
-    }
-
-    /// The same, with a token for which the answer may have a proof.
-    pub(super) async fn ask_with(
+    /// Asks whoever is at the end of `route` from where this datagram came; the answer may have a proof, if that is wanted.
+    pub(super) async fn ask(
         &self,
         route: Route,
-        token: Option<StunToken>,
+        purpose: Purpose,
     ) -> Result<(SocketAddr, Option<StunProof>), StunError> {
         let mut id = TransactionId([0; 12]);
         aws_lc_rs::rand::fill(&mut id.0).map_err(|_unspecified| StunError::Randomness)?;
@@ -141,14 +155,14 @@ impl Shared {
             if route.socket == RELAY_SOCKET {
                 return Err(ConnectionError::Address(route.remote).into());
             }
-            if state.stun.questions.len() >= MOST_QUESTIONS {
+            if !state.stun.has_room_for(purpose) {
                 return Err(StunError::Busy);
             }
-            let client = match token {
-                Some(token) => StunClient::for_proof(Instant::now(), route.remote, id, token),
-                None => StunClient::new(Instant::now(), route.remote, id),
+            let client = match purpose {
+                Purpose::Proof(token) => StunClient::for_proof(Instant::now(), route.remote, id, token),
+                Purpose::Address | Purpose::Opening => StunClient::new(Instant::now(), route.remote, id),
             };
-            state.stun.questions.insert(id, Question { route, client });
+            state.stun.questions.insert(id, Question { route, purpose, client });
             Arc::clone(&state.stun.answered)
         };
         let asking = Asking { shared: self, id };
@@ -173,7 +187,7 @@ impl Asking<'_> {
             return ControlFlow::Break(Err(error.clone().into()));
         }
         let State { stun, aside, .. } = &mut *state;
-        let Some(Question { route, client }) = stun.questions.get_mut(&self.id) else {
+        let Some(Question { route, client, .. }) = stun.questions.get_mut(&self.id) else {
             return ControlFlow::Break(Err(ConnectionError::Node.into()));
         };
         let request = client.poll_transmit(now);

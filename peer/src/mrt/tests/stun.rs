@@ -9,6 +9,7 @@ use common::nat::StunFailure;
 
 use super::*;
 use crate::mrt::shared::Shared;
+use crate::mrt::stun::MOST_OPENINGS;
 use crate::mrt::ways::Ways;
 
 #[tokio::test]
@@ -72,6 +73,28 @@ async fn a_way_is_open_when_the_other_side_has_answered() {
         stage.here.close(common::mrt::CloseCode::DONE, "").await;
         let closed = stage.here.open_towards(there, DEADLINE).await.unwrap_err();
         assert!(matches!(closed, StunError::Connection(ConnectionError::Node)), "{closed}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_us_open_many_ways_leaves_room_for_our_own_questions() {
+    const ASKED: usize = 300;
+    let stage = Stage::new(LOOPBACK, LOOPBACK, &Config::default());
+    let silent = UdpSocket::bind(LOOPBACK).unwrap();
+    let way = stage.here.route(SocketId(0), silent.local_addr().unwrap()).unwrap();
+    let mut opening = tokio::task::JoinSet::new();
+    for _ in 0..ASKED {
+        let here = stage.here.clone();
+        opening.spawn(async move { here.open_towards(way, DEADLINE).await });
+    }
+    in_time(async {
+        for _ in MOST_OPENINGS..ASKED {
+            let ended = opening.join_next().await.unwrap().unwrap();
+            assert!(matches!(ended, Err(StunError::Busy)), "{ended:?}");
+        }
+        let seen = stage.here.stun(stage.there.local_addr(), SocketId(0)).await.unwrap();
+        assert_eq!(seen, stage.here.local_addr());
     })
     .await;
 }
