@@ -1,5 +1,6 @@
 //! The pairs, and the way of a datagram.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,12 @@ use crate::mrt::Route;
 /// A pair of which either member sent nothing for so long ends. It is longer than any pause between the keep-alives of a connection,
 /// and than a router's memory of a flow (RFC 4787, REQ-5: 2 min).
 pub const CHANNEL_IDLE: Duration = Duration::from_secs(150);
+
+/// Two who only keep a connection alive exchange less than [`KEPT_ALIVE`] in this time ...
+const LOAD_TIME: Duration = Duration::from_secs(5);
+/// ... in bytes: words and their acknowledgements each second come to some 2 KiB, and the proof of a way to as much. Whoever
+/// moves a file exchanges far more.
+const KEPT_ALIVE: u64 = 8 << 10;
 
 /// Pairs are looked over for idle ones no more often than this.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
@@ -95,6 +102,8 @@ pub struct PairInfo {
     pub opened: Instant,
     /// When each of them last sent something, in the same order, or when it was opened.
     pub last_sent: [Instant; 2],
+    /// When it last carried more than what keeps a connection alive, or when it was opened.
+    pub busy: Instant,
 }
 
 /// Counters of a relay since it was made.
@@ -136,6 +145,29 @@ struct Pair {
     allowance: Allowance,
     over_quota: u64,
     opened: Instant,
+    load: Load,
+}
+
+/// How much passes between two.
+#[derive(Debug)]
+struct Load {
+    /// Since when bytes are counted.
+    since: Instant,
+    bytes: u64,
+    /// When there were many last.
+    busy: Instant,
+}
+
+impl Load {
+    fn add(&mut self, now: Instant, bytes: u64) {
+        if now.saturating_duration_since(self.since) >= LOAD_TIME {
+            (self.since, self.bytes) = (now, 0);
+        }
+        self.bytes += bytes;
+        if self.bytes > KEPT_ALIVE {
+            self.busy = now;
+        }
+    }
 }
 
 /// One member of a pair.
@@ -178,7 +210,7 @@ impl Relay {
         }
     }
 
-    /// Makes a pair of two members; the channel ids, one for each in the same order, are fresh from a cryptographic source.
+    /// Makes a pair of two members, the first of whom asked for it; the channel ids, one for each in the same order, are fresh from a cryptographic source.
     pub fn open_pair(
         &mut self,
         now: Instant,
@@ -193,6 +225,7 @@ impl Relay {
             allowance: Allowance::default(),
             over_quota: 0,
             opened: now,
+            load: Load { since: now, bytes: 0, busy: now },
         };
         let place = self.free.pop().unwrap_or(self.pairs.len());
         match self.pairs.get_mut(place) {
@@ -304,6 +337,29 @@ impl Relay {
         self.close(channel)
     }
 
+    /// Makes room where pairs are kept alive and no more, for this reason: ends one that carried nothing else for so long, of who
+    /// has the most pairs, and of these the one that was idle longest; gives it. Of a member that is full others asked for
+    /// it; and where the table is, both of its members have further ones.
+    pub fn close_idle(&mut self, now: Instant, idle_for: Duration, full: OpenError) -> Option<PairInfo> {
+        let is_in_the_way = |pair: &PairInfo| match full {
+            OpenError::MemberFull(member) => {
+                let [_, asked_for] = pair.members;
+                asked_for == member
+            }
+            OpenError::Full => self.crowd(pair) > 1,
+            OpenError::Exists | OpenError::OneMember | OpenError::IdInUse => false,
+        };
+        let is_idle = |pair: &PairInfo| now.saturating_duration_since(pair.busy) >= idle_for;
+        let idle = self.pairs().filter(|pair| is_idle(pair) && is_in_the_way(pair));
+        let [channel, _] = idle.min_by_key(|pair| (Reverse(self.crowd(pair)), pair.busy))?.channels;
+        self.close(channel)
+    }
+
+    /// In how many pairs both members of this one are at least.
+    fn crowd(&self, pair: &PairInfo) -> usize {
+        pair.members.iter().map(|member| self.members.get(member).map_or(0, Vec::len)).min().unwrap_or_default()
+    }
+
     /// Ends all pairs of a member that has left. The other members are to be told by the owner.
     pub fn remove_member(&mut self, member: PeerId) -> Vec<PairInfo> {
         let places = self.members.get(&member).cloned().unwrap_or_default();
@@ -384,6 +440,7 @@ impl Relay {
             return Err(Dropped::OverQuota);
         }
         sender.bytes += inner_length;
+        pair.load.add(now, inner_length);
         self.totals.bytes += inner_length;
         RelayHead { channel: receiver.channel }.replace(datagram);
         Ok(to)
@@ -415,6 +472,7 @@ impl Pair {
             over_quota: self.over_quota,
             opened: self.opened,
             last_sent: [left.last_sent, right.last_sent],
+            busy: self.load.busy,
         }
     }
 }

@@ -213,6 +213,43 @@ fn a_pair_that_one_alone_sends_through_makes_room() {
 }
 
 #[test]
+fn who_is_full_of_idle_pairs_that_others_asked_for_gets_room() {
+    let begin = clock::start();
+    let mut relay = Relay::new(begin, RelayConfig::default());
+    let peer = |number| PeerId([number; 32]);
+    let channels = |number: u8| [0, 100].map(|side| ChannelId(u64::from(side + number)));
+    // Anna asked for the first; the others asked for Anna, and one of them for Ben, too.
+    for (number, members) in
+        (0..).zip([[ANNA, BEN], [peer(10), ANNA], [peer(11), ANNA], [peer(12), ANNA], [peer(12), BEN]])
+    {
+        relay.open_pair(begin, members, channels(number)).unwrap();
+        for (channel, end) in channels(number).into_iter().zip([1, 2]) {
+            assert!(relay.set_address(channel, route(end)));
+        }
+    }
+    let at = |secs| begin + Duration::from_secs(secs);
+    let send = |relay: &mut Relay, secs, number, bytes| {
+        let [channel, _] = channels(number);
+        relay.forward(at(secs), route(1), &mut relayed(channel, &vec![7; bytes])).unwrap();
+    };
+    let close = |relay: &mut Relay, secs, full| {
+        relay.close_idle(at(secs), Duration::from_secs(10), full).map(|pair| pair.channels)
+    };
+    let full = OpenError::MemberFull(ANNA);
+    assert_eq!(close(&mut relay, 9, full), None, "they have just begun");
+    for secs in 10..60 {
+        send(&mut relay, secs, 1, 200);
+        send(&mut relay, secs, 2, 9_000);
+    }
+    assert_eq!(close(&mut relay, 60, OpenError::IdInUse), None);
+    assert_eq!(close(&mut relay, 60, full), Some(channels(3)), "its other end has one more");
+    assert_eq!(close(&mut relay, 60, full), Some(channels(1)), "it is kept alive and no more");
+    assert_eq!(close(&mut relay, 60, full), None, "much goes through one, and Anna asked for the other");
+    assert_eq!(close(&mut relay, 60, OpenError::Full), Some(channels(0)), "both have others");
+    assert_eq!(close(&mut relay, 60, OpenError::Full), None, "each is the only one of somebody");
+}
+
+#[test]
 fn a_pair_that_is_asked_for_again_is_the_same_and_lasts_longer() {
     let begin = clock::start();
     let mut relay = relay(begin);

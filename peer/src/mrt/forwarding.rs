@@ -14,8 +14,8 @@ use super::error::ConnectionError;
 use super::relayed::{Outside, RELAY_SOCKET};
 use super::shared::{Shared, State};
 
-/// A pair of which one end has sent nothing gives its place to another after this: who waits for a way tries it within
-/// seconds. Without that, few who ask for ways that nobody uses could take them all.
+/// A pair of which one end has sent nothing gives its place to another after this, and one that only keeps a connection alive
+/// may have to: who waits for a way tries it within seconds. Without that, few who ask for ways could take them all.
 const UNUSED: Duration = Duration::from_secs(10);
 
 /// The relay of a node: who may talk to whom through it.
@@ -62,7 +62,8 @@ impl RelayHandle {
     /// The pair of the nodes at the other ends of these connections, made if there is none; gives what each of them is to use as
     /// channel with [`Node::add_relayed`](super::Node::add_relayed), in the same order. To tell them is up to the caller. A
     /// pair of which one says nothing for [`CHANNEL_IDLE`](common::relay::CHANNEL_IDLE) ends, see [`Self::expire`]; it
-    /// begins anew here. Where there is no room, the oldest pair ends that was of no use.
+    /// begins anew here. The first member is who asks. Where there is no room, the oldest pair ends that was of no use, or one that
+    /// others asked for and that only keeps a connection alive.
     pub fn pair_between(&self, members: [&Connection; 2]) -> Result<[ChannelId; 2], PairError> {
         let mut bytes = [[0; 8]; 2];
         for bytes in &mut bytes {
@@ -148,8 +149,9 @@ impl Forwarding {
                 OpenError::MemberFull(member) => pair.members.contains(&member),
                 _ => true,
             };
-            let PairInfo { channels, .. } = self.table.close_unused(now, UNUSED, is_in_the_way).ok_or(full)?;
-            tracing::debug!(?channels, "a relayed way that nobody used gave its place");
+            let unused = self.table.close_unused(now, UNUSED, is_in_the_way);
+            let gone = unused.or_else(|| self.table.close_idle(now, UNUSED, full)).ok_or(full)?;
+            tracing::debug!(channels = ?gone.channels, "a relayed way that was of little use gave its place");
         }
     }
 
@@ -236,5 +238,28 @@ mod tests {
         open(&mut forwarding, later, 4, [5, 6]).unwrap();
         assert_eq!(open(&mut forwarding, later, 5, [7, 8]), Err(OpenError::Full), "the others have just begun");
         assert_eq!(forwarding.table.pairs().count(), 3);
+    }
+
+    #[test]
+    fn who_is_asked_for_by_a_crowd_is_not_lost_to_the_others() {
+        let begin = Instant::now();
+        let mut forwarding = Forwarding::new(begin, RelayConfig { max_pairs_of_member: 8, ..RelayConfig::default() });
+        let victim = peer(0);
+        for number in 1..=8 {
+            forwarding.open_pair(begin, [peer(number), victim], channels(number.into())).unwrap();
+            let ends = [number, 0].map(|end| Route { socket: 0, remote: ([10, 0, 0, end], 4000).into() });
+            for (route, channel) in ends.into_iter().zip(channels(number.into())) {
+                forwarding.table.set_address(channel, route);
+            }
+            // The victim answers each.
+            for (route, channel) in ends.into_iter().zip(channels(number.into())) {
+                let mut datagram = [RelayHead { channel }.encode().as_slice(), b"inner"].concat();
+                forwarding.forward(begin, route, &mut datagram).unwrap();
+            }
+        }
+        let honest = [peer(9), victim];
+        let full = Err(OpenError::MemberFull(victim));
+        assert_eq!(forwarding.open_pair(begin, honest, channels(9)), full, "they have just begun");
+        assert_eq!(forwarding.open_pair(begin + UNUSED, honest, channels(9)), Ok(()));
     }
 }
