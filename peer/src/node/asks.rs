@@ -230,6 +230,20 @@ pub(super) mod tests {
         Asker::new(sender)
     }
 
+    /// Asks whoever takes the questions.
+    pub(in super::super) fn by_hand() -> (Asker, mpsc::Receiver<Input>) {
+        let (sender, asked) = mpsc::channel(1);
+        (Asker::new(sender), asked)
+    }
+
+    /// Where the answer to the next question goes, which must be who is there.
+    pub(in super::super) async fn members_wanted(asked: &mut mpsc::Receiver<Input>) -> Answer<Members> {
+        match asked.recv().await {
+            Some(Input::Ask(Ask::Members(answer))) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[tokio::test]
     async fn a_list_without_an_end_is_cut_off() {
         let (inputs, mut asked) = mpsc::channel(1);

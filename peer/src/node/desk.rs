@@ -323,7 +323,12 @@ async fn tell_all(mut events: broadcast::Receiver<GroupEvent>, desk: &Desk, outg
     loop {
         let event = match events.recv().await {
             Ok(event) => event,
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                // Who left may not have been heard.
+                let Ok(Members { members }) = desk.asker.members().await else { return };
+                known = members.iter().map(|member| (member.id(), member.name().to_string())).collect();
+                continue;
+            }
             Err(broadcast::error::RecvError::Closed) => return,
         };
         let told = match event {
@@ -393,5 +398,28 @@ mod tests {
         }
         let Ok(Reply::Users { users }) = desk.answer(Request::Users).await else { panic!("they are there") };
         assert_eq!(users.iter().map(|user| user.name.as_str()).collect::<Vec<_>>(), ["ann", "ann-2"]);
+    }
+
+    #[tokio::test]
+    async fn who_came_unheard_is_known_when_it_leaves() {
+        let key = |number| Identity::from_seed(&[number; 32]).public_key();
+        let name = || UserName::new("ann").unwrap();
+        let ann = Member::new(key(1), StaticKey([1; 32]), name(), Addresses::default());
+        let local = SocketAddr::from(([127, 0, 0, 1], 4000));
+        let desk = Desk::new(asks::of(vec![ann.clone()]), key(2), name(), local, broadcast::Sender::new(1));
+        let events = broadcast::Sender::new(2);
+        let ((outgoing, mut told), heard) = (mpsc::channel(4), events.subscribe());
+        // There is no room for all of these, and the first is lost.
+        for event in [GroupEvent::Came(ann.clone()), GroupEvent::Went(key(3).peer_id()), GroupEvent::Went(ann.id())] {
+            events.send(event).unwrap();
+        }
+        drop(events);
+        tell_all(heard, &desk, &outgoing).await;
+        drop(outgoing);
+        let mut left = Vec::new();
+        while let Some(FromTracker::Event(Event::Left { name, .. })) = told.recv().await {
+            left.push(name);
+        }
+        assert_eq!(left, [key(3).peer_id().to_string(), "ann".to_owned()]);
     }
 }

@@ -48,7 +48,10 @@ pub(super) async fn tell(
                     }
                     news.notice(Instant::now(), event)
                 }
-                Err(broadcast::error::RecvError::Lagged(_)) => None,
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    news.learn_anew(&asker).await;
+                    None
+                }
                 Err(broadcast::error::RecvError::Closed) => return,
             },
             () = overdue => news.doubt_over(Instant::now()),
@@ -92,6 +95,12 @@ impl News {
         if let Ok(Members { members }) = asker.members().await {
             self.names.extend(names(&members));
         }
+    }
+
+    /// The same when it was not heard who left.
+    async fn learn_anew(&mut self, asker: &Asker) {
+        self.names.clear();
+        self.learn(asker).await;
     }
 
     /// When [`Self::doubt_over`] has something to say.
@@ -204,6 +213,29 @@ mod tests {
         drop(events);
         telling.await;
         let text = "ann-2 was refused: it lies about the members.".to_owned();
+        assert_eq!(heard.try_recv(), Ok(Notice::Warning { text }));
+    }
+
+    #[tokio::test]
+    async fn who_left_unheard_is_forgotten() {
+        let (events, notices) = (broadcast::Sender::new(2), broadcast::Sender::new(4));
+        let (asker, mut asked) = asks::by_hand();
+        let mut heard = notices.subscribe();
+        let telling = tell(events.subscribe(), PeerId([9; 32]), asker, notices);
+        let happening = async move {
+            events.send(Event::Came(mallory())).unwrap();
+            let answer = asks::members_wanted(&mut asked).await;
+            // There is no room for all of these, and the first is lost.
+            for peer in [mallory().id(), PeerId([7; 32]), PeerId([8; 32])] {
+                events.send(Event::Went(peer)).unwrap();
+            }
+            answer.send(Members { members: vec![mallory()] }).unwrap();
+            asks::members_wanted(&mut asked).await.send(Members { members: Vec::new() }).unwrap();
+            events.send(Event::Refused { whom: mallory().id(), why: Refusal::Lie }).unwrap();
+            asks::members_wanted(&mut asked).await.send(Members { members: Vec::new() }).unwrap();
+        };
+        tokio::join!(telling, happening);
+        let text = format!("{} was refused: it lies about the members.", mallory().id());
         assert_eq!(heard.try_recv(), Ok(Notice::Warning { text }));
     }
 
