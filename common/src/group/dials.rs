@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::limits::{MAX_DIALS, MAX_WAYS, MAX_WISHES, RELAY_AGAIN};
+use super::limits::{MAX_DIALS, MAX_SEARCHES, MAX_WAYS, MAX_WISHES, RELAY_AGAIN};
 use crate::id::PeerId;
 
 /// The number of a dial; none is used twice.
@@ -61,6 +61,11 @@ impl Dials {
         self.next = self.next.wrapping_add(1);
         self.under_way.insert(id, Dialling { peer, until: now + time });
         Some(id)
+    }
+
+    /// Whether one more of those who were lost may be dialled.
+    pub(super) fn may_search(&self) -> bool {
+        self.under_way.len() < MAX_SEARCHES
     }
 
     pub(super) fn is_dialling(&self, peer: &PeerId) -> bool {

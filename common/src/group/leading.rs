@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::directory::Directory;
 use super::limits::{
-    AWAIT_TIME, LEAVE_GRACE, MAX_TERM_LEAD, PROBE_EVERY, PROBE_FOR, PUBLISH_EVERY, RISES, RISES_PER_SEC, YIELD_TIME,
+    AWAIT_TIME, LEAVE_GRACE, MAX_TERM_LEAD, PROBE_EVERY, PROBE_FOR, PUBLISH_EVERY, RISES, RISES_PER_SEC, SEARCH_AGAIN,
+    YIELD_TIME,
 };
 use super::links::Watch;
 use super::machine::{Group, Loss, Rewatch, Role};
@@ -51,8 +52,11 @@ pub(super) struct Leading {
 /// A member that is looked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Looking {
-    pub(super) next: Instant,
-    pub(super) until: Instant,
+    /// When to see whether there is room for a dial.
+    next: Instant,
+    /// Since when it is its turn; those who wait longest come first.
+    due: Instant,
+    until: Instant,
 }
 
 /// A supernode that we hand over to.
@@ -156,7 +160,7 @@ impl Leading {
 
     /// Looks for a member from now on.
     pub(super) fn look_for(&mut self, now: Instant, peer: PeerId) {
-        self.looking.insert(peer, Looking { next: now, until: now + PROBE_FOR });
+        self.looking.insert(peer, Looking { next: now, due: now, until: now + PROBE_FOR });
     }
 
     /// A member did not come in time, or is silent.
@@ -270,21 +274,34 @@ impl Group {
                 leading.strike(now, peer);
             }
         }
-        let mut due = Vec::new();
-        for (peer, looking) in &mut leading.looking {
-            if looking.next <= now {
-                looking.next = now + PROBE_EVERY;
-                due.push(*peer);
-            }
+        if leading.looking.values().all(|looking| looking.next > now) {
+            return;
         }
-        let listed = leading.roster.members.iter().chain(&leading.roster.absent);
-        let members: Vec<Member> = listed.filter(|member| due.contains(&member.id())).cloned().collect();
-        for member in members {
-            if self.links.is_ready(&member.id()) {
-                self.greet(member.id());
-            } else {
-                self.dial(now, &member, None);
-            }
+        // All whose turn it is, those too that found no room a moment ago: otherwise places would go to who comes just in time.
+        let due = leading.looking.iter().filter(|(_, looking)| looking.due <= now);
+        let mut due: Vec<(Instant, PeerId)> = due.map(|(peer, looking)| (looking.due, *peer)).collect();
+        due.sort_unstable();
+        for (_, peer) in due {
+            self.look_once(now, peer);
+        }
+    }
+
+    /// Dials one who is looked for, if there is room.
+    fn look_once(&mut self, now: Instant, peer: PeerId) {
+        let Role::Leading(leading) = &mut self.role else { return };
+        let Some(looking) = leading.looking.get_mut(&peer) else { return };
+        let is_here = self.links.is_ready(&peer);
+        if !is_here && !self.dials.may_search() {
+            looking.next = now + SEARCH_AGAIN;
+            return;
+        }
+        (looking.next, looking.due) = (now + PROBE_EVERY, now + PROBE_EVERY);
+        let mut listed = leading.roster.members.iter().chain(&leading.roster.absent);
+        let Some(member) = listed.find(|member| member.id() == peer).cloned() else { return };
+        if is_here {
+            self.greet(peer);
+        } else {
+            self.dial(now, &member, None);
         }
     }
 

@@ -47,6 +47,8 @@ pub(super) const MAX_WAYS: usize = 4;
 pub(super) const RELAY_AGAIN: Duration = Duration::from_secs(4);
 /// So many dials are under way at once.
 pub(super) const MAX_DIALS: usize = 32;
+/// While so many are, no lost members are dialled: the rest is for those who are known to be there.
+pub(super) const MAX_SEARCHES: usize = 24;
 
 /// A user's wish to connect is given up after this.
 pub(super) const WISH_TIME: Duration = Duration::from_secs(20);
@@ -75,6 +77,8 @@ pub(super) const MAX_TRIES: u8 = 3;
 pub(super) const AWAIT_TIME: Duration = Duration::from_secs(4);
 /// A lost member is looked for so often (DESIGN, section 6).
 pub(super) const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// One for whom there was no dial has its turn before all others as soon as there is one, which is seen so often.
+pub(super) const SEARCH_AGAIN: Duration = Duration::from_millis(500);
 /// A lost member is looked for so long.
 pub(super) const PROBE_FOR: Duration = Duration::from_secs(600);
 /// Changes of the roster within this go out as one: a class that comes in at once costs no more than it must.

@@ -3,6 +3,7 @@
 //! Both run in [`world::World`], where a second costs nothing. The random runs are repeated for as many seeds as
 //! `PROPTEST_CASES` says.
 
+mod floods;
 mod hostile;
 mod messages;
 mod random;

@@ -88,7 +88,8 @@ static IDENTITIES: LazyLock<Vec<(Arc<Identity>, PeerId)>> = LazyLock::new(|| {
     });
     made.collect()
 });
-const MAX_NODES: usize = 32;
+/// How many there may be in a test, those that are not played by a machine included.
+pub(super) const MAX_NODES: usize = 64;
 
 pub(super) fn identity(node: usize) -> Arc<Identity> {
     Arc::clone(&IDENTITIES[node].0)
