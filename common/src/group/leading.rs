@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use super::directory::Directory;
 use super::limits::{
-    AWAIT_TIME, LEAVE_GRACE, MAX_TERM_LEAD, PROBE_EVERY, PROBE_FOR, PUBLISH_EVERY, RISES, RISES_PER_SEC, SEARCH_AGAIN,
-    YIELD_TIME,
+    AWAIT_TIME, LEAVE_GRACE, LISTING_COST, MAX_TERM_LEAD, PROBE_EVERY, PROBE_FOR, PUBLISH_BURST, PUBLISH_EVERY,
+    PUBLISH_PER_SEC, RISES, RISES_PER_SEC, SEARCH_AGAIN, YIELD_TIME,
 };
 use super::links::Watch;
 use super::machine::{Group, Loss, Rewatch, Role};
@@ -35,6 +35,8 @@ pub(super) struct Leading {
     /// Since when the roster differs from the signed one.
     pub(super) changed: Option<Instant>,
     published: Option<Instant>,
+    /// How often rosters may be published.
+    pace: Bucket,
     /// Members that are not here, and until when they may come.
     pub(super) awaited: BTreeMap<PeerId, Instant>,
     /// Awaited and absent ones: when to look for them.
@@ -101,6 +103,7 @@ impl Leading {
             gone: BTreeSet::new(),
             changed: None,
             published: None,
+            pace: Bucket::new(now, PUBLISH_BURST, PUBLISH_PER_SEC),
             awaited: BTreeMap::new(),
             looking: BTreeMap::new(),
             yielding: None,
@@ -146,7 +149,8 @@ impl Leading {
             // Nobody to tell.
             return None;
         }
-        Some(self.published.map_or(changed, |published| changed.max(published + PUBLISH_EVERY)))
+        let Some(published) = self.published else { return Some(changed) };
+        Some(changed.max(published + PUBLISH_EVERY).max(self.pace.ready_at()))
     }
 
     pub(super) fn due_at(&self) -> Option<Instant> {
@@ -329,6 +333,8 @@ impl Group {
         leading.sealed = Some(sealed.clone());
         (leading.changed, leading.published) = (None, Some(now));
         leading.gone.clear();
+        // Some rosters cannot wait, so that there may be none left.
+        leading.pace.take(now, 1);
         let members = leading.roster.members.clone();
         let before = std::mem::replace(&mut leading.told, members.clone());
         let term = leading.roster.point.term;
@@ -363,6 +369,16 @@ impl Group {
     }
 
     fn take_in(&mut self, now: Instant, from: PeerId, join: Join) {
+        let Some(link) = self.links.get(&from) else { return };
+        let mut addresses = join.addresses;
+        if let Some(observed) = link.observed {
+            addresses.push(observed);
+        }
+        let member = Member::new(link.identity, link.static_key, join.name, addresses);
+        let is_listed = self.roster().and_then(|roster| roster.member(&from)) == Some(&member);
+        if !is_listed && !self.charge(now, from, LISTING_COST) {
+            return;
+        }
         if matches!(&self.role, Role::Leading(leading) if leading.gone.contains(&from) && leading.publish_at().is_some())
         {
             // That it went is said first. In one roster with its return it would look as if we had changed the order of joining,
@@ -370,12 +386,6 @@ impl Group {
             self.publish(now);
         }
         let Role::Leading(leading) = &mut self.role else { return };
-        let Some(link) = self.links.get(&from) else { return };
-        let mut addresses = join.addresses;
-        if let Some(observed) = link.observed {
-            addresses.push(observed);
-        }
-        let member = Member::new(link.identity, link.static_key, join.name, addresses);
         if leading.knows_otherwise(&member) {
             return self.refuse(from, Refusal::Lie);
         }

@@ -83,6 +83,10 @@ pub(super) const SEARCH_AGAIN: Duration = Duration::from_millis(500);
 pub(super) const PROBE_FOR: Duration = Duration::from_secs(600);
 /// Changes of the roster within this go out as one: a class that comes in at once costs no more than it must.
 pub(super) const PUBLISH_EVERY: Duration = Duration::from_millis(50);
+/// So often in a row; then less: a roster goes to everybody, and a full one has hundreds of KiB.
+pub(super) const PUBLISH_BURST: u32 = 16;
+/// So often a second in the long run.
+pub(super) const PUBLISH_PER_SEC: u32 = 4;
 /// A supernode that asked to be taken in waits so long for the answer.
 pub(super) const YIELD_TIME: Duration = Duration::from_secs(3);
 /// A node looks for a missing standby so often.
@@ -116,6 +120,8 @@ pub(super) const BURST: u32 = 2048;
 pub(super) const REFILL_PER_SEC: u32 = 64;
 /// Bytes that cost one.
 pub(super) const BYTES_A_TOKEN: usize = 1024;
+/// To come into the list, or to change in it, costs so much: all others are sent a new one. Once a second in the long run.
+pub(super) const LISTING_COST: u32 = 64;
 /// Announcements of chunks that cost one.
 pub(super) const HAVES_A_TOKEN: usize = 8;
 /// So many lines of chat a member may send at once: those that were under way come again to a new supernode.

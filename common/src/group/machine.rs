@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::dials::{DialId, Dials, Way};
 use super::following::Following;
 use super::leading::Leading;
-use super::limits::{BYTES_A_TOKEN, DIAL_TIME, HAVES_A_TOKEN, MAX_FAULTS, MAX_TERM, MAX_WISHES, PROTOCOL};
+use super::limits::{DIAL_TIME, MAX_FAULTS, MAX_TERM, MAX_WISHES, PROTOCOL};
 use super::links::{Links, Watch};
 use super::meeting::{Asked, Past};
-use super::message::{Message, Tidings};
+use super::message::Message;
 use super::roster::{Member, Point, Roster};
 use super::seeking::Seeking;
 use super::shelf::Shelf;
@@ -480,29 +480,6 @@ impl Group {
             self.close(self.now, whom, Closing::Misbehaved);
         }
         self.tell(Event::Refused { whom, why });
-    }
-
-    /// Whether a peer may send what costs others so much.
-    fn may_cost(&mut self, now: Instant, from: PeerId, message: &Message, length: usize) -> bool {
-        let bytes = u32::try_from(length / BYTES_A_TOKEN).unwrap_or(u32::MAX);
-        let cost = match message {
-            Message::Ping | Message::Pong => 0,
-            Message::File(shares) if shares.tidings == Tidings::New => 1 + bytes,
-            Message::Have(haves) => 1 + u32::try_from(haves.len() / HAVES_A_TOKEN).unwrap_or(u32::MAX),
-            _ => 1,
-        };
-        // Of its supernode one hears as much as there is to tell.
-        let told = self.supernode() == Some(from);
-        let allowed = told
-            || self.links.get_mut(&from).is_none_or(|link| match message {
-                Message::Chat(_) => link.lines.take(now, 1),
-                _ => link.costly.take(now, cost),
-            });
-        if !allowed {
-            self.refuse(from, Refusal::Flood);
-            self.close(now, from, Closing::Misbehaved);
-        }
-        allowed
     }
 
     pub(super) fn tell(&mut self, event: Event) {

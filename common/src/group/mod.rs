@@ -25,7 +25,7 @@
 //!
 //! Each module uses only those that stand after it in this list:
 //!
-//! - `machine`: the machine, its calls and what they lead to
+//! - `machine`: the machine, its calls and what they lead to; `costs`: how much of it a peer may cause
 //! - `user`: what the user says, shares and asks; `wishes`: connecting because a user asked
 //! - `leading`: being the supernode; `meetings`, `serving` and `taking_over` are parts of it
 //! - `following`: having a supernode
@@ -43,6 +43,7 @@
 
 mod beside;
 mod codec;
+mod costs;
 mod dials;
 mod directory;
 mod following;

@@ -34,8 +34,17 @@ impl Bucket {
         taken
     }
 
+    /// From when on there is one, if none is taken.
+    pub(super) fn ready_at(&self) -> Instant {
+        if self.left > 0 { self.filled } else { self.filled + self.each() }
+    }
+
+    fn each(&self) -> Duration {
+        Duration::from_secs(1) / self.per_sec
+    }
+
     fn fill(&mut self, now: Instant) {
-        let each = Duration::from_secs(1) / self.per_sec;
+        let each = self.each();
         let passed = now.saturating_duration_since(self.filled);
         let gained = u32::try_from(passed.as_nanos() / each.as_nanos().max(1)).unwrap_or(u32::MAX);
         if gained >= self.burst - self.left {
@@ -66,5 +75,7 @@ mod tests {
         assert_eq!(bucket.take_some(now, 2), 2);
         assert_eq!(bucket.take_some(now, 4), 1);
         assert_eq!(taken(&mut bucket, now), 0);
+        now = bucket.ready_at();
+        assert_eq!(taken(&mut bucket, now), 1);
     }
 }
