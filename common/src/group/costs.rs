@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::limits::{BYTES_A_TOKEN, HAVES_A_TOKEN};
+use super::limits::{BYTES_A_TOKEN, HAVES_A_TOKEN, INVITE_COST, NEWS_COST};
 use super::machine::Group;
 use super::message::{Message, Tidings};
 use super::{Closing, Refusal};
@@ -14,8 +14,9 @@ impl Group {
         let bytes = u32::try_from(length / BYTES_A_TOKEN).unwrap_or(u32::MAX);
         let cost = match message {
             Message::Ping | Message::Pong => 0,
-            Message::File(shares) if shares.tidings == Tidings::New => 1 + bytes,
+            Message::File(shares) if shares.tidings == Tidings::New => NEWS_COST + bytes,
             Message::Have(haves) => 1 + u32::try_from(haves.len() / HAVES_A_TOKEN).unwrap_or(u32::MAX),
+            Message::Invite(_) => INVITE_COST,
             _ => 1,
         };
         // Of its supernode one hears as much as there is to tell.

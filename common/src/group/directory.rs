@@ -2,13 +2,16 @@
 //! is told everything again.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use super::limits::{MAX_ANSWER_MAPS, MAX_FILES, MAX_HAVES, MAX_LISTED, MAX_NEWS_MAP, MAX_SHARES};
+use super::limits::{
+    MAX_ANSWER_MAPS, MAX_FILES, MAX_HAVES, MAX_LISTED, MAX_NEWS_MAP, MAX_SHARES, MAX_TOLD, TOLD_AGAIN,
+};
 use super::message::{Listing, Shared, Shares};
 use super::roster::{Member, Roster};
 use crate::audience::Audience;
 use crate::id::{Content, PeerId};
-use crate::index::{Change, Chunks, Index, SwarmKey};
+use crate::index::{Change, Chunks, Index, Standing, SwarmKey};
 use crate::name::EntryName;
 use crate::wire::MAX_PLAN_SEEDERS;
 use crate::wire::tracker::{Announced, Have, Holder};
@@ -20,6 +23,8 @@ pub(super) struct Directory {
     /// How many there are in all.
     total: usize,
     index: Index,
+    /// What was told of holders of late: as what, and when. A holder that is forgotten, and comes again, is in it still.
+    told: BTreeMap<PeerId, BTreeMap<SwarmKey, (Standing, Instant)>>,
 }
 
 /// A member announced more than it may.
@@ -27,25 +32,36 @@ pub(super) struct Directory {
 pub(super) struct TooMuch;
 
 impl Directory {
-    /// Takes in what a member shares or does not any more. Up to a limit: the rest is dropped, and that is said.
-    pub(super) fn change(&mut self, owner: PeerId, shares: &Shares) -> Result<(), TooMuch> {
+    /// Takes in what a member shares or does not any more; says whether that is anything new. Up to a limit: the rest is dropped,
+    /// and that is said.
+    pub(super) fn change(&mut self, owner: PeerId, shares: &Shares) -> Result<bool, TooMuch> {
         let files = self.files.entry(owner).or_default();
+        let mut is_new = false;
         for entry in &shares.dropped {
-            self.total -= usize::from(files.remove(entry).is_some());
+            let removed = files.remove(entry).is_some();
+            self.total -= usize::from(removed);
+            is_new |= removed;
         }
         for (entry, shared) in &shares.shared {
             let new = !files.contains_key(entry);
             if new && (files.len() >= MAX_SHARES || self.total >= MAX_FILES) {
                 return Err(TooMuch);
             }
-            files.insert(entry.clone(), *shared);
+            is_new |= files.insert(entry.clone(), *shared) != Some(*shared);
             self.total += usize::from(new);
         }
-        Ok(())
+        Ok(is_new)
     }
 
-    /// Takes in which chunks a member has; says whom to tell that there are more of them.
-    pub(super) fn announce(&self, peer: PeerId, content: &Content, have: &Have) -> Result<Vec<PeerId>, TooMuch> {
+    /// Takes in which chunks a member has; says whom to tell that there are more of them. Of the same they are told once in a
+    /// while, however often it is there again.
+    pub(super) fn announce(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        content: &Content,
+        have: &Have,
+    ) -> Result<Vec<PeerId>, TooMuch> {
         let announced = Announced { content: *content, audience: Audience::Public, have: have.clone() };
         let new = self.index.chunks_of(&peer, &announced.key()).is_none();
         if new && self.index.swarms_of(&peer) >= MAX_HAVES {
@@ -57,7 +73,29 @@ impl Directory {
         }
         let mut interested = self.index.downloaders(&announced.key());
         interested.retain(|other| *other != peer);
-        Ok(interested)
+        let may_tell = interested.is_empty() || self.may_tell(now, peer, announced.key(), changed.after);
+        Ok(if may_tell { interested } else { Vec::new() })
+    }
+
+    /// Whether others may be told that a member has something of this, which is noted.
+    fn may_tell(&mut self, now: Instant, peer: PeerId, key: SwarmKey, standing: Standing) -> bool {
+        let is_fresh = |at: Instant| now < at + TOLD_AGAIN;
+        if !self.told.contains_key(&peer) {
+            // Peers come and go.
+            self.told.retain(|_, told| told.values().any(|(_, at)| is_fresh(*at)));
+        }
+        let told = self.told.entry(peer).or_default();
+        if told.get(&key).is_some_and(|(known, at)| *known >= standing && is_fresh(*at)) {
+            return false;
+        }
+        if told.len() >= MAX_TOLD {
+            told.retain(|_, (_, at)| is_fresh(*at));
+        }
+        let room = told.len() < MAX_TOLD || told.contains_key(&key);
+        if room {
+            told.insert(key, (standing, now));
+        }
+        room
     }
 
     /// Forgets a member.

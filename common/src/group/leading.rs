@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use super::directory::Directory;
 use super::limits::{
-    AWAIT_TIME, LEAVE_GRACE, LISTING_COST, MAX_TERM_LEAD, PROBE_EVERY, PROBE_FOR, PUBLISH_BURST, PUBLISH_EVERY,
-    PUBLISH_PER_SEC, RISES, RISES_PER_SEC, SEARCH_AGAIN, YIELD_TIME,
+    AWAIT_TIME, LEAVE_GRACE, LISTING_COST, MAX_TERM_LEAD, PLACES_BURST, PLACES_PER_SEC, PROBE_EVERY, PROBE_FOR,
+    PUBLISH_BURST, PUBLISH_EVERY, PUBLISH_PER_SEC, RISES, RISES_PER_SEC, SEARCH_AGAIN, YIELD_TIME,
 };
 use super::links::Watch;
 use super::machine::{Group, Loss, Rewatch, Role};
@@ -47,6 +47,8 @@ pub(super) struct Leading {
     pub(super) gathering: Option<Gathering>,
     pub(super) leaving: Option<Leaving>,
     pub(super) directory: Directory,
+    /// How many lines of chat may be given places.
+    pub(super) places: Bucket,
     /// By how much newcomers may raise the term.
     rises: Bucket,
 }
@@ -110,6 +112,7 @@ impl Leading {
             gathering: None,
             leaving: None,
             directory: Directory::default(),
+            places: Bucket::new(now, PLACES_BURST, PLACES_PER_SEC),
             rises: Bucket::new(now, RISES, RISES_PER_SEC),
         }
     }
@@ -259,7 +262,7 @@ impl Group {
             self.introduce_as_alone();
         }
         self.look_around(now);
-        self.end_gathering(now);
+        self.order_waiting(now);
         let Role::Leading(leading) = &self.role else { return };
         if leading.publish_at().is_some_and(|at| at <= now) {
             self.publish(now);
@@ -438,7 +441,7 @@ impl Group {
                 self.put(from, &Message::Line(ordered));
             }
         }
-        self.end_gathering(now);
+        self.order_waiting(now);
     }
 
     /// A member leaves for good, or goes to another supernode.

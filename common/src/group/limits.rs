@@ -104,8 +104,12 @@ pub(super) const MAX_REMEMBERED: usize = 4096;
 pub(super) const GATHER_TIME: Duration = Duration::from_millis(1500);
 /// So many lines of ours may be under way.
 pub const MAX_PENDING_LINES: usize = 64;
-/// So many lines wait at a new supernode.
-pub(super) const MAX_WAITING_LINES: usize = 1024;
+/// So many lines wait for their places, and of one author as many as it may have under way.
+pub(super) const MAX_WAITING_LINES: usize = 2048;
+/// So many lines get places at once, each of which goes to all ...
+pub(super) const PLACES_BURST: u32 = 64;
+/// ... and so many a second in the long run.
+pub(super) const PLACES_PER_SEC: u32 = 256;
 /// So many lines are kept for those who missed them.
 pub(super) const MAX_LOG: usize = 100;
 /// So many authors are remembered, so that no line is shown twice.
@@ -122,6 +126,12 @@ pub(super) const REFILL_PER_SEC: u32 = 64;
 pub(super) const BYTES_A_TOKEN: usize = 1024;
 /// To come into the list, or to change in it, costs so much: all others are sent a new one. Once a second in the long run.
 pub(super) const LISTING_COST: u32 = 64;
+/// To share something new costs so much, and its bytes: it goes to all others at once.
+pub(super) const NEWS_COST: u32 = 16;
+/// To have another open its NAT costs so much ...
+pub(super) const INVITE_COST: u32 = 4;
+/// ... and is done so often for the same two at most.
+pub(super) const INVITE_EVERY: Duration = Duration::from_secs(1);
 /// Announcements of chunks that cost one.
 pub(super) const HAVES_A_TOKEN: usize = 8;
 /// So many lines of chat a member may send at once: those that were under way come again to a new supernode.
@@ -153,6 +163,10 @@ pub(super) const MAX_BATCH: usize = 32 << 10;
 pub(super) const MAX_ANSWER_MAPS: usize = 128 << 10;
 /// Most bytes of a map that is told of a new holder.
 pub(super) const MAX_NEWS_MAP: usize = 4 << 10;
+/// That a member has something is told again after this, if it had it, had it not, and has it again.
+pub(super) const TOLD_AGAIN: Duration = Duration::from_secs(10);
+/// Of so much of one member others are told within that.
+pub(super) const MAX_TOLD: usize = 1024;
 /// So many questions of ours may wait for an answer.
 pub const MAX_REQUESTS: usize = 64;
 /// Nothing said within this: a question is given up.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Facts;
-use super::limits::{BURST, CHAT_BURST, FRESH, HELLO_TIME, PING_EVERY, REFILL_PER_SEC, SILENCE};
+use super::limits::{BURST, CHAT_BURST, FRESH, HELLO_TIME, INVITE_EVERY, PING_EVERY, REFILL_PER_SEC, SILENCE};
 use super::meeting::Meet;
 use super::rate::Bucket;
 use crate::id::PeerId;
@@ -53,6 +53,8 @@ pub(super) struct Link {
     pub(super) costly: Bucket,
     pub(super) lines: Bucket,
     pub(super) faults: u32,
+    /// Whom it had open its NAT, and when.
+    invited: BTreeMap<PeerId, Instant>,
 }
 
 /// All links, by the peer at the other end: there is one a peer.
@@ -80,6 +82,7 @@ impl Link {
             costly: Bucket::new(now, BURST, REFILL_PER_SEC),
             lines: Bucket::new(now, CHAT_BURST, REFILL_PER_SEC),
             faults: 0,
+            invited: BTreeMap::new(),
         }
     }
 
@@ -99,6 +102,14 @@ impl Link {
     /// Whether something came of late.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         now < self.heard + FRESH
+    }
+
+    /// Whether it may have `peer` open its NAT, which is noted.
+    pub(super) fn may_invite(&mut self, now: Instant, peer: PeerId) -> bool {
+        self.invited.retain(|_, at| now < *at + INVITE_EVERY);
+        let may = !self.invited.contains_key(&peer);
+        self.invited.entry(peer).or_insert(now);
+        may
     }
 
     pub(super) fn watch(&mut self, now: Instant, watch: Watch) {

@@ -227,7 +227,7 @@ impl Group {
         };
         let wishes = self.wishes.iter().map(|wish| wish.due_at()).min();
         let news = self.supernode().and_then(|_| self.shelf.news_at());
-        let all = [role, wishes, self.links.due_at(), self.dials.due_at(), self.shelf.due_at(), news];
+        let all = [role, self.lines_at(), wishes, self.links.due_at(), self.dials.due_at(), self.shelf.due_at(), news];
         all.into_iter().flatten().min()
     }
 

@@ -1,5 +1,7 @@
 //! Messages: what members say to each other on the control stream of their connection. `WIRE.md` has them byte for byte.
 
+use std::collections::BTreeSet;
+
 use super::codec::{self, DecodeError, Writer};
 use super::limits::{MAX_LISTED, MAX_MESSAGE, MAX_PLAIN_MESSAGE};
 use super::line::{Line, LineId, Ordered};
@@ -289,10 +291,7 @@ impl Message {
             LINE => Self::Line(Ordered::decode(reader)?),
             SEEN => Self::Seen(LineId { author: codec::peer(reader)?, run: reader.u64()?, number: reader.u64()? }),
             FILE => Self::File(Shares::decode(reader)?),
-            HAVE => Self::Have(codec::list(reader, MAX_ANNOUNCED, |reader| {
-                let content = codec::content(reader)?;
-                Ok((content, codec::have(reader, &content)?))
-            })?),
+            HAVE => Self::Have(haves(reader)?),
             NEWS => Self::News { owner: codec::peer(reader)?, shares: Shares::decode(reader)? },
             GETF => Self::GetFiles {
                 request: reader.u32()?,
@@ -358,6 +357,18 @@ impl Shares {
             codec::list(reader, MAX_LISTED, |reader| Ok((codec::entry_name(reader)?, codec::shared(reader)?)))?;
         Ok(Self { tidings, shared, dropped: codec::list(reader, MAX_LISTED, codec::entry_name)? })
     }
+}
+
+/// What somebody has, of nothing twice: who says now this, now that, has others told of it each time.
+fn haves(reader: &mut Reader<'_>) -> Result<Vec<(Content, Have)>, DecodeError> {
+    let mut known = BTreeSet::new();
+    codec::list(reader, MAX_ANNOUNCED, |reader| {
+        let content = codec::content(reader)?;
+        if !known.insert(content) {
+            return Err(DecodeError::Form);
+        }
+        Ok((content, codec::have(reader, &content)?))
+    })
 }
 
 fn put_point(writer: &mut Writer, point: Option<Point>) -> &mut Writer {

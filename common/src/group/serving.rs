@@ -42,8 +42,9 @@ impl Group {
                 self.answer(now, from, Message::Start { request, content, holders });
             }
             Message::Invite(peer) => {
+                let may_invite = self.links.get_mut(&from).is_none_or(|link| link.may_invite(now, peer));
                 let Role::Leading(leading) = &self.role else { return };
-                if let Some(member) = leading.roster.member(&from).cloned() {
+                if let (true, Some(member)) = (may_invite, leading.roster.member(&from).cloned()) {
                     self.answer(now, peer, Message::Open(member));
                 }
             }
@@ -67,11 +68,12 @@ impl Group {
         if line.id().author != from || (from != self.me.id() && !line.is_genuine(&self.me.network)) {
             return self.refuse(from, Refusal::Forgery);
         }
-        let Role::Leading(leading) = &self.role else { return };
-        if leading.gathering.is_none() {
-            return self.order(now, line);
-        }
-        if !self.talk.wait(line) {
+        let Role::Leading(leading) = &mut self.role else { return };
+        // Nobody's line is placed before one that waits.
+        let waits = leading.gathering.is_some() || self.talk.has_waiting();
+        if !waits && leading.places.take(now, 1) {
+            self.order(now, line);
+        } else if !self.talk.wait(line) && from != self.me.id() {
             self.refuse(from, Refusal::Flood);
         }
     }
@@ -102,16 +104,29 @@ impl Group {
         self.show(ordered);
     }
 
-    /// Lines of the last supernode may come no more: those that waited are ordered.
-    pub(super) fn end_gathering(&mut self, now: Instant) {
+    /// Gives lines that wait their places, as many as may have them by now: when no more lines of the last supernode may come.
+    pub(super) fn order_waiting(&mut self, now: Instant) {
         let Role::Leading(leading) = &mut self.role else { return };
         let over = |until: Instant| until <= now || leading.awaited.is_empty();
         if leading.gathering.as_ref().is_some_and(|gathering| over(gathering.until)) {
             leading.gathering = None;
-            for line in self.talk.take_waiting() {
+        }
+        while let Role::Leading(leading) = &mut self.role
+            && leading.gathering.is_none()
+            && self.talk.has_waiting()
+            && leading.places.take(now, 1)
+        {
+            if let Some(line) = self.talk.take_waiting() {
                 self.order(now, line);
             }
         }
+    }
+
+    /// When the next line that waits may have its place.
+    pub(super) fn lines_at(&self) -> Option<Instant> {
+        let Role::Leading(leading) = &self.role else { return None };
+        let waits = leading.gathering.is_none() && self.talk.has_waiting();
+        waits.then(|| leading.places.ready_at())
     }
 
     /// A member has a line of the last supernode, that we may have missed.
@@ -150,10 +165,8 @@ impl Group {
 
     fn on_shares(&mut self, from: PeerId, shares: Shares) {
         let Role::Leading(leading) = &mut self.role else { return };
-        if leading.directory.change(from, &shares).is_err() {
-            return self.refuse(from, Refusal::Flood);
-        }
-        if shares.tidings == Tidings::New {
+        let Ok(is_new) = leading.directory.change(from, &shares) else { return self.refuse(from, Refusal::Flood) };
+        if is_new && shares.tidings == Tidings::New {
             let others: Vec<PeerId> = leading.confirmed().map(Member::id).filter(|peer| *peer != from).collect();
             let news = Message::News { owner: from, shares };
             self.put_all(others, &news);
@@ -164,8 +177,8 @@ impl Group {
     }
 
     fn on_have(&mut self, now: Instant, from: PeerId, content: &Content, have: &Have) {
-        let Role::Leading(leading) = &self.role else { return };
-        match leading.directory.announce(from, content, have) {
+        let Role::Leading(leading) = &mut self.role else { return };
+        match leading.directory.announce(now, from, content, have) {
             Err(_) => self.refuse(from, Refusal::Flood),
             Ok(interested) => {
                 let Some(member) = leading.roster.member(&from) else { return };

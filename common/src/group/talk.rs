@@ -29,7 +29,7 @@ pub(super) struct Talk {
     heard: Option<Point>,
     /// The highest position of all that were shown, in whatever part of the network.
     highest: Option<Point>,
-    /// Lines that wait until those of the last supernode are there.
+    /// Lines that wait for their places: until those of the last supernode are there, and for their turn.
     waiting: VecDeque<Line>,
 }
 
@@ -152,15 +152,26 @@ impl Talk {
 
     /// Keeps a line until it may be ordered; says whether there was room.
     pub(super) fn wait(&mut self, line: Line) -> bool {
-        let room = self.waiting.len() < MAX_WAITING_LINES;
+        let id = line.id();
+        if self.waiting.iter().any(|waiting| waiting.id() == id) {
+            // It came again, on a new connection.
+            return true;
+        }
+        let of_author = self.waiting.iter().filter(|waiting| waiting.id().author == id.author).count();
+        let room = self.waiting.len() < MAX_WAITING_LINES && of_author < MAX_PENDING_LINES;
         if room {
             self.waiting.push_back(line);
         }
         room
     }
 
-    /// The lines that waited, in the order in which they came.
-    pub(super) fn take_waiting(&mut self) -> Vec<Line> {
-        std::mem::take(&mut self.waiting).into()
+    /// Whether lines wait.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The line that waits longest.
+    pub(super) fn take_waiting(&mut self) -> Option<Line> {
+        self.waiting.pop_front()
     }
 }

@@ -1,10 +1,12 @@
 //! Nodes that do what everybody may do, but far too much of it: the others do not pay for it.
 
+use super::messages::{entry, file};
 use super::strangers::{come_as, say_as};
 use super::world::{MAX_NODES, Told, World, member, millis, peer_id, secs, static_key};
-use crate::group::message::{Join, Message};
-use crate::group::{Addresses, Refusal};
+use crate::group::message::{Join, Message, Shares, Tidings};
+use crate::group::{Addresses, DecodeError, Event, Refusal};
 use crate::name::UserName;
+use crate::wire::tracker::Have;
 
 /// Takes in one who is never heard of again.
 fn ghost(world: &mut World, node: usize) {
@@ -63,4 +65,98 @@ fn a_class_that_joins_at_once_is_there_at_once() {
     }
     world.run(millis(1500));
     world.assert_together(&(0..40).collect::<Vec<_>>());
+}
+
+/// What a node was told that fits.
+fn told(world: &World, node: usize, fits: impl Fn(&Event) -> bool) -> usize {
+    world.node(node).events.iter().filter(|event| fits(event)).count()
+}
+
+#[test]
+fn one_that_has_something_now_and_then_is_told_of_once() {
+    let mut world = World::joined(4);
+    let now = world.now;
+    world.with(1, |group| group.request(now, file(1)).unwrap());
+    world.run(secs(1));
+    for _ in 0..100 {
+        // It follows again, and what it had is forgotten.
+        let point = world.group(0).roster().unwrap().point();
+        world.inject(3, 0, &Message::Have(vec![(file(1), Have::Add(vec![1]))]));
+        world.inject(3, 0, &Message::Here { point, heard: None });
+        world.inject(3, 0, &Message::Have(vec![(file(1), Have::Add(vec![1]))]));
+        world.inject(3, 0, &Message::Have(vec![(file(1), Have::None)]));
+    }
+    world.inject(3, 0, &Message::Have(vec![(file(1), Have::All)]));
+    world.run(secs(1));
+    assert_eq!(told(&world, 1, |event| matches!(event, Event::Holder { .. })), 2, "of a part, and of all");
+    assert_eq!(world.named(0), []);
+}
+
+#[test]
+fn who_has_something_and_has_it_not_in_one_breath_is_hung_up_on() {
+    let mut world = World::joined(4);
+    let entries = (0..200).map(|at| (file(1), if at % 2 == 0 { Have::All } else { Have::None })).collect();
+    world.inject(3, 0, &Message::Have(entries));
+    world.run(secs(1));
+    assert_eq!(world.named(0), [(3, Refusal::Garbage(DecodeError::Form))]);
+    world.run(secs(5));
+    world.assert_together(&[0, 1, 2, 3]);
+}
+
+#[test]
+fn nobody_has_another_open_its_nat_again_and_again() {
+    let mut world = World::joined(5);
+    world.opened.clear();
+    for _ in 0..300 {
+        world.inject(3, 0, &Message::Invite(peer_id(4)));
+        world.run(millis(10));
+    }
+    world.run(secs(1));
+    let opened = world.opened.iter().filter(|(at, _)| *at == 4).count();
+    assert!(opened <= 4, "{opened} times in three seconds");
+}
+
+#[test]
+fn news_of_nothing_and_too_many_of_something_do_not_go_to_all() {
+    let mut world = World::joined(4);
+    let shares = |number: u8, shared: usize| Shares {
+        tidings: Tidings::New,
+        shared: vec![(entry("one"), file(number).into()); shared],
+        dropped: vec![entry("never there"); 1 - shared],
+    };
+    let flood = |world: &mut World, shared: usize| {
+        for number in 0..200 {
+            world.inject(3, 0, &Message::File(shares(number, shared)));
+        }
+        world.run(millis(200));
+    };
+    flood(&mut world, 0);
+    assert_eq!(told(&world, 1, |event| matches!(event, Event::Unshared { .. })), 0);
+    world.run(secs(60));
+    flood(&mut world, 1);
+    assert!(world.named(0).contains(&(3, Refusal::Flood)));
+    let news = told(&world, 1, |event| matches!(event, Event::Shared(_)));
+    assert!(news <= 130, "{news} of 200 in a blink");
+}
+
+#[test]
+fn lines_that_waited_for_an_election_come_in_parts() {
+    let mut world = World::joined(12);
+    world.crash(0, Told::AtOnce);
+    // One of them is awaited, so that the others' lines wait.
+    world.crash(11, Told::Never);
+    for node in 1..11 {
+        for number in 0..60 {
+            world.say(node, &format!("{number} of {node}"));
+        }
+    }
+    let (mut before, mut most) = (0, 0);
+    for _ in 0..800 {
+        world.run(millis(10));
+        let lines = world.node(5).lines.len();
+        (before, most) = (lines, most.max(lines - before));
+    }
+    assert_eq!(before, 600);
+    assert!(most < 130, "{most} at once");
+    world.assert_chat();
 }

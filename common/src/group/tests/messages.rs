@@ -69,7 +69,7 @@ fn examples() -> Vec<Message> {
     let all = vec![(entry("doug.png"), file(1).into()), (entry("photos"), shared), (entry("old"), folder.into())];
     let shares = Shares { tidings: Tidings::New, shared: all, dropped: vec![entry("old")] };
     let haves =
-        vec![(file(1), Have::All), (file(1), Have::of(&half)), (file(2), Have::Add(vec![0, 3])), (folder, Have::None)];
+        vec![(file(1), Have::All), (file(3), Have::of(&half)), (file(2), Have::Add(vec![0, 3])), (folder, Have::None)];
     vec![
         Message::Hello { protocol: 1, network },
         Message::Ping,
