@@ -1,10 +1,11 @@
 //! Having a supernode: its rosters are taken in, its farewell is obeyed, others are led on to it, and connections to its
 //! standbys are kept, so that the next one is reached at once.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::leading::Leading;
-use super::limits::{MAX_TERM_LEAD, STANDBY_EVERY, STANDBYS};
+use super::limits::{MAX_TERM_LEAD, STANDBY_EVERY, STANDBY_RARELY, STANDBYS};
 use super::links::Watch;
 use super::machine::{Group, Loss, Rewatch, Role};
 use super::meeting::Asked;
@@ -21,6 +22,17 @@ pub(super) struct Following {
     pub(super) roster: Roster,
     pub(super) sealed: Sealed,
     standby_at: Instant,
+    /// Standbys that were dialled and did not come.
+    missing: BTreeMap<PeerId, Missing>,
+}
+
+/// A standby that cannot be reached: its addresses are its own word, and may be those of somebody who has no part in this.
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    /// When it may be dialled again.
+    next: Instant,
+    /// How long after the last time that is.
+    pause: Duration,
 }
 
 /// How a new supernode is related to the last one.
@@ -61,11 +73,31 @@ impl Group {
         }
         following.standby_at = now + STANDBY_EVERY;
         let supernode = following.supernode;
-        let standbys: Vec<Member> = following.roster.standbys(&self.me.id(), STANDBYS).cloned().collect();
-        for standby in standbys {
-            if !self.links.contains(&standby.id()) {
+        following.missing.retain(|peer, missing| !self.links.contains(peer) && now < missing.next + STANDBY_RARELY);
+        let me = self.me.id();
+        let standbys = following.roster.standbys(&me, STANDBYS);
+        let away: Vec<Member> = standbys.filter(|member| !self.links.contains(&member.id())).cloned().collect();
+        for standby in away {
+            if self.may_dial_standby(now, standby.id()) {
                 self.put(supernode, &Message::Invite(standby.id()));
                 self.dial(now, &standby, Some(supernode));
+            }
+        }
+    }
+
+    /// Whether it is time to dial a standby, which is noted: each time it takes twice as long until the next.
+    fn may_dial_standby(&mut self, now: Instant, peer: PeerId) -> bool {
+        let Role::Following(following) = &mut self.role else { return false };
+        match following.missing.get_mut(&peer) {
+            Some(missing) if now < missing.next => false,
+            Some(missing) => {
+                missing.pause = (missing.pause * 2).min(STANDBY_RARELY);
+                missing.next = now + missing.pause;
+                true
+            }
+            None => {
+                following.missing.insert(peer, Missing { next: now + STANDBY_EVERY, pause: STANDBY_EVERY });
+                true
             }
         }
     }
@@ -175,7 +207,13 @@ impl Group {
         let point = roster.point;
         let members = roster.members.clone();
         self.past.remember(&roster, &self.me.id());
-        self.role = Role::Following(Box::new(Following { supernode, roster, sealed, standby_at: now }));
+        self.role = Role::Following(Box::new(Following {
+            supernode,
+            roster,
+            sealed,
+            standby_at: now,
+            missing: BTreeMap::new(),
+        }));
         self.forget_talks();
         match (descent, &last) {
             (Descent::Continues, Some((former, term, _))) => {

@@ -91,6 +91,11 @@ pub(super) const PUBLISH_PER_SEC: u32 = 4;
 pub(super) const YIELD_TIME: Duration = Duration::from_secs(3);
 /// A node looks for a missing standby so often.
 pub(super) const STANDBY_EVERY: Duration = Duration::from_secs(5);
+/// One that does not come is dialled less often each time, down to this: a thousand members that do so are to be no burden for
+/// whoever is at the addresses that it gave.
+pub(super) const STANDBY_RARELY: Duration = Duration::from_secs(80);
+/// One that leads on to a supernode to which there is no connection has it dialled so often, where no user waits for it.
+pub(super) const LED_DIAL_EVERY: Duration = Duration::from_secs(4);
 /// So many members behind the supernode are standbys: everybody keeps a connection to them.
 pub(super) const STANDBYS: usize = 2;
 /// A supernode that leaves waits so long for its successor.

@@ -49,6 +49,8 @@ pub(super) struct Link {
     pub(super) joined_at: Option<Instant>,
     /// When it last led us on.
     pub(super) led_at: Option<Instant>,
+    /// When we last dialled for that.
+    pub(super) led_dial_at: Option<Instant>,
     /// What it sends that costs others something, and lines of chat.
     pub(super) costly: Bucket,
     pub(super) lines: Bucket,
@@ -79,6 +81,7 @@ impl Link {
             is_apart: false,
             joined_at: None,
             led_at: None,
+            led_dial_at: None,
             costly: Bucket::new(now, BURST, REFILL_PER_SEC),
             lines: Bucket::new(now, CHAT_BURST, REFILL_PER_SEC),
             faults: 0,

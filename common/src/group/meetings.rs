@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::limits::{ASK_EVERY, MAX_TERM_LEAD};
+use super::limits::{ASK_EVERY, LED_DIAL_EVERY, MAX_TERM_LEAD};
 use super::machine::{Group, Role};
 use super::meeting::{Asked, Company, Meet, Outcome};
 use super::message::{Denial, Message};
@@ -130,7 +130,7 @@ impl Group {
             Role::Leading(leading) if !leading.is_confirmed(&from) && !led => {
                 if self.links.is_ready(&supernode.id()) {
                     self.introduce(supernode.id());
-                } else {
+                } else if self.may_dial_led(now, from) {
                     self.dial(now, &supernode, Some(from));
                 }
             }
@@ -141,6 +141,15 @@ impl Group {
             Role::Seeking(_) => self.on_clue(now, from, &supernode, roster.point.term),
             Role::Leading(_) | Role::Following(_) | Role::Left => {}
         }
+    }
+
+    /// Whether one that leads us on, though no user of ours waits for that, may have us dial, which is noted. Whom it names need
+    /// not be there, nor be anybody.
+    fn may_dial_led(&mut self, now: Instant, from: PeerId) -> bool {
+        let Some(link) = self.links.get_mut(&from) else { return false };
+        let may = link.led_dial_at.is_none_or(|at| now >= at + LED_DIAL_EVERY);
+        link.led_dial_at = if may { Some(now) } else { link.led_dial_at };
+        may
     }
 
     /// Whoever sends PING takes us for its supernode, or for the next. If we lead and do not list it, it is to know.

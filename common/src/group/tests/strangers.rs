@@ -92,6 +92,61 @@ fn a_supernode_whose_members_did_not_come_is_alone_and_says_so() {
     assert!(hands_over(&world, 1));
 }
 
+/// How often a node begins to dial these, while the stranger says something each tenth of a second.
+fn dials(
+    world: &mut World,
+    at: usize,
+    targets: &[usize],
+    tenths: usize,
+    says: impl Fn(&World, usize) -> Message,
+) -> usize {
+    let mut count = 0;
+    let mut under_way = vec![false; targets.len()];
+    for tenth in 0..tenths {
+        let message = says(world, tenth);
+        say(world, at, &message);
+        world.run(millis(100));
+        for (known, target) in under_way.iter_mut().zip(targets) {
+            let is = world.group(at).dials.is_dialling(&peer_id(*target));
+            count += usize::from(is && !*known);
+            *known = is;
+        }
+    }
+    count
+}
+
+#[test]
+fn one_that_leads_on_to_nobody_does_not_have_us_dial_all_the_time() {
+    let mut world = World::joined(3);
+    come(&mut world, 0);
+    let invented: Vec<usize> = (10..30).collect();
+    let lead = |world: &World, tenth: usize| {
+        let supernode = 10 + tenth / 5 % 20;
+        let point = Point { term: 1, number: 1 };
+        let members = vec![member(supernode), member(STRANGER)];
+        let roster = Roster { point, supernode: peer_id(supernode), members, absent: Vec::new() };
+        Message::Lead(roster.seal(&identity(supernode), &world.network))
+    };
+    let count = dials(&mut world, 0, &invented, 200, lead);
+    assert!((1..=5).contains(&count), "{count} in 20 s");
+}
+
+#[test]
+fn a_standby_that_is_not_where_it_says_is_dialled_ever_less_often() {
+    const NOWHERE: usize = 8;
+    let mut world = World::new(1, 1);
+    come(&mut world, 0);
+    say(&mut world, 0, &claim(Company::Members));
+    let point = Point { term: 1, number: 1 };
+    let members = vec![member(STRANGER), member(NOWHERE), member(0)];
+    let roster = Roster { point, supernode: peer_id(STRANGER), members, absent: Vec::new() };
+    let follow = Message::Peer { roster: roster.seal(&identity(STRANGER), &world.network), heard: None };
+    say(&mut world, 0, &follow);
+    assert_eq!(world.group(0).supernode(), Some(peer_id(STRANGER)));
+    let count = dials(&mut world, 0, &[NOWHERE], 1200, |_, _| Message::Pong);
+    assert!((3..=6).contains(&count), "{count} in two minutes");
+}
+
 #[test]
 fn one_that_was_alone_and_found_members_does_not_hand_over_any_more() {
     let mut world = World::new(2, 1);
