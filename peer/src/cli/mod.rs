@@ -181,7 +181,8 @@ pub(crate) struct MrtArgs {
     /// As the supernode fetch what the others share, the smallest first, until so many bytes lie in DIR: 10GiB [default:
     /// nothing is fetched]
     ///
-    /// Then everybody is one hop from it, and who shared it may leave.
+    /// Then everybody is one hop from it, and who shared it may leave. What is in the making counts, and goes again where it
+    /// cannot be finished; your own downloads are left alone.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) hold: Option<u64>,
 }
