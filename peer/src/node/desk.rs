@@ -317,9 +317,32 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What members are called, as long as nobody leaves and nobody changes their order.
+#[derive(Debug, Default)]
+struct Called {
+    names: BTreeMap<PeerId, String>,
+}
+
+impl Called {
+    /// What a member is called who calls himself `wished`. Of a crowd that comes the first is asked for, and the others known.
+    async fn name_of(&mut self, peer: &PeerId, wished: &UserName, asker: &Asker) -> String {
+        if !self.names.contains_key(peer)
+            && let Ok(Members { members }) = asker.members().await
+        {
+            self.names = names(&members);
+        }
+        self.names.get(peer).cloned().unwrap_or_else(|| wished.to_string())
+    }
+
+    fn forget(&mut self) {
+        self.names.clear();
+    }
+}
+
 /// Tells what happens in the group.
 async fn tell_all(mut events: broadcast::Receiver<GroupEvent>, desk: &Desk, outgoing: &mpsc::Sender<FromTracker>) {
     let mut known: BTreeMap<PeerId, String> = BTreeMap::new();
+    let mut called = Called::default();
     loop {
         let event = match events.recv().await {
             Ok(event) => event,
@@ -333,16 +356,23 @@ async fn tell_all(mut events: broadcast::Receiver<GroupEvent>, desk: &Desk, outg
         };
         let told = match event {
             GroupEvent::Came(member) => {
-                let (peer, name) = (member.id(), member.name().to_string());
+                let peer = member.id();
+                let name = called.name_of(&peer, member.name(), &desk.asker).await;
                 known.insert(peer, name.clone());
                 (peer != desk.key.peer_id()).then_some(Event::Joined { name, peer })
             }
             GroupEvent::Went(peer) => {
+                called.forget();
                 let name = known.remove(&peer).unwrap_or_else(|| peer.to_string());
                 Some(Event::Left { name, peer })
             }
-            GroupEvent::Chat { name, text, .. } => {
-                Some(Event::Chat(HistoryLine { from: name.to_string(), text, at_ms: now_ms() }))
+            GroupEvent::SupernodeIs { .. } => {
+                called.forget();
+                None
+            }
+            GroupEvent::Chat { author, name, text, .. } => {
+                let from = called.name_of(&author, &name, &desk.asker).await;
+                Some(Event::Chat(HistoryLine { from, text, at_ms: now_ms() }))
             }
             GroupEvent::Holder { content, holder } => {
                 Some(Event::Holder { content, audience: Audience::Public, holder })
@@ -372,21 +402,62 @@ async fn write_all(mut write: WriteHalf<DuplexStream>, mut waiting: mpsc::Receiv
 
 #[cfg(test)]
 mod tests {
-    use common::group::Addresses;
+    use common::group::{Addresses, Point};
     use common::identity::Identity;
     use common::mrt::StaticKey;
 
     use super::super::asks::tests as asks;
     use super::*;
 
-    #[tokio::test]
-    async fn those_who_call_themselves_the_same_are_found_by_different_names() {
-        let key = |number| Identity::from_seed(&[number; 32]).public_key();
+    fn key(number: u8) -> PublicKey {
+        Identity::from_seed(&[number; 32]).public_key()
+    }
+
+    /// Two who call themselves the same, and the desk of a third.
+    fn scene() -> (Vec<Member>, Desk) {
         let name = || UserName::new("ann").unwrap();
         let member = |number| Member::new(key(number), StaticKey([number; 32]), name(), Addresses::default());
         let members = vec![member(1), member(2)];
         let local = SocketAddr::from(([127, 0, 0, 1], 4000));
-        let desk = Desk::new(asks::of(members.clone()), key(1), name(), local, broadcast::Sender::new(1));
+        let desk = Desk::new(asks::of(members.clone()), key(3), name(), local, broadcast::Sender::new(4));
+        (members, desk)
+    }
+
+    #[tokio::test]
+    async fn those_who_call_themselves_the_same_talk_under_different_names() {
+        let (members, desk) = scene();
+        let (events, (outgoing, mut told)) = (desk.events.subscribe(), mpsc::channel(4));
+        for member in &members {
+            desk.events.send(GroupEvent::Came(member.clone())).unwrap();
+        }
+        let said = GroupEvent::Chat {
+            author: members[1].id(),
+            name: members[1].name().clone(),
+            text: "hello".to_owned(),
+            position: Point { term: 1, number: 1 },
+        };
+        desk.events.send(said).unwrap();
+        let telling = tell_all(events, &desk, &outgoing);
+        let hearing = async {
+            let mut names = Vec::new();
+            while names.len() < 3 {
+                match told.recv().await {
+                    Some(FromTracker::Event(Event::Joined { name, .. })) => names.push(name),
+                    Some(FromTracker::Event(Event::Chat(line))) => names.push(line.from),
+                    other => panic!("{other:?}"),
+                }
+            }
+            names
+        };
+        tokio::select! {
+            () = telling => panic!("it ended"),
+            names = hearing => assert_eq!(names, ["ann", "ann-2", "ann-2"]),
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_call_themselves_the_same_are_found_by_different_names() {
+        let (members, desk) = scene();
         for (called, member) in ["ann", "ann-2"].into_iter().zip(&members) {
             for asked in [called.to_owned(), member.id().to_string()] {
                 let Ok(Reply::Whereabouts { holders }) = desk.answer(Request::Where { user: asked }).await else {
