@@ -14,6 +14,7 @@ use common::group::{Framer, frame};
 use common::id::PeerId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::link::Dialler;
@@ -33,6 +34,8 @@ const TAKEN: u8 = 3;
 const OPENING_DEADLINE: Duration = Duration::from_secs(5);
 /// Messages that wait to be written. Who does not read that many is gone for all practical purposes.
 const WAITING: usize = 256;
+/// So many streams that somebody opened may wait for their first byte at once; the others wait until they are taken.
+const MOST_BEGINNING: usize = 64;
 /// Bytes read at once.
 const READ: usize = 16 << 10;
 
@@ -268,29 +271,61 @@ async fn write_all(dialler: Dialler, mut write: WriteHalf, mut waiting: mpsc::Re
     "nothing more is said here".to_owned()
 }
 
-/// Takes the streams that the other side opens.
+/// Takes the streams that the other side opens. One that is given up before it said anything, since whoever wanted it has
+/// gone, is nothing to the others.
 async fn accept_all<I: From<Heard>>(connection: &Connection, inputs: &mpsc::Sender<I>) -> String {
+    let mut beginning = JoinSet::new();
     loop {
-        let mut stream = match connection.accept().await {
-            Ok(stream) => stream,
-            Err(error) => return error.to_string(),
-        };
-        match timeout(OPENING_DEADLINE, stream.read_u8()).await {
-            Ok(Ok(CONVERSATION)) => {}
-            Ok(Ok(kind)) => return format!("it opened a stream of kind {kind}"),
-            Ok(Err(error)) => return error.to_string(),
-            Err(_) => return "it opened a stream and said nothing".to_owned(),
+        tokio::select! {
+            accepted = connection.accept(), if beginning.len() < MOST_BEGINNING => match accepted {
+                Ok(stream) => drop(beginning.spawn(begin(stream))),
+                Err(error) => return error.to_string(),
+            },
+            Some(begun) = beginning.join_next() => match begun {
+                Ok(Begun::Conversation(stream)) => {
+                    let Ok(reached) = reached(connection, stream) else {
+                        return "it closed the connection".to_owned();
+                    };
+                    if inputs.send(Heard::Conversation(reached).into()).await.is_err() {
+                        return "this node ends".to_owned();
+                    }
+                }
+                Ok(Begun::Nothing) => {}
+                Ok(Begun::Unknown(kind)) => return format!("it opened a stream of kind {kind}"),
+                Err(panicked) => tracing::error!(%panicked, "the beginning of a stream"),
+            },
         }
-        let Ok(reached) = reached(connection, stream) else { return "it closed the connection".to_owned() };
-        if inputs.send(Heard::Conversation(reached).into()).await.is_err() {
-            return "this node ends".to_owned();
-        }
+    }
+}
+
+/// What a stream turned out to be.
+enum Begun {
+    /// One for chunks.
+    Conversation(Stream),
+    /// One of a kind that does not exist.
+    Unknown(u8),
+    /// It was given up, or nothing was said on it in time.
+    Nothing,
+}
+
+/// Waits for the first byte of a stream.
+async fn begin(mut stream: Stream) -> Begun {
+    match timeout(OPENING_DEADLINE, stream.read_u8()).await {
+        Ok(Ok(CONVERSATION)) => Begun::Conversation(stream),
+        Ok(Ok(kind)) => Begun::Unknown(kind),
+        Ok(Err(_)) | Err(_) => Begun::Nothing,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use common::identity::Identity;
+    use common::mrt::{Config, LocalKeys, Target};
+
     use super::*;
+    use crate::mrt::{BindOptions, Node};
     use Dialler::{Here, There};
 
     const LOW: PeerId = PeerId([1; 32]);
@@ -320,5 +355,57 @@ mod tests {
         for (earlier, later) in [(Here, There), (There, There), (There, Here), (Here, Here)] {
             assert!(!made(earlier).outlives(Making { dialler: later, run: 8 }, LOW, HIGH));
         }
+    }
+
+    /// Nothing here takes so long, unless it hangs.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// The two ends of a line between two nodes, and what is heard at the second.
+    async fn line(tasks: &Tasks) -> ([Line; 2], mpsc::Receiver<Heard>) {
+        let [here, there] = [1, 2].map(|seed| {
+            let keys = LocalKeys::new(Arc::new(Identity::from_seed(&[seed; 32])), [7; 32]);
+            let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+            Node::bind(tasks, BindOptions { listen, config: Config::default(), keys }).unwrap()
+        });
+        let (sender, heard) = mpsc::channel(8);
+        let dialling = async {
+            let connection = here.connect(there.local_addr(), Target::default()).await.unwrap();
+            Opened::here(connection).await.unwrap().run(LineId(0), &sender, tasks)
+        };
+        let coming = async {
+            let connection = there.accept().await.unwrap();
+            Opened::there(connection).await.unwrap().run(LineId(1), &sender, tasks)
+        };
+        let (near, far) = timeout(DEADLINE, async { tokio::join!(dialling, coming) }).await.unwrap();
+        ([near, far], heard)
+    }
+
+    #[tokio::test]
+    async fn streams_that_come_to_nothing_leave_the_line_to_the_others() {
+        let tasks = Tasks::new();
+        let ([near, _far], mut heard) = line(&tasks).await;
+        let mut conversations = Vec::new();
+        for _ in 0..3 {
+            // Who wanted it has gone.
+            drop(near.connection.open().await.unwrap());
+            // On this one nothing is said yet.
+            conversations.push(near.connection.open().await.unwrap());
+        }
+        let reached = timeout(DEADLINE, converse(&near.connection)).await.unwrap().unwrap();
+        let first = timeout(DEADLINE, heard.recv()).await.unwrap();
+        assert!(matches!(first, Some(Heard::Conversation(_))), "{first:?}");
+        drop((reached, conversations));
+        tasks.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_a_kind_that_does_not_exist_ends_the_line() {
+        let tasks = Tasks::new();
+        let ([near, _far], mut heard) = line(&tasks).await;
+        let mut stream = near.connection.open().await.unwrap();
+        stream.write_all(&[9]).await.unwrap();
+        let first = timeout(DEADLINE, heard.recv()).await.unwrap();
+        assert!(matches!(first, Some(Heard::Ended(LineId(1)))), "{first:?}");
+        tasks.shutdown().await;
     }
 }
