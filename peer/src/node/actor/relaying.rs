@@ -30,6 +30,8 @@ const MOST_ASKED: usize = 8;
 pub(super) const TEND_EVERY: Duration = Duration::from_millis(500);
 /// A way must be proven within this: MRT challenges it for 3 s.
 const PROOF_TIME: Duration = Duration::from_secs(4);
+/// A relay may give another channel for a way that is not proven so often: it, or the other end, began anew.
+const MOST_RENEWED: u32 = 3;
 /// A way that is not in use is tried again so often: sooner than MRT holds it for stale (30 s), and than its relay forgets it.
 const PROVE_EVERY: Duration = Duration::from_secs(20);
 /// A member that was asked for a way is asked again after this, if nothing came of it.
@@ -80,6 +82,34 @@ struct Way {
     /// When it was tried last.
     tried: Instant,
     health: Health,
+    /// How often its relay gave another channel for it before it was proven.
+    renewed: u32,
+}
+
+impl Way {
+    /// What becomes of a way that is given once more, on this channel and line: one that is the same does not begin anew, or a
+    /// relay that drops what it is given could put off for ever that this shows.
+    fn given_again(self, now: Instant, channel: ChannelId, relay: LineId) -> Again {
+        let is_same = (self.channel, self.relay) == (channel, relay);
+        match self.health {
+            _ if is_same => Again::Same(Self { wanted: now, ..self }),
+            Health::Trying if self.renewed >= MOST_RENEWED => Again::TooOften,
+            Health::Trying => Again::Other { renewed: self.renewed + 1 },
+            Health::Given => Again::Other { renewed: self.renewed },
+            Health::Proven | Health::InUse => Again::Other { renewed: 0 },
+        }
+    }
+}
+
+/// A way that is given once more.
+#[derive(Debug)]
+enum Again {
+    /// It is what it was.
+    Same(Way),
+    /// Another one comes in its place.
+    Other { renewed: u32 },
+    /// It is not taken.
+    TooOften,
 }
 
 /// How far a way is, for who keeps it.
@@ -159,21 +189,25 @@ impl Actor {
         if !known && self.state.relaying.is_full(&through) {
             return tracing::info!(%through, "it gives more ways than there can be");
         }
+        let (line, connection) = (relay.line.id, &relay.line.connection);
         let before = self.state.relaying.ways.get(&(to, through)).copied();
-        let again = before.filter(|before| before.channel == channel && before.relay == relay.line.id);
-        let route = if let Some(way) = again {
-            way.route
-        } else {
-            if let Some(before) = self.state.relaying.ways.remove(&(to, through)) {
-                self.node.remove_relayed(before.route);
-            }
-            match self.node.add_relayed(RelayAt::Connection(&relay.line.connection), channel) {
-                Ok(route) => route,
-                Err(error) => return tracing::warn!(%error, "a relayed way was not taken"),
+        let way = match before.map(|before| before.given_again(now, channel, line)) {
+            Some(Again::Same(way)) => way,
+            Some(Again::TooOften) => return tracing::debug!(%through, "it gives a way again and again"),
+            other => {
+                if let Some(before) = self.state.relaying.ways.remove(&(to, through)) {
+                    self.node.remove_relayed(before.route);
+                }
+                let renewed = if let Some(Again::Other { renewed }) = other { renewed } else { 0 };
+                match self.node.add_relayed(RelayAt::Connection(connection), channel) {
+                    Ok(route) => {
+                        Way { channel, relay: line, route, wanted: now, tried: now, health: Health::Given, renewed }
+                    }
+                    Err(error) => return tracing::warn!(%error, "a relayed way was not taken"),
+                }
             }
         };
-        let health = again.map_or(Health::Given, |way| way.health);
-        let way = Way { channel, relay: relay.line.id, route, wanted: now, tried: now, health };
+        let route = way.route;
         self.state.relaying.ways.insert((to, through), way);
         let waiting = self.state.relaying.waiting.remove(&(to, through)).unwrap_or_default();
         waiting.into_iter().for_each(|waiting| reply(waiting, route));
@@ -324,7 +358,8 @@ impl Actor {
             if health == Health::Trying && tried == now {
                 try_way(connection, way.route);
             }
-            self.state.relaying.ways.insert((peer, through), Way { tried, health, ..way });
+            let renewed = if matches!(health, Health::Proven | Health::InUse) { 0 } else { way.renewed };
+            self.state.relaying.ways.insert((peer, through), Way { tried, health, renewed, ..way });
         }
         if self.state.relaying.to(peer).count() < WAYS {
             self.ask_for_way(now, peer);
@@ -398,6 +433,34 @@ mod tests {
         let again = now + ASK_AGAIN;
         assert_eq!(relaying.not_before, BTreeMap::from([(asked, again), (waited_for, again)]));
         assert!(relaying.waiting.is_empty());
+    }
+
+    #[test]
+    fn who_gives_the_same_way_again_and_again_does_not_put_off_its_proof() {
+        let (began, line) = (Instant::now(), LineId(1));
+        let [channel, another] = [7, 8].map(ChannelId);
+        let trying = Way {
+            channel,
+            relay: line,
+            route: route(1),
+            wanted: began,
+            tried: began,
+            health: Health::Trying,
+            renewed: 0,
+        };
+        let now = began + PROOF_TIME;
+        let Again::Same(same) = trying.given_again(now, channel, line) else { panic!() };
+        assert_eq!((same.tried, same.wanted, same.health), (began, now, Health::Trying));
+        // Another channel is another way, but not for ever.
+        let renewed = |way: Way| match way.given_again(now, another, line) {
+            Again::Other { renewed } => Some(renewed),
+            Again::TooOften => None,
+            Again::Same(_) => panic!("it is another channel"),
+        };
+        let times = |renewed| Way { renewed, ..trying };
+        assert_eq!([0, 1, 2, 3].map(|count| renewed(times(count))), [Some(1), Some(2), Some(3), None]);
+        assert_eq!(renewed(Way { health: Health::Proven, ..times(3) }), Some(0));
+        assert!(matches!(trying.given_again(now, channel, LineId(2)), Again::Other { .. }), "the line is another");
     }
 
     fn route(last: u8) -> Route {
