@@ -397,7 +397,7 @@ impl Actor {
     /// line.
     fn relays(&self, to: PeerId, named: Option<PeerId>) -> impl Iterator<Item = PeerId> {
         let members = self.group.roster().map(|roster| roster.members()).unwrap_or_default();
-        let all = named.into_iter().chain(self.group.supernode()).chain(members.iter().map(Member::id));
+        let all = each_once(named.into_iter().chain(self.group.supernode()), members.iter().map(Member::id));
         let State { lines, relaying, .. } = &self.state;
         let can_relay = move |through: &PeerId| {
             *through != to && lines.get(through).is_some_and(|standing| standing.line.direct().is_some())
@@ -405,6 +405,20 @@ impl Actor {
         let is_open = move |through: &PeerId| !relaying.not_before.contains_key(&(to, *through));
         all.filter(can_relay).take(MOST_ASKED).filter(is_open)
     }
+}
+
+/// These, then the others, nobody twice.
+fn each_once(
+    first: impl Iterator<Item = PeerId>,
+    others: impl Iterator<Item = PeerId>,
+) -> impl Iterator<Item = PeerId> {
+    let mut chosen: Vec<PeerId> = first.collect();
+    chosen.dedup();
+    let others = others.filter({
+        let chosen = chosen.clone();
+        move |peer| !chosen.contains(peer)
+    });
+    chosen.into_iter().chain(others)
 }
 
 fn is_silent(connection: &Connection) -> bool {
@@ -461,6 +475,16 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|count| renewed(times(count))), [Some(1), Some(2), Some(3), None]);
         assert_eq!(renewed(Way { health: Health::Proven, ..times(3) }), Some(0));
         assert!(matches!(trying.given_again(now, channel, LineId(2)), Again::Other { .. }), "the line is another");
+    }
+
+    #[test]
+    fn who_is_named_and_leads_is_asked_once() {
+        let [ann, bob, cid] = [1, 2, 3].map(|number| PeerId([number; 32]));
+        let members = [ann, bob, cid];
+        let asked = |first: &[PeerId]| each_once(first.iter().copied(), members.into_iter()).collect::<Vec<_>>();
+        assert_eq!(asked(&[]), members);
+        assert_eq!(asked(&[bob, bob]), [bob, ann, cid]);
+        assert_eq!(asked(&[cid, bob]), [cid, bob, ann]);
     }
 
     fn route(last: u8) -> Route {
