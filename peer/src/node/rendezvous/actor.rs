@@ -9,8 +9,7 @@ use std::time::Duration;
 use common::group::NodeMessage;
 use common::id::PeerId;
 use common::identity::Identity;
-use common::mrt::{CloseCode, Route, Target};
-use common::relay::ChannelId;
+use common::mrt::{CloseCode, Target};
 use common::wire::tracker::{Event, Meeting as Introduction, MrtRole, Request};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, interval};
@@ -21,6 +20,7 @@ use super::super::meet::{Meeter, Meeting, News, Whereabouts};
 use super::door::{Door, Visitor};
 use super::held::Hold;
 use super::introduce::{Introduced, Unmet, introduce};
+use super::known::{Known, one_too_many};
 use super::presence::Presence;
 use super::{RendezvousConfig, named};
 use crate::command::{OverMrt, Way};
@@ -33,8 +33,6 @@ use crate::tracker_client::{TrackerClient, TrackerState};
 
 /// Most lines; as many as links.
 const MOST_LINES: usize = 512;
-/// Most peers that the tracker spoke of and that have no line; the oldest is forgotten.
-const MOST_INTRODUCED: usize = 512;
 /// How long our router is opened for somebody who is about to come, or whom we dial.
 const OPENING: Duration = Duration::from_secs(5);
 /// How often lines that nobody uses are looked for.
@@ -95,14 +93,6 @@ struct Standing {
     hold: Hold,
     /// When somebody was seen to use it.
     used: Instant,
-}
-
-/// What the tracker said of a peer.
-struct Known {
-    user: String,
-    addresses: Vec<SocketAddr>,
-    way: Option<(ChannelId, Route)>,
-    at: Instant,
 }
 
 impl Actor {
@@ -272,9 +262,7 @@ impl Actor {
                 })
             }
         };
-        if self.introduced.len() >= MOST_INTRODUCED
-            && let Some(oldest) = self.introduced.iter().min_by_key(|(_, known)| known.at).map(|(peer, _)| *peer)
-        {
+        if let Some(oldest) = one_too_many(&self.introduced, |peer| self.lines.contains_key(peer)) {
             self.forget(&oldest);
         }
         let Introduction { peer, user, addresses, .. } = introduction.clone();

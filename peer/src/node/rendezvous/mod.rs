@@ -14,12 +14,14 @@
 //! - `door`: how many who came may wait until they have said what for
 //! - `introduce`: asking the tracker, and why there is no way
 //! - `presence`: the socket, and what the tracker knows of it
+//! - `known`: of whom the tracker spoke
 //! - `held`: whether anybody uses a line
 
 mod actor;
 mod door;
 mod held;
 mod introduce;
+mod known;
 mod presence;
 
 use std::net::SocketAddr;
