@@ -27,6 +27,9 @@ pub(crate) enum Unmet {
     /// A firewall keeps datagrams from the tracker, or its answers from here.
     #[error("no datagrams come through between this peer and the tracker, so MRT cannot be used here")]
     NoDatagrams,
+    /// Something answers where the tracker's UDP port is said to be, but not as the tracker does.
+    #[error("what answers at the tracker's UDP port gives no proof of where this peer is, so MRT cannot be used here")]
+    NoProof,
     /// Neither can reach the other, and nobody relays.
     #[error("over MRT neither router lets the other's datagrams in, and the tracker does not relay (--relay off)")]
     NotRelayed,
@@ -61,8 +64,9 @@ impl Unmet {
     /// Whether the user should hear of it: it will be the same the next time, unless somebody does something.
     pub(crate) const fn is_lasting(&self) -> bool {
         match self {
-            Self::NotServing | Self::NoDatagrams | Self::NotRelayed | Self::Socket(_) => true,
-            Self::NoHelp | Self::Refused(_) | Self::NoRoom | Self::Silence | Self::NoTracker | Self::Ending => false,
+            Self::NoHelp | Self::NotServing | Self::NoDatagrams | Self::NoProof | Self::NotRelayed => true,
+            Self::Socket(_) => true,
+            Self::Refused(_) | Self::NoRoom | Self::Silence | Self::NoTracker | Self::Ending => false,
         }
     }
 }
@@ -82,6 +86,9 @@ pub(super) async fn introduce(
     presence: Option<&Presence>,
     peer: PeerId,
 ) -> Result<Introduced, Unmet> {
+    if tracker.connected().await.is_err() {
+        return Err(Unmet::NoTracker);
+    }
     if tracker.udp().is_none() {
         return Err(Unmet::NoHelp);
     }
@@ -114,5 +121,12 @@ mod tests {
         assert!(said(None, offer(false)).contains("--relay off"));
         assert!(said(None, offer(true)).contains("no room"));
         assert!(!said(Some(ChannelId(1)), offer(true)).contains("relay"));
+    }
+
+    #[test]
+    fn the_user_hears_what_somebody_has_to_do_something_about() {
+        // The tracker was started with --stun off, or is too old.
+        assert!(Unmet::NoHelp.is_lasting() && Unmet::NoProof.is_lasting());
+        assert!(!Unmet::NoTracker.is_lasting() && !Unmet::Silence.is_lasting());
     }
 }

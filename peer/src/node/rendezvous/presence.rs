@@ -12,7 +12,7 @@ use common::id::NetworkId;
 use common::identity::Identity;
 use common::mrt::{self, LocalKeys, StaticKey};
 use common::nat::{Candidates, Origin, StunToken, is_private};
-use common::wire::tracker::{MrtContact, MrtRole, Request};
+use common::wire::tracker::{MrtContact, MrtRole, Refusal, Request};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,7 +20,7 @@ use super::introduce::Unmet;
 use super::psk;
 use crate::mrt::{BindOptions, Node, RelayAt, RelayedError, SocketId};
 use crate::tasks::Tasks;
-use crate::tracker_client::{TrackerClient, reachable_addresses};
+use crate::tracker_client::{TrackerClient, TrackerError, reachable_addresses};
 
 /// How often the tracker is asked. Routers remember a flow for 30 s at least, most of them (RFC 4787, section 4.3).
 const EVERY: Duration = Duration::from_secs(15);
@@ -30,6 +30,8 @@ const EVERY_RELAYED: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(3);
 /// The tracker is told again where we are after this, or a little later: it forgets what was proven three minutes ago.
 const TELL_AGAIN: Duration = Duration::from_secs(50);
+/// Who could not tell the tracker for so long has no way to it: sooner than it forgets.
+const UNTOLD: Duration = Duration::from_secs(100);
 /// How long who wants to meet somebody waits until the tracker knows where we are: four requests, and the answer over TLS.
 const KNOWN_DEADLINE: Duration = Duration::from_secs(6);
 
@@ -43,14 +45,18 @@ pub(super) struct Presence {
 }
 
 /// What the tracker knows in this session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
     /// Nothing yet.
     Asking,
-    /// This is where we are.
-    At(SocketAddr),
+    /// This is where we are; the token stands for the session.
+    At(SocketAddr, StunToken),
     /// Nothing, since no datagrams come through.
     Silence,
+    /// Nothing, since what answers over UDP gives no proof.
+    NoProof,
+    /// Nothing, since the tracker does not take the proof.
+    Refused(Refusal),
 }
 
 impl Presence {
@@ -87,14 +93,10 @@ impl Presence {
 
     /// Waits until the tracker knows where we are.
     pub(super) async fn known(&self) -> Result<(), Unmet> {
+        let session = || self.tracker.udp().map(|(_, offer)| offer.token);
         let mut seen = self.seen.clone();
-        let known = timeout(KNOWN_DEADLINE, seen.wait_for(|seen| *seen != Seen::Asking)).await;
-        match known {
-            Ok(Ok(seen)) if matches!(*seen, Seen::At(_)) => Ok(()),
-            Ok(Ok(_)) => Err(Unmet::NoDatagrams),
-            Ok(Err(_ended)) => Err(Unmet::Ending),
-            Err(_) => Err(Unmet::NoTracker),
-        }
+        let known = timeout(KNOWN_DEADLINE, until_known(&mut seen, session)).await;
+        known.unwrap_or_else(|_elapsed| Err(why_unknown(&seen.borrow())))
     }
 
     /// Who says from where datagrams come.
@@ -113,8 +115,8 @@ impl Presence {
     pub(super) fn candidates_for(&self, theirs: &[SocketAddr]) -> Candidates {
         let (mut candidates, local) = (Candidates::default(), self.node.local_addr());
         let seen = match *self.seen.borrow() {
-            Seen::At(seen) => Some(seen),
-            Seen::Asking | Seen::Silence => None,
+            Seen::At(seen, _) => Some(seen),
+            Seen::Asking | Seen::Silence | Seen::NoProof | Seen::Refused(_) => None,
         };
         if let Some(seen) = seen {
             candidates.add(Origin::Stun, seen);
@@ -129,6 +131,32 @@ impl Presence {
     }
 }
 
+/// Waits until the tracker knows where we are in its session of now, or no datagrams come through.
+async fn until_known(seen: &mut watch::Receiver<Seen>, session: impl Fn() -> Option<StunToken>) -> Result<(), Unmet> {
+    loop {
+        let now = seen.borrow_and_update().clone();
+        match now {
+            Seen::At(_, token) if session() == Some(token) => return Ok(()),
+            Seen::Silence => return Err(Unmet::NoDatagrams),
+            // It is asked again.
+            Seen::At(..) | Seen::Asking | Seen::NoProof | Seen::Refused(_) => {}
+        }
+        if seen.changed().await.is_err() {
+            return Err(Unmet::Ending);
+        }
+    }
+}
+
+/// Why the tracker does not know where we are, although it had time to.
+fn why_unknown(seen: &Seen) -> Unmet {
+    match seen {
+        Seen::Silence => Unmet::NoDatagrams,
+        Seen::NoProof => Unmet::NoProof,
+        Seen::Refused(refusal) => Unmet::Refused(refusal.clone()),
+        Seen::Asking | Seen::At(..) => Unmet::NoTracker,
+    }
+}
+
 fn first_socket(node: &Node) -> Option<SocketId> {
     node.sockets().first().map(|(socket, _)| *socket)
 }
@@ -140,6 +168,13 @@ struct Told {
     token: StunToken,
     address: SocketAddr,
     at: Instant,
+}
+
+impl Told {
+    /// Whether the tracker knows it still, or will do soon, although it was not told again.
+    fn lasts(&self) -> bool {
+        self.at.elapsed() < UNTOLD
+    }
 }
 
 /// Keeps the tracker informed.
@@ -185,12 +220,14 @@ impl Keeper {
         let Some(socket) = first_socket(&self.node) else { return AGAIN };
         let (address, proof) = match self.node.prove(tracker, socket, offer.token).await {
             Ok((address, Some(proof))) => (address, proof),
-            Ok((_, None)) => return AGAIN,
+            Ok((_, None)) => {
+                tracing::debug!("the answer from the tracker's UDP port has no proof");
+                self.fail(*told, Seen::NoProof);
+                return AGAIN;
+            }
             Err(error) => {
                 tracing::debug!(%error, "the tracker does not say where this peer's datagrams come from");
-                if told.is_none() {
-                    self.seen.send_replace(Seen::Silence);
-                }
+                self.fail(*told, Seen::Silence);
                 return AGAIN;
             }
         };
@@ -203,13 +240,63 @@ impl Keeper {
             Ok(_) => {
                 tracing::debug!(%address, "the tracker knows where this peer is over MRT");
                 *told = Some(Told { token: offer.token, address, at: Instant::now() });
-                self.seen.send_replace(Seen::At(address));
+                self.seen.send_replace(Seen::At(address, offer.token));
                 EVERY
             }
             Err(error) => {
                 tracing::debug!(%error, "the tracker does not take where this peer is over MRT");
+                if let TrackerError::Refused(refusal) = error {
+                    self.fail(*told, Seen::Refused(refusal));
+                }
                 AGAIN
             }
         }
+    }
+
+    /// The tracker could not be told where we are. That makes no difference as long as it knows.
+    fn fail(&self, told: Option<Told>, why: Seen) {
+        if !told.is_some_and(|told| told.lasts()) {
+            self.seen.send_replace(why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire::tracker::Code;
+
+    use super::*;
+
+    const TOKENS: [StunToken; 2] = [StunToken([1; 16]), StunToken([2; 16])];
+
+    fn here() -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], 4000))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_we_were_in_the_session_before_is_not_known_in_this_one() {
+        let (sender, mut seen) = watch::channel(Seen::At(here(), TOKENS[0]));
+        let known = timeout(KNOWN_DEADLINE, until_known(&mut seen, || Some(TOKENS[1]))).await;
+        assert!(known.is_err(), "{known:?}");
+        sender.send_replace(Seen::At(here(), TOKENS[1]));
+        assert!(until_known(&mut seen, || Some(TOKENS[1])).await.is_ok());
+        sender.send_replace(Seen::Silence);
+        assert!(matches!(until_known(&mut seen, || Some(TOKENS[1])).await, Err(Unmet::NoDatagrams)));
+    }
+
+    #[test]
+    fn it_is_said_why_the_tracker_does_not_know_where_we_are() {
+        let refusal = Refusal { code: Code::Forbidden, text: "not proven".to_owned(), candidates: Vec::new() };
+        assert!(matches!(why_unknown(&Seen::NoProof), Unmet::NoProof));
+        assert!(matches!(why_unknown(&Seen::Refused(refusal.clone())), Unmet::Refused(said) if said == refusal));
+        assert!(matches!(why_unknown(&Seen::Asking), Unmet::NoTracker));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_tell_the_tracker_any_more_says_so_before_it_forgets() {
+        let told = Told { token: TOKENS[0], address: here(), at: Instant::now() };
+        assert!(told.lasts());
+        tokio::time::advance(UNTOLD).await;
+        assert!(!told.lasts());
     }
 }
