@@ -314,12 +314,15 @@ impl Actor {
         self.know(&presence, &introduction);
     }
 
-    /// Somebody's connection stands.
+    /// Somebody's connection stands. Who only downloads expects nobody but those of whom the tracker spoke.
     fn on_visit(&self, connection: Connection) {
         let Ok(route) = connection.route() else { return };
         let peer = connection.remote().identity.peer_id();
-        let is_expected = self.introduced.contains_key(&peer);
-        let visitor = if is_expected { Visitor::Expected(peer) } else { Visitor::Stranger(route.remote.ip()) };
+        let visitor = match self.role {
+            _ if self.introduced.contains_key(&peer) => Visitor::Expected(peer),
+            MrtRole::Serves => Visitor::Stranger(route.remote.ip()),
+            MrtRole::Asks => return tracing::debug!(%peer, "somebody comes over MRT who is not expected"),
+        };
         let Some(pass) = self.door.enter(visitor) else { return };
         let inputs = self.inputs.clone();
         self.tasks.spawn("visit", async move {
@@ -485,7 +488,7 @@ impl Actor {
         self.lines.iter().filter_map(shown).collect()
     }
 
-    /// Ends lines that nobody uses, and forgets who did not come.
+    /// Ends lines that nobody uses, and forgets who did not come. Who only downloads gives its socket back when nobody is left.
     fn tidy(&mut self) {
         let now = Instant::now();
         for standing in self.lines.values_mut().filter(|standing| standing.hold.is_used()) {
@@ -497,6 +500,10 @@ impl Actor {
         };
         let gone: Vec<PeerId> = self.introduced.iter().filter(is_gone).map(|(peer, _)| *peer).collect();
         gone.iter().for_each(|peer| self.forget(peer));
+        if self.role == MrtRole::Asks && self.lines.is_empty() && self.reaching.is_empty() && self.introduced.is_empty()
+        {
+            self.presence = None;
+        }
         self.look_for_relayed();
     }
 
@@ -522,3 +529,6 @@ impl Actor {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
