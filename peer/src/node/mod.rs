@@ -20,6 +20,7 @@
 //! - `meet`: from a relayed way to a direct one
 //! - `dial`: from addresses to a connection
 //! - `names`: what members are called
+//! - `door`: how many who came may wait until they have said what for
 //! - `line`: a connection with its control stream
 //! - `stun`: who is asked where this node is seen
 //! - `key`: the key of the network
@@ -29,6 +30,7 @@ mod asks;
 mod desk;
 mod dial;
 mod discovery;
+mod door;
 mod joining;
 mod key;
 mod line;

@@ -15,9 +15,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, interval};
 
 use super::super::dial::dial;
+use super::super::door::{Door, Visitor};
 use super::super::line::{Heard, Line, LineId, Opened, converse};
 use super::super::meet::{Meeter, Meeting, News, Whereabouts};
-use super::door::{Door, Visitor};
 use super::held::Hold;
 use super::introduce::{Introduced, Unmet, introduce};
 use super::known::{Known, one_too_many};

@@ -11,14 +11,12 @@
 //! sealed from end to end; what the other may have is decided by its ticket, as over TCP.
 //!
 //! - `actor`: the one task that has the lines
-//! - `door`: how many who came may wait until they have said what for
 //! - `introduce`: asking the tracker, and why there is no way
 //! - `presence`: the socket, and what the tracker knows of it
 //! - `known`: of whom the tracker spoke
 //! - `held`: whether anybody uses a line
 
 mod actor;
-mod door;
 mod held;
 mod introduce;
 mod known;
