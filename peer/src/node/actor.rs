@@ -7,6 +7,7 @@
 //! - `naming`: who breaks the rules
 //! - `reaching`: streams for chunks
 //! - `relaying`: ways through others
+//! - `visiting`: who comes, and who of them is expected
 
 mod answering;
 mod blame;
@@ -15,10 +16,10 @@ mod meeting;
 mod naming;
 mod reaching;
 mod relaying;
+mod visiting;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::group::{
@@ -28,24 +29,23 @@ use common::id::PeerId;
 use common::mrt::{CloseCode, Target};
 use common::nat::{Candidates, NatKind, Observation};
 use common::wire::tracker::Holder;
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{interval, sleep_until};
 
 use self::naming::Naming;
 use self::relaying::{Relaying, TEND_EVERY};
+use self::visiting::Visits;
 use super::asks::{Answer, Ask, Page};
 use super::dial::dial;
 use super::line::{Heard, Line, LineId, Opened};
 use super::meet::{Meeting, Whereabouts};
 use super::outside::Outside;
 use super::stun::Seen;
-use crate::mrt::{Connection, Node, RelayHandle};
+use crate::mrt::{Node, RelayHandle};
 use crate::notice::Notice;
 use crate::overlay::{Reach, Reached};
 use crate::tasks::Tasks;
 
-/// Most connections that others made and that have not said yet what they are for.
-pub(super) const MOST_VISITORS: usize = 64;
 /// Most lines: to all members that there may be, and some who are about to be.
 const MOST_LINES: usize = MAX_MEMBERS + 64;
 /// How long an invitation lasts.
@@ -113,8 +113,7 @@ pub(super) struct Actor {
 
 /// What is under way.
 pub(super) struct State {
-    /// Lets so many in at a time.
-    door: Arc<Semaphore>,
+    visits: Visits,
     lines: BTreeMap<PeerId, Standing>,
     lines_made: u64,
     /// Who waits for a stream to whom.
@@ -141,7 +140,7 @@ impl State {
     /// Nothing yet.
     pub(super) fn new() -> Self {
         Self {
-            door: Arc::new(Semaphore::new(MOST_VISITORS)),
+            visits: Visits::default(),
             lines: BTreeMap::new(),
             lines_made: 0,
             reaching: HashMap::new(),
@@ -234,20 +233,6 @@ impl Actor {
             Input::Observed(observation) => self.on_observed(now, observation),
             Input::Ask(ask) => self.on_ask(now, ask),
         }
-    }
-
-    /// Somebody's connection stands.
-    fn on_visit(&self, connection: Connection) {
-        // Who finds too many at the door may come again.
-        let Ok(permit) = Arc::clone(&self.state.door).try_acquire_owned() else { return };
-        let inputs = self.inputs.clone();
-        self.tasks.spawn("visit", async move {
-            let _permit = permit;
-            match Opened::there(connection).await {
-                Ok(opened) => drop(inputs.send(Input::Came(opened)).await),
-                Err(error) => tracing::debug!(%error, "a connection came to nothing"),
-            }
-        });
     }
 
     /// Takes a line, unless there is one that stays.
@@ -343,6 +328,8 @@ impl Actor {
                 if let Some(peer) = peer.filter(|peer| self.state.lines.contains_key(peer)) {
                     return self.group.dialled(Instant::now(), id, Some(peer));
                 }
+                // It may be about to dial us, too.
+                addresses.iter().for_each(|address| self.expect_from(*address, OPENING));
                 let relayed = peer.map(|peer| self.relayed_way(relay_through, peer));
                 let (node, inputs) = (self.node.clone(), self.inputs.clone());
                 self.tasks.spawn("dial", async move {
@@ -360,6 +347,7 @@ impl Actor {
             Action::Close { peer, reason } => self.close(peer, reason),
             Action::Open { peer, addresses, .. } => {
                 tracing::debug!(%peer, "a member is about to come");
+                self.expect(peer, OPENING);
                 addresses.into_iter().for_each(|address| self.open_towards(address, OPENING));
             }
         }

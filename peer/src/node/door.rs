@@ -1,5 +1,5 @@
-//! The door: how many connections that others made may wait until they have said what they are for. Those of whom the tracker
-//! spoke are not kept out by strangers.
+//! The door: how many connections that others made may wait until they have said what they are for. Those who are expected
+//! are not kept out by strangers.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,10 +11,11 @@ use common::id::PeerId;
 use crate::gate::network_of;
 
 /// Most strangers.
-const MOST_STRANGERS: usize = 64;
-/// Of those, from one address (IPv6: one /64), so that no single place takes all.
+pub(super) const MOST_STRANGERS: usize = 64;
+/// Of those, from one address (IPv6: one /64), so that no single place takes all. This machine may: it is ours, and many of
+/// its nodes may begin at once.
 const MOST_FROM_NETWORK: usize = 8;
-/// Most connections of a peer of whom the tracker spoke: its direct ones, and one through the relay.
+/// Most connections of a peer that is expected, or from where one is: its direct ones, and one through a relay.
 const MOST_OF_EXPECTED: usize = 4;
 
 /// Who waits at the door; clones are the same.
@@ -25,6 +26,7 @@ pub(super) struct Door(Arc<Mutex<Waiting>>);
 struct Waiting {
     strangers: HashMap<IpAddr, usize>,
     expected: HashMap<PeerId, usize>,
+    invited: HashMap<IpAddr, usize>,
 }
 
 /// A place at the door; free again when it is dropped.
@@ -37,8 +39,10 @@ pub(super) struct Pass {
 /// Who came.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Visitor {
-    /// Somebody of whom the tracker spoke.
+    /// This peer, which is expected.
     Expected(PeerId),
+    /// Somebody at this address, from where somebody is expected.
+    Invited(IpAddr),
     /// Anybody else, at this address.
     Stranger(IpAddr),
 }
@@ -49,9 +53,12 @@ impl Door {
         let mut waiting = self.lock();
         let has_entered = match visitor {
             Visitor::Expected(peer) => count_in(&mut waiting.expected, peer, MOST_OF_EXPECTED),
+            Visitor::Invited(address) => count_in(&mut waiting.invited, address, MOST_OF_EXPECTED),
             Visitor::Stranger(address) => {
+                let is_here = address.to_canonical().is_loopback();
+                let most = if is_here { MOST_STRANGERS } else { MOST_FROM_NETWORK };
                 waiting.strangers.values().sum::<usize>() < MOST_STRANGERS
-                    && count_in(&mut waiting.strangers, network_of(address), MOST_FROM_NETWORK)
+                    && count_in(&mut waiting.strangers, network_of(address), most)
             }
         };
         drop(waiting);
@@ -68,6 +75,7 @@ impl Drop for Pass {
         let mut waiting = self.door.lock();
         match self.visitor {
             Visitor::Expected(peer) => count_out(&mut waiting.expected, peer),
+            Visitor::Invited(address) => count_out(&mut waiting.invited, address),
             Visitor::Stranger(address) => count_out(&mut waiting.strangers, network_of(address)),
         }
     }
@@ -108,9 +116,17 @@ mod tests {
         let expected = Visitor::Expected(PeerId([7; 32]));
         let peer = enter(&door, [expected; 9]);
         assert_eq!(peer.len(), MOST_OF_EXPECTED);
+        let invited = enter(&door, [Visitor::Invited([192, 0, 2, 1].into()); 9]);
+        assert_eq!(invited.len(), MOST_OF_EXPECTED);
         assert!(door.enter(host(200, 1)).is_none());
-        drop((crowd, others, peer));
+        drop((crowd, others, peer, invited));
         let waiting = door.lock();
-        assert!(waiting.strangers.is_empty() && waiting.expected.is_empty());
+        assert!(waiting.strangers.is_empty() && waiting.expected.is_empty() && waiting.invited.is_empty());
+    }
+
+    #[test]
+    fn all_of_this_machine_may_come_at_once() {
+        let door = Door::default();
+        assert_eq!(enter(&door, [Visitor::Stranger([127, 0, 0, 1].into()); 99]).len(), MOST_STRANGERS);
     }
 }

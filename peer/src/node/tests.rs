@@ -24,7 +24,14 @@ struct Scene {
     started: Started,
     caller: Node,
     _root: tempfile::TempDir,
-    _tasks: Tasks,
+    tasks: Tasks,
+}
+
+/// Who knocks from this address.
+fn caller(tasks: &Tasks, address: [u8; 4], seed: u8) -> Node {
+    let keys = LocalKeys::new(Arc::new(Identity::from_seed(&[seed; 32])), PSK);
+    let listen = SocketAddr::from((address, 0));
+    Node::bind(tasks, BindOptions { listen, config: mrt::Config::default(), keys }).unwrap()
 }
 
 impl Scene {
@@ -40,9 +47,8 @@ impl Scene {
             memory: root.path().join("network.json"),
         };
         let started = start(config, broadcast::Sender::new(1), &tasks).await.unwrap();
-        let keys = LocalKeys::new(Arc::new(Identity::from_seed(&[2; 32])), PSK);
-        let caller = Node::bind(&tasks, BindOptions { listen: here(), config: mrt::Config::default(), keys }).unwrap();
-        Self { started, caller, _root: root, _tasks: tasks }
+        let caller = caller(&tasks, [127, 0, 0, 1], 2);
+        Self { started, caller, _root: root, tasks }
     }
 
     async fn connect(&self) -> Connection {
@@ -54,7 +60,7 @@ impl Scene {
 async fn those_who_say_nothing_find_the_door_closed_when_they_are_many() {
     let scene = Scene::new().await;
     let mut silent = Vec::new();
-    for _ in 0..actor::MOST_VISITORS {
+    for _ in 0..door::MOST_STRANGERS {
         silent.push(scene.connect().await);
     }
     let beyond = scene.connect().await;
@@ -67,6 +73,12 @@ async fn those_who_say_nothing_find_the_door_closed_when_they_are_many() {
         }
     };
     timeout(DEADLINE, turned_away).await.expect("one more is turned away");
+    // Who is expected comes in all the same.
+    let invited = caller(&scene.tasks, [127, 0, 0, 2], 3);
+    scene.started.asker.invite(invited.local_addr()).await.unwrap();
+    let connection = invited.connect(scene.started.local, Target::default()).await.unwrap();
+    let opened = timeout(DEADLINE, line::Opened::here(connection)).await.unwrap();
+    assert!(opened.is_ok(), "{opened:?}");
     // Those before wait until their time is over, and then others may come.
     let last = silent.pop().unwrap();
     timeout(DEADLINE, last.closed()).await.expect("nobody may be silent for ever");

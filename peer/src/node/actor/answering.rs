@@ -44,6 +44,7 @@ impl Actor {
                 Err(too_many) => reply(answer, Err(too_many.into())),
             },
             Ask::Invite(address, answer) => {
+                self.expect_from(address, INVITATION);
                 self.open_towards(address, INVITATION);
                 reply(answer, ());
             }
