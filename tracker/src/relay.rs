@@ -16,7 +16,8 @@ use common::relay::{ChannelId, OpenError, PairInfo, Relay as Table, RelayConfig}
 use crate::source::Source;
 use crate::vouchers::PROVEN_FOR;
 
-/// A pair that was asked for so lately may be about to be used: peers try the direct ways first, for some seconds.
+/// A pair that was asked for so lately may be about to be used: peers try the direct ways first, for some seconds. And whose
+/// session has ended is most likely back by then.
 const BEGINNING: Duration = Duration::from_secs(15);
 
 /// So many bytes go to a peer that has sent nothing itself: anybody may ask to meet it. It is some dozens of handshakes.
@@ -25,7 +26,8 @@ const MAX_UNANSWERED: u64 = 64 << 10;
 /// Most pairs that have to go for a new one: of the asker's source, of each of the two, and of all.
 const MOST_ENDED: usize = 4;
 
-/// Most pairs at once that peers of one source asked for: a quarter of all, so that no single place takes them.
+/// Most pairs at once that peers of one source asked for: a quarter of all, so that no single place takes them. It is where
+/// they were when they asked.
 const MAX_PAIRS_OF_SOURCE: usize = RelayConfig::DEFAULT_MAX_PAIRS as usize / 4;
 
 /// Why two get no channels.
@@ -64,6 +66,8 @@ struct Inner {
     places: HashMap<PeerId, Place>,
     /// Who was the last to prove that it is at an address.
     holders: HashMap<SocketAddr, PeerId>,
+    /// From where each pair was asked for, by the channel of who asked.
+    sources: HashMap<ChannelId, Source>,
 }
 
 impl Relay {
@@ -72,7 +76,7 @@ impl Relay {
         let began = Instant::now();
         let config = RelayConfig { max_unanswered: MAX_UNANSWERED, ..RelayConfig::new(bytes_per_sec) };
         let table = Table::new(began, config);
-        let inner = Inner { table, began, places: HashMap::new(), holders: HashMap::new() };
+        let inner = Inner { table, began, places: HashMap::new(), holders: HashMap::new(), sources: HashMap::new() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -114,6 +118,10 @@ impl Relay {
                 inner.table.move_member(member, route(place.address));
             }
         }
+        let ([asker, _], [channel, _]) = (members, fresh);
+        if let Some(source) = inner.source_of(&asker) {
+            inner.sources.insert(channel, source);
+        }
         Ok(fresh)
     }
 
@@ -121,16 +129,16 @@ impl Relay {
     pub(crate) fn close(&self, [one, other]: [PeerId; 2]) {
         let mut inner = self.lock();
         if let Some([channel, _]) = inner.table.channels_between(one, other) {
-            inner.table.close(channel);
+            inner.close(channel);
         }
     }
 
-    /// A peer is gone, and all its pairs with it.
-    pub(crate) fn forget(&self, peer: PeerId) {
+    /// It is not known any more where a peer is: nothing passes in its pairs, which last for a while, should it come back.
+    pub(crate) fn lose(&self, peer: PeerId) {
         let mut inner = self.lock();
         inner.displace(&peer);
         inner.places.remove(&peer);
-        inner.table.remove_member(peer);
+        inner.table.lose_member(peer);
     }
 
     /// Ends pairs that are not used any more.
@@ -138,6 +146,7 @@ impl Relay {
         let mut inner = self.lock();
         let now = inner.began + uptime;
         for ended in inner.table.handle_timeout(now) {
+            inner.on_ended(&ended);
             let [one, other] = ended.members;
             tracing::debug!(%one, %other, bytes = ?ended.bytes, over_quota = ended.over_quota, "a relayed pair ended");
         }
@@ -176,25 +185,41 @@ impl Inner {
     /// Makes a pair, if there is room for it.
     fn try_open(&mut self, now: Instant, members: [PeerId; 2], fresh: [ChannelId; 2]) -> Result<(), NoPair> {
         let [asker, _] = members;
-        if let Some(source) = source_of(&self.places, &asker)
-            && self.table.pairs().filter(|pair| is_from(&self.places, source, pair)).count() >= MAX_PAIRS_OF_SOURCE
+        if let Some(source) = self.source_of(&asker)
+            && self.table.pairs().filter(|pair| is_from(&self.sources, source, pair)).count() >= MAX_PAIRS_OF_SOURCE
         {
             return Err(NoPair::SourceFull(source));
         }
         Ok(self.table.open_pair(now, members, fresh)?)
     }
 
-    /// Ends a pair that is in the way and that is not used: its members found a direct way, or none at all. Says whether there
-    /// was one.
+    fn source_of(&self, peer: &PeerId) -> Option<Source> {
+        self.places.get(peer).map(|place| Source::of(place.address.ip()))
+    }
+
+    /// Ends a pair; says whether it was there.
+    fn close(&mut self, channel: ChannelId) -> bool {
+        let ended = self.table.close(channel);
+        ended.map(|ended| self.on_ended(&ended)).is_some()
+    }
+
+    fn on_ended(&mut self, pair: &PairInfo) {
+        let [of_asker, _] = &pair.channels;
+        self.sources.remove(of_asker);
+    }
+
+    /// Ends a pair that is in the way and that is not used: its members found a direct way, or none at all, or one of them is not
+    /// there any more. Says whether there was one.
     fn make_room(&mut self, now: Instant, error: NoPair) -> bool {
-        let Self { table, places, .. } = self;
+        let Self { table, sources, .. } = self;
         let is_in_the_way = |pair: &PairInfo| match error {
-            NoPair::SourceFull(source) => is_from(places, source, pair),
+            NoPair::SourceFull(source) => is_from(sources, source, pair),
             NoPair::Table(OpenError::Full) => true,
             NoPair::Table(OpenError::MemberFull(member)) => pair.members.contains(&member),
             NoPair::Table(OpenError::Exists | OpenError::OneMember | OpenError::IdInUse) => false,
         };
-        table.close_unused(now, BEGINNING, is_in_the_way).is_some()
+        let ended = table.close_unused(now, BEGINNING, is_in_the_way);
+        ended.map(|ended| self.on_ended(&ended)).is_some()
     }
 
     /// Forgets where a peer is, but for others who are there now.
@@ -206,14 +231,10 @@ impl Inner {
     }
 }
 
-fn source_of(places: &HashMap<PeerId, Place>, peer: &PeerId) -> Option<Source> {
-    places.get(peer).map(|place| Source::of(place.address.ip()))
-}
-
 /// Whether it was asked for from there.
-fn is_from(places: &HashMap<PeerId, Place>, source: Source, pair: &PairInfo) -> bool {
-    let [asker, _] = &pair.members;
-    source_of(places, asker) == Some(source)
+fn is_from(sources: &HashMap<ChannelId, Source>, source: Source, pair: &PairInfo) -> bool {
+    let [of_asker, _] = &pair.channels;
+    sources.get(of_asker) == Some(&source)
 }
 
 /// The tracker has one UDP port.
@@ -281,9 +302,12 @@ mod tests {
         relay.place(ONE, place("203.0.113.1:1001"));
         assert_eq!(goes(&relay, "203.0.113.1:1000", CHANNELS[0]), None);
         assert_eq!(goes(&relay, "203.0.113.1:1001", CHANNELS[0]), Some(address("203.0.113.2:2000")));
-        relay.forget(OTHER);
+        relay.lose(OTHER);
         assert_eq!(goes(&relay, "203.0.113.1:1001", CHANNELS[0]), None);
         assert!(relay.lock().holders.len() == 1 && relay.lock().places.len() == 1);
+        // Its session was renewed.
+        relay.place(OTHER, place("203.0.113.2:2002"));
+        assert_eq!(goes(&relay, "203.0.113.1:1001", CHANNELS[0]), Some(address("203.0.113.2:2002")));
     }
 
     #[test]
@@ -353,5 +377,39 @@ mod tests {
         assert!(open(NOW, 99, 64).is_ok(), "somebody else asks");
         assert!(open(NOW + BEGINNING, 64, 99).is_ok(), "it is there");
         assert!(open(NOW + BEGINNING, 64, 63).is_ok(), "one that nobody used has gone");
+    }
+
+    #[test]
+    fn who_leaves_takes_its_pairs_along_when_others_need_room() {
+        let relay = Relay::new(RelayConfig::DEFAULT_BYTES_PER_SEC);
+        let peer = |number: u8| PeerId([number; 32]);
+        let mut channels = (1_000..).map(ChannelId);
+        let mut open = |uptime, asker, other| {
+            let fresh = [channels.next().unwrap(), channels.next().unwrap()];
+            relay.open(uptime, [peer(asker), peer(other)], fresh)
+        };
+        let come = |number: u8| {
+            relay.place(peer(number), place(&format!("[2001:db8::{number}]:1000")));
+            format!("[2001:db8::{number}]:1000")
+        };
+        let mut used = 0;
+        for (one, other) in (1..=64).flat_map(|one| (one + 1..=64).map(move |other| (one, other))) {
+            let addresses = [one, other].map(come);
+            let Ok(channels) = open(NOW, one, other) else { break };
+            for (from, channel) in addresses.iter().zip(channels) {
+                assert!(relay.forward(NOW, address(from), &mut relayed(channel)).is_some());
+            }
+            used += 1;
+        }
+        assert_eq!(used, MAX_PAIRS_OF_SOURCE);
+        (1..=64).for_each(|number| relay.lose(peer(number)));
+        for number in [65, 66] {
+            come(number);
+        }
+        assert!(open(NOW, 65, 66).is_err(), "it asked from there, whether it is there still or not");
+        assert!(open(NOW + BEGINNING, 65, 66).is_ok());
+        assert_eq!(relay.lock().sources.len(), MAX_PAIRS_OF_SOURCE);
+        relay.expire(NOW + Duration::from_secs(1_000));
+        assert!(relay.lock().sources.is_empty());
     }
 }

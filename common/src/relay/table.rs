@@ -98,6 +98,8 @@ pub struct PairInfo {
     pub bytes: [u64; 2],
     /// Datagrams of theirs that were over the quota.
     pub over_quota: u64,
+    /// Whether it is known where both are; else nothing passes.
+    pub is_open: bool,
     /// When it was opened.
     pub opened: Instant,
     /// When each of them last sent something, in the same order, or when it was opened.
@@ -126,12 +128,12 @@ pub struct Totals {
 }
 
 impl PairInfo {
-    /// Whether both have sent something that was sent on. One alone makes no use of a pair: nobody answers it.
+    /// Whether both have sent something that was sent on, and are there. One alone makes no use of a pair: nobody answers it.
     pub fn is_used(&self) -> bool {
-        !self.bytes.contains(&0)
+        self.is_open && !self.bytes.contains(&0)
     }
 
-    /// Of a pair that is not used: when it was opened, or last renewed. Who has sent nothing since shows it.
+    /// Of a pair that is not used: when it was opened, or last renewed, or of use. Who has sent nothing since shows it.
     fn wished_for(&self) -> Instant {
         let [one, other] = self.last_sent;
         one.min(other)
@@ -470,6 +472,7 @@ impl Pair {
             channels: [left.channel, right.channel],
             bytes: [left.bytes, right.bytes],
             over_quota: self.over_quota,
+            is_open: left.address.is_some() && right.address.is_some(),
             opened: self.opened,
             last_sent: [left.last_sent, right.last_sent],
             busy: self.load.busy,

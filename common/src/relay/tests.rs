@@ -210,6 +210,9 @@ fn a_pair_that_one_alone_sends_through_makes_room() {
         relay.forward(begin, from, &mut relayed(channel, b"x")).unwrap();
     }
     assert_eq!(make_room(&mut relay, 60, ANNA), None, "both use it");
+    relay.lose_member(BEN);
+    assert_eq!(make_room(&mut relay, 9, ANNA), None, "it may come back");
+    assert_eq!(make_room(&mut relay, 10, ANNA), Some([LEFT, RIGHT]));
 }
 
 #[test]

@@ -102,10 +102,11 @@ pub(super) fn met(state: &mut State, caller: PeerId, other: PeerId, reached: boo
     Reply::Done
 }
 
-/// A peer has no session any more, or a new one, on which it has said nothing yet.
+/// A peer has no session any more, or a new one, on which it has said nothing yet. Its pairs wait for it: a session may end
+/// for reasons of which those who talk through the relay know nothing.
 pub(super) fn part(state: &State, peer: PeerId) {
     if let Some(relay) = state.rendezvous.relay() {
-        relay.forget(peer);
+        relay.lose(peer);
     }
 }
 

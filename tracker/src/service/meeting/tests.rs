@@ -180,7 +180,7 @@ fn without_a_relay_they_meet_directly_or_not_at_all() {
 }
 
 #[test]
-fn a_pair_ends_with_either_session_and_with_a_meeting_that_failed() {
+fn a_pair_rests_while_a_session_is_renewed_and_ends_with_a_meeting_that_failed() {
     let (mut world, peers) = ready(3);
     let (first, _) = meeting(&mut world, peers[0], peers[1]);
     let (second, _) = meeting(&mut world, peers[0], peers[2]);
@@ -196,6 +196,13 @@ fn a_pair_ends_with_either_session_and_with_a_meeting_that_failed() {
     assert_eq!(world.try_join(1, &hello("p1")).unwrap(), "p1", "it begins anew");
     assert_eq!(passes(&world, seen(1), third.channel), None);
     assert_eq!(world.refused(peers[0], Request::Meet { peer: peers[2] }), Code::Conflict);
+    appears(&mut world, peers[0], 1, MrtRole::Asks);
+    assert_eq!(passes(&world, seen(1), third.channel), Some(seen(3)), "it is where it was");
+    // Who left comes back elsewhere.
+    world.try_join(2, &hello("p2")).unwrap();
+    let elsewhere = contact(&world, peers[1], 2, seen(22), MrtRole::Serves);
+    assert_eq!(world.reply(peers[1], Request::Mrt(elsewhere)), Reply::Done);
+    assert_eq!(passes(&world, seen(1), first.channel), Some(seen(22)));
 }
 
 #[test]
