@@ -8,7 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::group::{Framer, frame};
 use common::id::PeerId;
@@ -32,6 +32,9 @@ const TAKEN: u8 = 3;
 
 /// Who dialled has so long to open the control stream, and who opens a stream to say what for.
 const OPENING_DEADLINE: Duration = Duration::from_secs(5);
+/// A line that was dialled from the other side later than this was begun when there was another: a dial takes no longer than
+/// 4 s, and its opening as long as it may.
+const AT_ONCE: Duration = Duration::from_secs(10);
 /// Messages that wait to be written. Who does not read that many is gone for all practical purposes.
 const WAITING: usize = 256;
 /// So many streams that somebody opened may wait for their first byte at once; the others wait until they are taken.
@@ -45,19 +48,21 @@ pub(super) struct Making {
     pub(super) dialler: Dialler,
     /// The run of the program at the other end.
     run: u64,
+    /// When it was opened.
+    at: Instant,
 }
 
 impl Making {
     /// Whether a line stays although `later` was made between the same two nodes, `here` and `there`. One from another run of
     /// the program there never does: that has ended. Who dialled keeps what there is, and nobody hears of its dial; who
-    /// was dialled knows by the last word of the opening that the dialler has no other line, unless both dialled at
+    /// was dialled knows by the last word of the opening that the dialler has no other line any more, unless both dialled at
     /// once: then that of the lower peer id stays.
     pub(super) fn outlives(self, later: Self, here: PeerId, there: PeerId) -> bool {
         self.run == later.run
             && match (self.dialler, later.dialler) {
                 (_, Dialler::Here) => true,
                 (Dialler::There, Dialler::There) => false,
-                (Dialler::Here, Dialler::There) => here < there,
+                (Dialler::Here, Dialler::There) => here < there && later.at < self.at + AT_ONCE,
             }
     }
 }
@@ -119,7 +124,7 @@ impl Opened {
                 kind => return Err(unexpected(kind)),
             }
             let run = control.read_u64().await?;
-            Ok((control, Making { dialler: Dialler::Here, run }))
+            Ok((control, Making { dialler: Dialler::Here, run, at: Instant::now() }))
         };
         let (control, making) = timeout(OPENING_DEADLINE, opening).await??;
         Ok(Self { connection, making, control })
@@ -136,7 +141,7 @@ impl Opened {
             let run = control.read_u64().await?;
             control.write_all(&opening_word()).await?;
             match control.read_u8().await? {
-                TAKEN => Ok((control, Making { dialler: Dialler::There, run })),
+                TAKEN => Ok((control, Making { dialler: Dialler::There, run, at: Instant::now() })),
                 kind => Err(unexpected(kind)),
             }
         };
@@ -193,6 +198,11 @@ impl Line {
     /// Nothing more is said; gives the connection, and what is cancelled when the last word has arrived.
     pub(super) fn end(self) -> (Connection, CancellationToken) {
         (self.connection, self.written)
+    }
+
+    /// Whether nothing is heard of the other side any more, although it was asked.
+    pub(super) fn is_silent(&self) -> bool {
+        self.connection.is_silent().unwrap_or(true)
     }
 
     /// Where it goes now; `None`: through a relay, or nowhere any more.
@@ -332,7 +342,12 @@ mod tests {
     const HIGH: PeerId = PeerId([2; 32]);
 
     fn made(dialler: Dialler) -> Making {
-        Making { dialler, run: 7 }
+        static AT: OnceLock<Instant> = OnceLock::new();
+        Making { dialler, run: 7, at: *AT.get_or_init(Instant::now) }
+    }
+
+    fn later(dialler: Dialler, by: Duration) -> Making {
+        Making { at: made(dialler).at + by, ..made(dialler) }
     }
 
     #[test]
@@ -340,6 +355,14 @@ mod tests {
         // Each has its own line when that of the other comes.
         assert!(made(Here).outlives(made(There), LOW, HIGH));
         assert!(!made(Here).outlives(made(There), HIGH, LOW));
+    }
+
+    #[test]
+    fn who_is_dialled_long_after_it_dialled_has_been_left() {
+        for (here, there) in [(LOW, HIGH), (HIGH, LOW)] {
+            assert!(!made(Here).outlives(later(There, AT_ONCE), here, there));
+            assert!(made(There).outlives(later(Here, AT_ONCE), here, there), "unless it dials itself");
+        }
     }
 
     #[test]
@@ -353,7 +376,7 @@ mod tests {
     #[test]
     fn a_line_ends_with_the_run_of_the_program_there() {
         for (earlier, later) in [(Here, There), (There, There), (There, Here), (Here, Here)] {
-            assert!(!made(earlier).outlives(Making { dialler: later, run: 8 }, LOW, HIGH));
+            assert!(!made(earlier).outlives(Making { run: 8, ..made(later) }, LOW, HIGH));
         }
     }
 

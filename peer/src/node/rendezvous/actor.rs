@@ -51,6 +51,8 @@ pub(super) enum Input {
     Came(Opened),
     /// The tracker answered to the wish to meet a peer.
     Introduced(PeerId, Result<Introduced, Unmet>),
+    /// The same to the wish to meet one with whom there was a line before the session with the tracker.
+    IntroducedAgain(PeerId, LineId, Result<Introduced, Unmet>),
     /// Dialling that peer ended.
     Dialled(PeerId, Option<Opened>),
     /// Somebody asks who is connected, and how.
@@ -166,25 +168,44 @@ impl Actor {
             Input::Heard(Heard::Ended(id)) => self.lines.retain(|_, standing| standing.line.id != id),
             Input::Came(opened) => self.on_came(opened),
             Input::Introduced(peer, introduced) => self.on_introduced(peer, introduced),
+            Input::IntroducedAgain(peer, line, introduced) => self.on_introduced_again(peer, line, &introduced),
             Input::Dialled(peer, opened) => self.on_dialled(peer, opened),
             Input::Lines(answer) => drop(answer.send(self.lines())),
             Input::Close(answer) => self.close(answer),
         }
     }
 
-    /// There is a new session with the tracker: what was relayed in the one before is not any more.
+    /// There is a new session with the tracker: what was relayed in the one before goes on when it knows where this peer is,
+    /// unless the tracker itself began anew. Who dialled finds out.
     fn on_session(&mut self) {
-        self.close_lines(|standing| standing.line.direct().is_none());
-        let ways = self.introduced.values_mut().filter_map(|known| known.way.take());
-        if let Some(presence) = &self.presence {
-            for (_, route) in ways {
-                presence.node.remove_relayed(route);
-            }
-        } else if self.role == MrtRole::Serves
+        let lines = self.lines.iter().map(|(peer, standing)| (*peer, &standing.line));
+        for (peer, line) in lines.filter(|(_, line)| line.direct().is_none() && line.making.dialler == Dialler::Here) {
+            let id = line.id;
+            self.ask(peer, move |introduced| Input::IntroducedAgain(peer, id, introduced));
+        }
+        if self.role == MrtRole::Serves
             && let Err(error) = self.be_present()
         {
             let text = format!("This peer does not serve over MRT: {error}");
             drop(self.notices.send(Notice::Warning { text }));
+        }
+    }
+
+    /// A line through the relay goes on where that has not changed; else it leads nowhere any more.
+    fn on_introduced_again(&mut self, peer: PeerId, id: LineId, introduced: &Result<Introduced, Unmet>) {
+        let is_relayed = |standing: &&Standing| standing.line.id == id && standing.line.direct().is_none();
+        let Some(standing) = self.lines.get(&peer).filter(is_relayed) else { return };
+        let before = self.introduced.get(&peer).and_then(|known| known.way).map(|(channel, _)| channel);
+        match introduced {
+            Ok(Introduced::Meeting(now)) if now.channel.is_some() && now.channel == before => {
+                self.tell_how_it_went(peer, true);
+            }
+            // The tracker may have gone once more, or have no time for a meeting.
+            Ok(Introduced::ShowYourself) | Err(_) if standing.hold.is_used() && !standing.line.is_silent() => {}
+            Ok(_) | Err(_) => {
+                tracing::debug!(%peer, "the tracker does not know any more what it relayed");
+                self.close_line(&peer);
+            }
         }
     }
 
@@ -205,7 +226,7 @@ impl Actor {
         let waiting = self.reaching.entry(peer).or_default();
         waiting.push(reach);
         let is_under_way = waiting.len() > 1;
-        if self.lines.contains_key(&peer) {
+        if self.line_to(&peer).is_some() {
             return self.answer_reaches(peer, None);
         }
         if !is_under_way {
@@ -213,16 +234,26 @@ impl Actor {
         }
     }
 
+    /// The line to a peer, if anything is heard on it.
+    fn line_to(&self, peer: &PeerId) -> Option<&Standing> {
+        self.lines.get(peer).filter(|standing| !standing.line.is_silent())
+    }
+
     fn ask_for(&self, peer: PeerId) {
+        self.ask(peer, move |introduced| Input::Introduced(peer, introduced));
+    }
+
+    /// Asks the tracker for a meeting.
+    fn ask(&self, peer: PeerId, input: impl FnOnce(Result<Introduced, Unmet>) -> Input + Send + 'static) {
         let (tracker, presence, inputs) = (self.tracker.clone(), self.presence.clone(), self.inputs.clone());
         self.tasks.spawn("introduce", async move {
             let introduced = introduce(&tracker, presence.as_ref(), peer).await;
-            drop(inputs.send(Input::Introduced(peer, introduced)).await);
+            drop(inputs.send(input(introduced)).await);
         });
     }
 
     fn on_introduced(&mut self, peer: PeerId, introduced: Result<Introduced, Unmet>) {
-        if self.lines.contains_key(&peer) {
+        if self.line_to(&peer).is_some() {
             return self.answer_reaches(peer, None);
         }
         let dialling = match introduced {
@@ -252,6 +283,10 @@ impl Actor {
             (before, wanted) => {
                 if let Some((_, route)) = before {
                     presence.node.remove_relayed(route);
+                    // The tracker has no pair of before any more.
+                    if self.lines.get(&introduction.peer).is_some_and(|standing| standing.line.direct().is_none()) {
+                        self.close_line(&introduction.peer);
+                    }
                 }
                 wanted.and_then(|channel| match presence.add_relayed(channel) {
                     Ok(route) => Some((channel, route)),
@@ -291,18 +326,22 @@ impl Actor {
         if let Some(opened) = opened {
             self.take(opened);
         }
-        let reached = self.lines.contains_key(&peer);
+        let reached = self.line_to(&peer).is_some();
+        self.tell_how_it_went(peer, reached);
+        let channel = self.introduced.get(&peer).and_then(|known| known.way).map(|(channel, _)| channel);
+        let unmet = Unmet::unanswered(channel, self.tracker.udp().map(|(_, offer)| offer));
+        if !self.lines.contains_key(&peer) {
+            self.forget(&peer);
+        }
+        self.answer_reaches(peer, Some(unmet));
+    }
+
+    fn tell_how_it_went(&self, peer: PeerId, reached: bool) {
         let tracker = self.tracker.clone();
         self.tasks.spawn("tell how it went", async move {
             // A tracker that is gone has forgotten it.
             drop(tracker.request(Request::Met { peer, reached }).await);
         });
-        let channel = self.introduced.get(&peer).and_then(|known| known.way).map(|(channel, _)| channel);
-        let unmet = Unmet::unanswered(channel, self.tracker.udp().map(|(_, offer)| offer));
-        if !reached {
-            self.forget(&peer);
-        }
-        self.answer_reaches(peer, Some(unmet));
     }
 
     /// The tracker says that somebody is about to come.
@@ -359,7 +398,7 @@ impl Actor {
     fn take(&mut self, opened: Opened) {
         let (peer, here) = (opened.peer(), self.identity.peer_id());
         if let Some(earlier) = self.lines.get(&peer) {
-            if earlier.line.making.outlives(opened.making(), here, peer) {
+            if !earlier.line.is_silent() && earlier.line.making.outlives(opened.making(), here, peer) {
                 return;
             }
             self.close_line(&peer);
@@ -453,7 +492,7 @@ impl Actor {
     /// There is a line to a peer; or none can be had, and this is why.
     fn answer_reaches(&mut self, peer: PeerId, unmet: Option<Unmet>) {
         let waiting = self.reaching.remove(&peer).unwrap_or_default();
-        let Some(standing) = self.lines.get(&peer) else {
+        let Some(standing) = self.line_to(&peer) else {
             let mut unmet = unmet;
             for Reach { answer, .. } in waiting {
                 let why = unmet.take().unwrap_or(Unmet::Silence);

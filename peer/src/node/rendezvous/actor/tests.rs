@@ -1,6 +1,7 @@
 use common::id::NetworkId;
 use common::mrt::{Config, LocalKeys};
 use common::name::UserName;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::super::psk;
@@ -20,7 +21,7 @@ fn here() -> SocketAddr {
 struct Scene {
     actor: Actor,
     caller: Node,
-    _inputs: mpsc::Receiver<Input>,
+    inputs: mpsc::Receiver<Input>,
     _root: tempfile::TempDir,
     _tasks: Tasks,
 }
@@ -45,7 +46,7 @@ impl Scene {
         let actor = Actor::new(config, sender, mpsc::channel(8).0, tasks.clone());
         let keys = LocalKeys::new(other, psk(NETWORK));
         let caller = Node::bind(&tasks, BindOptions { listen: here(), config: Config::default(), keys }).unwrap();
-        Self { actor, caller, _inputs: inputs, _root: root, _tasks: tasks }
+        Self { actor, caller, inputs, _root: root, _tasks: tasks }
     }
 
     /// The tracker has spoken of the caller.
@@ -63,6 +64,61 @@ impl Scene {
         self.actor.on_visit(came.unwrap());
         timeout(DEADLINE, Opened::here(dialled.unwrap())).await.unwrap().is_ok()
     }
+}
+
+/// Has the actor dial the caller there, and take the line; gives the other end.
+async fn line_to(actor: &mut Actor, caller: &Node, address: SocketAddr) -> Opened {
+    let presence = actor.be_present().unwrap();
+    let dialling = async {
+        let connection = presence.node.connect(address, Target::default()).await.unwrap();
+        actor.take(Opened::here(connection).await.unwrap());
+    };
+    let coming = async { Opened::there(caller.accept().await.unwrap()).await.unwrap() };
+    let ((), there) = timeout(DEADLINE, async { tokio::join!(dialling, coming) }).await.unwrap();
+    there
+}
+
+/// The answer to who wants a stream to the caller now.
+async fn reach(actor: &mut Actor, inputs: &mut mpsc::Receiver<Input>) -> io::Result<Reached> {
+    let (answer, mut answered) = oneshot::channel();
+    actor.on_reach(Reach { peer: caller(), answer });
+    let answering = async {
+        loop {
+            tokio::select! {
+                answer = &mut answered => return answer.unwrap(),
+                Some(input) = inputs.recv() => actor.on_input(input),
+            }
+        }
+    };
+    timeout(DEADLINE, answering).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_line_on_which_nothing_is_heard_is_no_way_and_gives_way() {
+    let Scene { mut actor, caller: other, mut inputs, .. } = Scene::new(MrtRole::Serves);
+    let _there = line_to(&mut actor, &other, other.local_addr()).await;
+    let stream = reach(&mut actor, &mut inputs).await.unwrap();
+    let first = actor.lines[&caller()].line.id;
+    // The other side has gone, and nobody says so.
+    let [(socket, _)] = other.sockets()[..] else { panic!() };
+    assert!(other.remove_socket(socket));
+    let mut look = interval(Duration::from_millis(10));
+    let silence = async {
+        let Reached { mut stream, .. } = stream;
+        stream.write_all(b"are you there?").await.unwrap();
+        while actor.line_to(&caller()).is_some() {
+            look.tick().await;
+        }
+    };
+    timeout(DEADLINE, silence).await.unwrap();
+    let unreached = reach(&mut actor, &mut inputs).await;
+    assert!(unreached.is_err(), "the tracker is asked, which does not answer");
+    // Somewhere else it is there.
+    let socket = other.add_socket(here()).unwrap();
+    let (_, address) = other.sockets().into_iter().find(|(id, _)| *id == socket).unwrap();
+    let _there = line_to(&mut actor, &other, address).await;
+    assert_ne!(actor.lines[&caller()].line.id, first);
+    assert!(reach(&mut actor, &mut inputs).await.is_ok());
 }
 
 fn caller() -> PeerId {
