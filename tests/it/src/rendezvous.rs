@@ -9,8 +9,10 @@ use harness::natlab::{self, Home, Host, Lab, Nat, Rebinding};
 use harness::peer::{PeerSpec, download};
 use harness::privilege;
 use harness::scenario::MIB;
-use harness::wait::wait_until;
+use harness::wait::{pause, wait_until};
 use peer::command::Outcome;
+
+use crate::standstill::Standstill;
 
 const ENTRY: &str = "film.mkv";
 const OVER_MRT: &str = "over MRT";
@@ -132,8 +134,9 @@ fn who_is_reached_by_tcp_is_not_reached_over_mrt() {
     drop(home);
 }
 
-/// Begins a relayed download, does something when a part of it has come, and has it end well.
-fn relayed_through(test: &str, seed: u64, trouble: impl FnOnce(&Scene)) {
+/// Begins a relayed download, does something when a part of it has come, and has it end well. What is done is given the count
+/// of bytes that have come.
+fn relayed_through(test: &str, seed: u64, trouble: impl FnOnce(&Scene, &dyn Fn() -> u64)) {
     if !privilege::met(test, natlab::possible()) {
         return;
     }
@@ -146,7 +149,7 @@ fn relayed_through(test: &str, seed: u64, trouble: impl FnOnce(&Scene)) {
     wait_until(SOON, "some of it to come", || downloader.status().downloaded_bytes > 2 * MIB);
     let ways = downloader.status().over_mrt;
     assert!(matches!(ways.as_slice(), [way] if way.user == "ann" && way.way.address.is_none()), "{ways:?}");
-    trouble(&scene);
+    trouble(&scene, &|| downloader.status().downloaded_bytes);
     let Ok(Ok(Outcome::Downloaded(downloaded))) = running.finish() else { panic!("it did not end well") };
     assert_eq!(content.compare(&downloaded.path).unwrap(), Ok(()));
     assert!(downloaded.fetched_bytes < 14 * MIB, "{} bytes fetched", downloaded.fetched_bytes);
@@ -154,7 +157,7 @@ fn relayed_through(test: &str, seed: u64, trouble: impl FnOnce(&Scene)) {
 
 #[test]
 fn what_is_relayed_goes_on_when_the_tracker_was_restarted() {
-    relayed_through("what_is_relayed_goes_on_when_the_tracker_was_restarted", 8, |scene| {
+    relayed_through("what_is_relayed_goes_on_when_the_tracker_was_restarted", 8, |scene, _| {
         scene.cluster.kill_tracker();
         scene.cluster.restart_tracker();
     });
@@ -162,7 +165,25 @@ fn what_is_relayed_goes_on_when_the_tracker_was_restarted() {
 
 #[test]
 fn what_is_relayed_goes_on_when_a_router_begins_anew() {
-    relayed_through("what_is_relayed_goes_on_when_a_router_begins_anew", 9, |scene| {
+    relayed_through("what_is_relayed_goes_on_when_a_router_begins_anew", 9, |scene, _| {
         scene.homes[1].rebind(Rebinding::Port);
+    });
+}
+
+#[test]
+fn what_is_relayed_stands_still_for_seconds_when_the_session_of_the_seeder_is_renewed() {
+    /// A peer that is relayed looks every 5 s whether it is still seen at the same place. A connection of which nothing is
+    /// heard ends after 30 s.
+    const STALL: Duration = Duration::from_secs(15);
+    let test = "what_is_relayed_stands_still_for_seconds_when_the_session_of_the_seeder_is_renewed";
+    relayed_through(test, 10, |scene, done| {
+        let mut stall = Standstill::new(done());
+        scene.homes[0].rebind(Rebinding::Port);
+        while stall.longest < STALL && done() < 11 * MIB {
+            stall.see(done());
+            pause();
+        }
+        println!("stood still for {:?}", stall.longest);
+        assert!(stall.longest < STALL, "it stood still for {:?}", stall.longest);
     });
 }
