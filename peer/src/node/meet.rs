@@ -72,6 +72,34 @@ struct Place {
     candidates: Candidates,
 }
 
+/// A socket that was made for a round.
+#[derive(Debug, Clone, Copy)]
+struct NewSocket {
+    id: SocketId,
+    /// Who follows gives it up then, unless it is in use.
+    until: Instant,
+}
+
+/// How often the other side has called for a round.
+#[derive(Debug)]
+struct Calls {
+    /// When it will have called for none, at one in [`ROUND_EACH`].
+    rested_at: Instant,
+    not_before: Instant,
+}
+
+impl Calls {
+    /// Whether one more is heard.
+    fn is_heard(&mut self, now: Instant) -> bool {
+        let next = self.rested_at.max(now) + ROUND_EACH;
+        let is_heard = now >= self.not_before && next <= now + ROUND_EACH * ROUNDS_AT_ONCE;
+        if is_heard {
+            (self.rested_at, self.not_before) = (next, now + SOONEST);
+        }
+        is_heard
+    }
+}
+
 /// What was waited for.
 enum Waited {
     /// The other side said something.
@@ -99,8 +127,15 @@ const PAUSES: [Duration; 4] =
     [Duration::from_secs(10), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(300)];
 /// Who follows takes part in no round sooner after the last: each makes it send to wherever the other side says.
 const SOONEST: Duration = Duration::from_secs(1);
-/// Who follows keeps new sockets for so long after the other side was last heard of.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// It takes part in so many rounds at once, those of three meetings ...
+const ROUNDS_AT_ONCE: u32 = 9;
+/// ... and in the long run in one in this time. Who leads soon needs fewer, see [`PAUSES`].
+const ROUND_EACH: Duration = Duration::from_secs(10);
+/// Who follows gives up a new socket so long after the round for which it was made began, whatever is said: who leads waits
+/// for [`ANSWER`], half a round trip, and [`TRY`].
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Who follows makes no new socket where the node has so many, half of what it may have: others are there for who leads.
+const MOST_SOCKETS: usize = 32;
 /// So many are asked at once how a new socket is seen.
 const OBSERVERS: usize = 3;
 /// How a new socket is seen must be known within this: two requests.
@@ -114,7 +149,8 @@ impl Meeter {
     /// Meets for as long as the line stands; what the other side says goes into what is given.
     pub(super) fn start(self, tasks: &Tasks) -> mpsc::Sender<Meeting> {
         let (sender, said) = mpsc::channel(4);
-        let run = Run { with: self, said, round: 0, sockets: Vec::new(), tried: Vec::new() };
+        let calls = Calls { rested_at: Instant::now(), not_before: Instant::now() };
+        let run = Run { with: self, said, round: 0, calls, sockets: Vec::new(), tried: Vec::new() };
         tasks.spawn("meet", run.run());
         sender
     }
@@ -126,8 +162,10 @@ struct Run {
     said: mpsc::Receiver<Meeting>,
     /// The next round, of all meetings of this connection; who leads counts.
     round: u8,
+    /// The rounds of who follows.
+    calls: Calls,
     /// New sockets that were not given up yet.
-    sockets: Vec<SocketId>,
+    sockets: Vec<NewSocket>,
     /// Direct ways that were tried last, the best first.
     tried: Vec<Route>,
 }
@@ -146,7 +184,7 @@ impl Run {
         loop {
             if self.is_direct() {
                 (next, failed) = (None, 0);
-                self.give_up_sockets();
+                self.give_up_sockets(|_| true);
                 if let Waited::Moved = self.wait(None).await?
                     && !self.is_direct()
                 {
@@ -158,7 +196,7 @@ impl Run {
                 Some(at) if at > Instant::now() => drop(self.wait(Some(at)).await?),
                 _ => {
                     self.meet().await?;
-                    self.give_up_sockets();
+                    self.give_up_sockets(|_| true);
                     if let Some(address) = self.direct() {
                         (self.with.tell)(News::Met(address));
                     }
@@ -197,26 +235,34 @@ impl Run {
     }
 
     async fn follow(&mut self) -> Result<(), Over> {
-        let (mut agreed, mut not_before) = (None, Instant::now());
+        let mut agreed = None;
         loop {
-            let until = (!self.sockets.is_empty()).then(|| Instant::now() + PATIENCE);
-            match self.wait(until).await? {
-                Waited::Said(Meeting::Theirs(..)) if Instant::now() < not_before => {}
+            let waited = self.wait(self.next_old_socket(Instant::now())).await?;
+            let now = Instant::now();
+            self.give_up_sockets(|socket| socket.until <= now);
+            match waited {
+                // Nobody who is reached directly needs a meeting: it would only have us send to others.
+                Waited::Said(_) if self.is_direct() => agreed = None,
                 Waited::Said(Meeting::Theirs(round, theirs)) => {
-                    not_before = Instant::now() + SOONEST;
-                    let place = self.place(round).await;
-                    self.say(&NodeMessage::Candidates(round, place.candidates.clone()))?;
-                    agreed = Some((round, place, theirs));
+                    if self.calls.is_heard(now) {
+                        let place = self.place(round).await;
+                        self.say(&NodeMessage::Candidates(round, place.candidates.clone()))?;
+                        agreed = Some((round, place, theirs));
+                    }
                 }
                 Waited::Said(Meeting::Sync(round)) => {
                     if let Some((_, place, theirs)) = agreed.take_if(|(agreed, ..)| *agreed == round) {
                         self.try_all(&place, &theirs);
                     }
                 }
-                Waited::Time => self.give_up_sockets(),
-                Waited::Moved => {}
+                Waited::Moved | Waited::Time => {}
             }
         }
+    }
+
+    /// When the next of the new sockets is to be given up. Those whose time is over are in use.
+    fn next_old_socket(&self, now: Instant) -> Option<Instant> {
+        self.sockets.iter().map(|socket| socket.until).filter(|until| *until > now).min()
     }
 
     /// The place of this side in a round.
@@ -227,7 +273,7 @@ impl Run {
         }
         if !round.is_multiple_of(ROUNDS)
             && !observers.is_empty()
-            && self.sockets.len() < usize::from(ROUNDS)
+            && self.may_add_socket()
             && let Some(place) = self.new_place(&candidates, &observers).await
         {
             return place;
@@ -240,12 +286,18 @@ impl Run {
         Place { socket: None, candidates }
     }
 
+    /// Whether there is room for one more new socket. Who leads does so by itself, and who follows because others say so.
+    fn may_add_socket(&self) -> bool {
+        let in_all = self.with.node.sockets().len();
+        self.sockets.len() < usize::from(ROUNDS) && (self.with.dialler == Dialler::Here || in_all < MOST_SOCKETS)
+    }
+
     /// A new socket, if it is known how it is seen.
     async fn new_place(&mut self, known: &Candidates, observers: &[SocketAddr]) -> Option<Place> {
         let listen = SocketAddr::new(self.with.node.local_addr().ip(), 0);
         let socket =
             self.with.node.add_socket(listen).inspect_err(|error| tracing::debug!(%error, "no new socket")).ok()?;
-        self.sockets.push(socket);
+        self.sockets.push(NewSocket { id: socket, until: Instant::now() + PATIENCE });
         let port =
             self.with.node.sockets().into_iter().find_map(|(id, local)| (id == socket).then_some(local.port()))?;
         let mut candidates = Candidates::default();
@@ -376,14 +428,14 @@ impl Run {
         if self.with.say.say(&message.encode()) { Ok(()) } else { Err(Over) }
     }
 
-    /// Lets new sockets go, but for the one in use.
-    fn give_up_sockets(&mut self) {
+    /// Lets new sockets go that are old enough, but for the one in use.
+    fn give_up_sockets(&mut self, is_old: impl Fn(&NewSocket) -> bool) {
         let in_use = self.with.connection.route().map(|route| route.socket);
         let node = &self.with.node;
         self.sockets.retain(|socket| {
-            let stays = in_use.as_ref().is_ok_and(|in_use| *in_use == socket.0);
+            let stays = !is_old(socket) || in_use.as_ref().is_ok_and(|in_use| *in_use == socket.id.0);
             if !stays {
-                node.remove_socket(*socket);
+                node.remove_socket(socket.id);
             }
             stays
         });
@@ -393,7 +445,133 @@ impl Run {
 impl Drop for Run {
     fn drop(&mut self) {
         for socket in &self.sockets {
-            self.with.node.remove_socket(*socket);
+            self.with.node.remove_socket(socket.id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use common::identity::Identity;
+    use common::mrt::{Config, LocalKeys, Target};
+    use common::relay::RelayConfig;
+    use tokio::time::{interval, timeout};
+
+    use super::super::line::{Heard, Line, LineId, Opened};
+    use super::*;
+    use crate::mrt::{BindOptions, RelayAt};
+
+    /// Nothing here takes so long, unless it hangs.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// One who follows, and who calls it through a relay.
+    struct Scene {
+        follower: Node,
+        calls: mpsc::Sender<Meeting>,
+        /// What the caller hears.
+        answers: mpsc::Receiver<Heard>,
+        _lines: [Line; 2],
+        /// What comes to who follows.
+        _came: mpsc::Receiver<Heard>,
+        _relay: Node,
+        _caller: Node,
+        _tasks: Tasks,
+    }
+
+    impl Scene {
+        async fn new() -> Self {
+            let tasks = Tasks::new();
+            let [caller, follower, relay] = [1, 2, 3].map(|seed| {
+                let keys = LocalKeys::new(Arc::new(Identity::from_seed(&[seed; 32])), [7; 32]);
+                let listen = (Ipv4Addr::LOCALHOST, 0).into();
+                Node::bind(&tasks, BindOptions { listen, config: Config::default(), keys }).unwrap()
+            });
+            let handle = relay.relay(RelayConfig::default());
+            let join = async |node: &Node| {
+                let (to, at) = tokio::join!(node.connect(relay.local_addr(), Target::default()), relay.accept());
+                (to.unwrap(), at.unwrap())
+            };
+            let ((from_caller, one), (from_follower, other)) = (join(&caller).await, join(&follower).await);
+            let [near, far] = handle.pair_between([&one, &other]).unwrap();
+            let way = caller.add_relayed(RelayAt::Connection(&from_caller), near).unwrap();
+            follower.add_relayed(RelayAt::Connection(&from_follower), far).unwrap();
+            let (asked, came) = tokio::join!(caller.connect_on(way, Target::default()), follower.accept());
+            let ((heard, answers), (inputs, _came)) = (mpsc::channel(64), mpsc::channel(64));
+            let (at_caller, at_follower) = tokio::join!(
+                async { Opened::here(asked.unwrap()).await.unwrap().run(LineId(0), &heard, &tasks) },
+                async { Opened::there(came.unwrap()).await.unwrap().run(LineId(1), &inputs, &tasks) },
+            );
+            let whereabouts = Whereabouts { candidates: candidates(), observers: vec![relay.local_addr()] };
+            let meeter = Meeter {
+                node: follower.clone(),
+                connection: at_follower.connection.clone(),
+                dialler: Dialler::There,
+                say: at_follower.sayer(),
+                whereabouts: watch::channel(whereabouts).1,
+                tell: Box::new(|_news| {}),
+            };
+            let calls = meeter.start(&tasks);
+            // Who has no connection to the relay any more is not relayed.
+            tasks.spawn("stay", async move {
+                let _stay = (from_caller, from_follower, one, other);
+                std::future::pending::<()>().await;
+            });
+            let _lines = [at_caller, at_follower];
+            Self { follower, calls, answers, _lines, _came, _relay: relay, _caller: caller, _tasks: tasks }
+        }
+
+        async fn call(&mut self, round: u8) {
+            self.calls.send(Meeting::Theirs(round, candidates())).await.unwrap();
+            assert!(matches!(self.answers.recv().await, Some(Heard::Message(..))));
+        }
+    }
+
+    fn candidates() -> Candidates {
+        let mut candidates = Candidates::default();
+        candidates.add(Origin::Peer, SocketAddr::from(([192, 0, 2, 1], 4000)));
+        candidates
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_goes_on_talking_keeps_no_sockets_here() {
+        let meeting = async {
+            let mut scene = Scene::new().await;
+            scene.call(1).await;
+            assert_eq!(scene.follower.sockets().len(), 2, "a new one for the round");
+            let mut ticks = interval(Duration::from_millis(50));
+            while scene.follower.sockets().len() > 1 {
+                ticks.tick().await;
+                scene.calls.send(Meeting::Sync(7)).await.unwrap();
+            }
+        };
+        timeout(DEADLINE, meeting).await.expect("the new socket is given up");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_calls_leaves_sockets_to_who_leads() {
+        let meeting = async {
+            let mut scene = Scene::new().await;
+            for _ in 1..MOST_SOCKETS {
+                scene.follower.add_socket((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+            }
+            scene.call(1).await;
+            assert_eq!(scene.follower.sockets().len(), MOST_SOCKETS);
+        };
+        timeout(DEADLINE, meeting).await.unwrap();
+    }
+
+    #[test]
+    fn so_many_calls_are_heard_and_then_one_now_and_then() {
+        let begin = Instant::now();
+        let mut calls = Calls { rested_at: begin, not_before: begin };
+        let mut heard = |tenths: std::ops::Range<u32>| {
+            tenths.filter(|tenth| calls.is_heard(begin + Duration::from_millis(100) * *tenth)).count()
+        };
+        assert_eq!(heard(0..10), 1, "one a second");
+        assert_eq!(heard(10..100), 8);
+        assert_eq!(heard(100..1100), 10);
     }
 }

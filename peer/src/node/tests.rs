@@ -97,7 +97,7 @@ async fn those_who_say_nothing_find_the_door_closed_when_they_are_many() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_calls_for_meeting_after_meeting_is_heard_once() {
+async fn who_is_reached_directly_calls_for_no_meeting() {
     let scene = Scene::new().await;
     let mut line = scene.connect().await.open().await.unwrap();
     // Who it is for, and which run of the program it is; and, when that was answered, that it is taken.
@@ -109,7 +109,6 @@ async fn who_calls_for_meeting_after_meeting_is_heard_once() {
     let (mut framer, mut buffer) = (Framer::default(), [0; 4096]);
     let mut rounds = 0;
     let mut answers = 0;
-    let began = Instant::now();
     // Each of them would make the node send to somebody who has not asked for it.
     for round in 0..20 {
         line.write_all(&frame(&NodeMessage::Candidates(round, elsewhere.clone()).encode())).await.unwrap();
@@ -127,6 +126,5 @@ async fn who_calls_for_meeting_after_meeting_is_heard_once() {
             }
         }
     }
-    let (took, second) = (began.elapsed(), Duration::from_secs(1));
-    assert!(second * answers <= took + second, "{answers} answers to 20 calls in {took:?}");
+    assert_eq!(answers, 0, "there is a direct way");
 }
