@@ -458,10 +458,12 @@ impl Actor {
     fn on_message(&mut self, id: LineId, bytes: &[u8]) {
         let from = self.lines.iter().find(|(_, standing)| standing.line.id == id);
         let Some((peer, Standing { meeting: Some(meeting), .. })) = from else { return };
-        let said = match NodeMessage::decode(bytes) {
-            Ok(NodeMessage::Candidates(round, theirs)) => Meeting::Theirs(round, theirs),
-            Ok(NodeMessage::Sync(round)) => Meeting::Sync(round),
-            Ok(_) | Err(_) => {
+        let said = match (NodeMessage::decode(bytes), self.introduced.get(peer)) {
+            (Ok(NodeMessage::Candidates(round, theirs)), Some(known)) => Meeting::Theirs(round, known.places_in(&theirs)),
+            (Ok(NodeMessage::Sync(round)), Some(_)) => Meeting::Sync(round),
+            // Anybody may have a line, and would have us send to whomever he names.
+            (Ok(NodeMessage::Candidates(..) | NodeMessage::Sync(_)), None) => return,
+            (Ok(_) | Err(_), _) => {
                 let peer = *peer;
                 tracing::warn!(%peer, "a peer said over MRT what is not said here");
                 self.close_line(&peer);
