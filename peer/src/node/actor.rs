@@ -5,6 +5,7 @@
 //! - `granting`: ways that others ask for
 //! - `meeting`: what those hear whom this node meets
 //! - `naming`: who breaks the rules
+//! - `opening`: our router, for others
 //! - `reaching`: streams for chunks
 //! - `relaying`: ways through others
 //! - `visiting`: who comes, and who of them is expected
@@ -14,6 +15,7 @@ mod blame;
 mod granting;
 mod meeting;
 mod naming;
+mod opening;
 mod reaching;
 mod relaying;
 mod visiting;
@@ -33,6 +35,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{interval, sleep_until};
 
 use self::naming::Naming;
+use self::opening::{OPENING, Openings};
 use self::relaying::{Relaying, TEND_EVERY};
 use self::visiting::Visits;
 use super::asks::{Answer, Ask, Page};
@@ -48,10 +51,6 @@ use crate::tasks::Tasks;
 
 /// Most lines: to all members that there may be, and some who are about to be.
 const MOST_LINES: usize = MAX_MEMBERS + 64;
-/// How long an invitation lasts.
-const INVITATION: Duration = Duration::from_secs(60);
-/// How long our router is opened for a member who is about to dial.
-const OPENING: Duration = Duration::from_secs(5);
 /// How often pairs that nobody uses are looked for.
 const EXPIRY: Duration = Duration::from_secs(10);
 /// What was said last to a node that is closed on has so long to arrive.
@@ -119,6 +118,7 @@ pub(super) struct State {
     /// Who waits for a stream to whom.
     reaching: HashMap<PeerId, Vec<Reach>>,
     relaying: Relaying,
+    openings: Openings,
     /// What all were told that this node is behind.
     told_nat: NatKind,
     naming: Naming,
@@ -145,6 +145,7 @@ impl State {
             lines_made: 0,
             reaching: HashMap::new(),
             relaying: Relaying::default(),
+            openings: Openings::default(),
             told_nat: NatKind::Unknown,
             naming: Naming::default(),
             lists: HashMap::new(),
@@ -345,21 +346,8 @@ impl Actor {
                 }
             }
             Action::Close { peer, reason } => self.close(peer, reason),
-            Action::Open { peer, addresses, .. } => {
-                tracing::debug!(%peer, "a member is about to come");
-                self.expect(peer, OPENING);
-                addresses.into_iter().for_each(|address| self.open_towards(address, OPENING));
-            }
+            Action::Open { peer, addresses, .. } => self.open_for(Instant::now(), peer, &addresses),
         }
-    }
-
-    fn open_towards(&self, address: SocketAddr, patience: Duration) {
-        let Ok(route) = self.node.route_to(address) else { return };
-        let node = self.node.clone();
-        self.tasks.spawn("open", async move {
-            let seen = node.open_towards(route, patience).await;
-            tracing::debug!(%address, ?seen, "our router was opened");
-        });
     }
 
     /// The group has closed on somebody already.

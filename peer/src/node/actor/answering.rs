@@ -8,7 +8,8 @@ use common::nat::NatKind;
 
 use super::super::asks::{Ask, Members, OwnLine, PeerLine, Peers, Precedence, Way};
 use super::super::names::names;
-use super::{Actor, INVITATION, reply};
+use super::opening::INVITATION;
+use super::{Actor, reply};
 
 impl Actor {
     pub(super) fn on_ask(&mut self, now: Instant, ask: Ask) {
