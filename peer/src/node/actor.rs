@@ -38,11 +38,13 @@ use self::naming::Naming;
 use self::opening::{OPENING, Openings};
 use self::relaying::{Relaying, TEND_EVERY};
 use self::visiting::Visits;
+use super::INPUT_BYTES;
 use super::asks::{Answer, Ask, Page};
 use super::dial::dial;
 use super::line::{Heard, Line, LineId, Opened};
 use super::meet::{Meeting, Whereabouts};
 use super::outside::Outside;
+use super::room::{Kept, Room};
 use super::stun::Seen;
 use crate::mrt::{Node, RelayHandle};
 use crate::notice::Notice;
@@ -66,7 +68,7 @@ pub(super) enum Input {
     /// Somebody came.
     Came(Opened),
     /// A message came on a line.
-    Message(LineId, Vec<u8>),
+    Message(LineId, Kept),
     /// Somebody opened a stream for chunks.
     Conversation(Reached),
     /// A line ended.
@@ -115,6 +117,8 @@ pub(super) struct State {
     visits: Visits,
     lines: BTreeMap<PeerId, Standing>,
     lines_made: u64,
+    /// For messages that wait for this task.
+    room: Room,
     /// Who waits for a stream to whom.
     reaching: HashMap<PeerId, Vec<Reach>>,
     relaying: Relaying,
@@ -143,6 +147,7 @@ impl State {
             visits: Visits::default(),
             lines: BTreeMap::new(),
             lines_made: 0,
+            room: Room::new(INPUT_BYTES),
             reaching: HashMap::new(),
             relaying: Relaying::default(),
             openings: Openings::default(),
@@ -248,7 +253,7 @@ impl Actor {
         }
         let id = LineId(self.state.lines_made);
         self.state.lines_made += 1;
-        let line = opened.run(id, &self.inputs, &self.tasks);
+        let line = opened.run(id, &self.inputs, &self.state.room, &self.tasks);
         let remote = line.connection.remote();
         let facts = Facts { identity: remote.identity, static_key: remote.static_key, observed: line.direct() };
         self.on_seen_by(now, &line);

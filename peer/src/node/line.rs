@@ -10,15 +10,16 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::group::{Framer, frame};
+use common::group::{Framer, MAX_MESSAGE, frame};
 use common::id::PeerId;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::room::{Kept, Room};
 use crate::link::Dialler;
-use crate::mrt::{Connection, RELAY_SOCKET, ReadHalf, Stream, WriteHalf};
+use crate::mrt::{Connection, RELAY_SOCKET, Stream, WriteHalf};
 use crate::overlay::Reached;
 use crate::tasks::Tasks;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +36,10 @@ const OPENING_DEADLINE: Duration = Duration::from_secs(5);
 /// A line that was dialled from the other side later than this was begun when there was another: a dial takes no longer than
 /// 4 s, and its opening as long as it may.
 const AT_ONCE: Duration = Duration::from_secs(10);
-/// Messages that wait to be written. Who does not read that many is gone for all practical purposes.
-const WAITING: usize = 256;
+/// Messages that wait to be written. Who does not read that many is gone for all practical purposes ...
+const WAITING: usize = 4096;
+/// ... and so is who does not read so many bytes: three rosters as large as can be, or what a member may say to all at once.
+const WAITING_BYTES: usize = 3 * MAX_MESSAGE;
 /// So many streams that somebody opened may wait for their first byte at once; the others wait until they are taken.
 const MOST_BEGINNING: usize = 64;
 /// Bytes read at once.
@@ -82,7 +85,7 @@ pub(super) struct LineId(pub(super) u64);
 #[derive(Debug)]
 pub(super) enum Heard {
     /// A message.
-    Message(LineId, Vec<u8>),
+    Message(LineId, Kept),
     /// Somebody opened a stream for chunks.
     Conversation(Reached),
     /// The line ended.
@@ -95,14 +98,24 @@ pub(super) struct Line {
     pub(super) id: LineId,
     pub(super) connection: Connection,
     pub(super) making: Making,
-    outgoing: mpsc::Sender<Vec<u8>>,
+    outgoing: Outgoing,
     /// Cancelled when all is written, or cannot be.
     written: CancellationToken,
 }
 
 /// Says things on a line, as long as it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Sayer(mpsc::WeakSender<Vec<u8>>);
+pub(super) struct Sayer {
+    queue: mpsc::WeakSender<Kept>,
+    room: Room,
+}
+
+/// What waits to be written on a line.
+#[derive(Debug)]
+struct Outgoing {
+    queue: mpsc::Sender<Kept>,
+    room: Room,
+}
 
 /// A connection with its control stream.
 #[derive(Debug)]
@@ -159,20 +172,22 @@ impl Opened {
         self.making
     }
 
-    /// Runs it: messages, conversations and its end go to `inputs`.
-    pub(super) fn run<I>(self, id: LineId, inputs: &mpsc::Sender<I>, tasks: &Tasks) -> Line
+    /// Runs it: messages, conversations and its end go to `inputs`. Messages wait there as far as there is `room` for them, for
+    /// all lines together.
+    pub(super) fn run<I>(self, id: LineId, inputs: &mpsc::Sender<I>, room: &Room, tasks: &Tasks) -> Line
     where
         I: From<Heard> + Send + 'static,
     {
         let Self { connection, making, control } = self;
         let (read, write) = control.into_split();
-        let (outgoing, waiting) = mpsc::channel(WAITING);
-        let (inputs, running, written) = (inputs.clone(), connection.clone(), CancellationToken::new());
+        let (outgoing, waiting) = Outgoing::new();
+        let (inputs, room) = (inputs.clone(), room.clone());
+        let (running, written) = (connection.clone(), CancellationToken::new());
         let writing_ended = written.clone().drop_guard();
         tasks.spawn("line", async move {
             let _writing_ended = writing_ended;
             let why = tokio::select! {
-                why = read_all(id, read, &inputs) => why,
+                why = read_all(id, read, &inputs, &room) => why,
                 why = write_all(making.dialler, write, waiting) => why,
                 why = accept_all(&running, &inputs) => why,
                 error = running.closed() => error.to_string(),
@@ -187,12 +202,12 @@ impl Opened {
 impl Line {
     /// Sends a message; false where the other side does not take any more.
     pub(super) fn send(&self, message: &[u8]) -> bool {
-        self.outgoing.try_send(frame(message)).is_ok()
+        self.outgoing.push(message)
     }
 
     /// Says things on it from elsewhere.
     pub(super) fn sayer(&self) -> Sayer {
-        Sayer(self.outgoing.downgrade())
+        Sayer { queue: self.outgoing.queue.downgrade(), room: self.outgoing.room.clone() }
     }
 
     /// Nothing more is said; gives the connection, and what is cancelled when the last word has arrived.
@@ -215,7 +230,20 @@ impl Line {
 impl Sayer {
     /// Sends a message; false where that is not possible any more.
     pub(super) fn say(&self, message: &[u8]) -> bool {
-        self.0.upgrade().is_some_and(|outgoing| outgoing.try_send(frame(message)).is_ok())
+        let queue = self.queue.upgrade();
+        queue.is_some_and(|queue| Outgoing { queue, room: self.room.clone() }.push(message))
+    }
+}
+
+impl Outgoing {
+    fn new() -> (Self, mpsc::Receiver<Kept>) {
+        let (queue, waiting) = mpsc::channel(WAITING);
+        (Self { queue, room: Room::new(WAITING_BYTES) }, waiting)
+    }
+
+    /// One more message; false where there is no room for it.
+    fn push(&self, message: &[u8]) -> bool {
+        self.room.try_keep(frame(message)).is_some_and(|kept| self.queue.try_send(kept).is_ok())
     }
 }
 
@@ -242,7 +270,12 @@ fn reached(connection: &Connection, stream: Stream) -> io::Result<Reached> {
     Ok(Reached { stream: Box::new(stream), key: connection.remote().identity, address })
 }
 
-async fn read_all<I: From<Heard>>(id: LineId, mut read: ReadHalf, inputs: &mpsc::Sender<I>) -> String {
+async fn read_all<I: From<Heard>>(
+    id: LineId,
+    mut read: impl AsyncRead + Unpin,
+    inputs: &mpsc::Sender<I>,
+    room: &Room,
+) -> String {
     let mut framer = Framer::default();
     let mut buffer = vec![0; READ];
     loop {
@@ -254,7 +287,8 @@ async fn read_all<I: From<Heard>>(id: LineId, mut read: ReadHalf, inputs: &mpsc:
         loop {
             match framer.next_message() {
                 Ok(Some(message)) => {
-                    if inputs.send(Heard::Message(id, message.to_vec()).into()).await.is_err() {
+                    let kept = room.keep(message).await;
+                    if inputs.send(Heard::Message(id, kept).into()).await.is_err() {
                         return "this node ends".to_owned();
                     }
                 }
@@ -265,7 +299,7 @@ async fn read_all<I: From<Heard>>(id: LineId, mut read: ReadHalf, inputs: &mpsc:
     }
 }
 
-async fn write_all(dialler: Dialler, mut write: WriteHalf, mut waiting: mpsc::Receiver<Vec<u8>>) -> String {
+async fn write_all(dialler: Dialler, mut write: WriteHalf, mut waiting: mpsc::Receiver<Kept>) -> String {
     if dialler == Dialler::Here
         && let Err(error) = write.write_all(&[TAKEN]).await
     {
@@ -393,14 +427,42 @@ mod tests {
         let (sender, heard) = mpsc::channel(8);
         let dialling = async {
             let connection = here.connect(there.local_addr(), Target::default()).await.unwrap();
-            Opened::here(connection).await.unwrap().run(LineId(0), &sender, tasks)
+            Opened::here(connection).await.unwrap().run(LineId(0), &sender, &Room::new(READ), tasks)
         };
         let coming = async {
             let connection = there.accept().await.unwrap();
-            Opened::there(connection).await.unwrap().run(LineId(1), &sender, tasks)
+            Opened::there(connection).await.unwrap().run(LineId(1), &sender, &Room::new(READ), tasks)
         };
         let (near, far) = timeout(DEADLINE, async { tokio::join!(dialling, coming) }).await.unwrap();
         ([near, far], heard)
+    }
+
+    #[test]
+    fn who_does_not_read_is_given_up_by_bytes_rather_than_by_messages() {
+        let (outgoing, _waiting) = Outgoing::new();
+        let large = (0..99).take_while(|_| outgoing.push(&vec![7; MAX_MESSAGE / 2])).count();
+        assert!((4..=6).contains(&large), "{large} large messages wait");
+        let (outgoing, _waiting) = Outgoing::new();
+        assert!((0..4000).all(|_| outgoing.push(&[7; 100])), "a crowd says something");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_waits_within_bounds() {
+        const MESSAGES: usize = 100;
+        let (sender, mut inputs) = mpsc::channel::<Heard>(MESSAGES);
+        let stream = frame(&[7; 1000]).repeat(MESSAGES);
+        let room = Room::new(9 * 1100);
+        let mut reading = std::pin::pin!(read_all(LineId(0), stream.as_slice(), &sender, &room));
+        // It is polled once, and reads as far as it can.
+        assert!(timeout(Duration::ZERO, &mut reading).await.is_err(), "it waits");
+        assert_eq!(inputs.len(), 9);
+        let taking = async {
+            for _ in 0..MESSAGES {
+                let heard = inputs.recv().await;
+                assert!(matches!(heard, Some(Heard::Message(LineId(0), message)) if *message == [7; 1000]));
+            }
+        };
+        timeout(DEADLINE, async { tokio::join!(reading, taking) }).await.expect("all are taken in the end");
     }
 
     #[tokio::test]

@@ -461,6 +461,7 @@ mod tests {
     use tokio::time::{interval, timeout};
 
     use super::super::line::{Heard, Line, LineId, Opened};
+    use super::super::room::Room;
     use super::*;
     use crate::mrt::{BindOptions, RelayAt};
 
@@ -499,10 +500,11 @@ mod tests {
             let way = caller.add_relayed(RelayAt::Connection(&from_caller), near).unwrap();
             follower.add_relayed(RelayAt::Connection(&from_follower), far).unwrap();
             let (asked, came) = tokio::join!(caller.connect_on(way, Target::default()), follower.accept());
+            let room = Room::new(1 << 20);
             let ((heard, answers), (inputs, _came)) = (mpsc::channel(64), mpsc::channel(64));
             let (at_caller, at_follower) = tokio::join!(
-                async { Opened::here(asked.unwrap()).await.unwrap().run(LineId(0), &heard, &tasks) },
-                async { Opened::there(came.unwrap()).await.unwrap().run(LineId(1), &inputs, &tasks) },
+                async { Opened::here(asked.unwrap()).await.unwrap().run(LineId(0), &heard, &room, &tasks) },
+                async { Opened::there(came.unwrap()).await.unwrap().run(LineId(1), &inputs, &room, &tasks) },
             );
             let whereabouts = Whereabouts { candidates: candidates(), observers: vec![relay.local_addr()] };
             let meeter = Meeter {

@@ -22,6 +22,7 @@
 //! - `names`: what members are called
 //! - `door`: how many who came may wait until they have said what for
 //! - `line`: a connection with its control stream
+//! - `room`: how much may wait
 //! - `stun`: who is asked where this node is seen
 //! - `key`: the key of the network
 
@@ -40,6 +41,7 @@ mod names;
 mod news;
 mod outside;
 pub(crate) mod rendezvous;
+mod room;
 mod stun;
 #[cfg(test)]
 mod tests;
@@ -78,6 +80,8 @@ use crate::tracker_client::{Entrance, reachable_addresses};
 
 /// Inputs that wait for the actor; lines are not read meanwhile.
 const INPUTS: usize = 1024;
+/// Bytes of messages among them: ten of the longest.
+const INPUT_BYTES: usize = 10 * group::MAX_MESSAGE;
 /// Streams for chunks that wait for the engine; more are turned away.
 const VISITORS: usize = 64;
 /// Events that a slow listener may be behind before it loses the oldest.

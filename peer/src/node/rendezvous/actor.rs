@@ -18,11 +18,12 @@ use super::super::dial::dial;
 use super::super::door::{Door, Visitor};
 use super::super::line::{Heard, Line, LineId, Opened, converse};
 use super::super::meet::{Meeter, Meeting, News, Whereabouts};
+use super::super::room::Room;
 use super::held::Hold;
 use super::introduce::{Introduced, Unmet, introduce};
 use super::known::{Known, one_too_many};
 use super::presence::Presence;
-use super::{RendezvousConfig, named};
+use super::{INPUT_BYTES, RendezvousConfig, named};
 use crate::command::{OverMrt, Way};
 use crate::link::Dialler;
 use crate::mrt::Connection;
@@ -82,6 +83,8 @@ pub(super) struct Actor {
     presence: Option<Presence>,
     lines: BTreeMap<PeerId, Standing>,
     lines_made: u64,
+    /// For messages that wait for this task.
+    room: Room,
     /// Who waits for a stream to whom.
     reaching: HashMap<PeerId, Vec<Reach>>,
     /// Of whom the tracker spoke.
@@ -118,6 +121,7 @@ impl Actor {
             presence: None,
             lines: BTreeMap::new(),
             lines_made: 0,
+            room: Room::new(INPUT_BYTES),
             reaching: HashMap::new(),
             introduced: BTreeMap::new(),
         }
@@ -405,7 +409,7 @@ impl Actor {
         }
         let id = LineId(self.lines_made);
         self.lines_made += 1;
-        let line = opened.run(id, &self.inputs, &self.tasks);
+        let line = opened.run(id, &self.inputs, &self.room, &self.tasks);
         if line.making.dialler == Dialler::Here {
             self.tell_of_way(peer, line.direct());
         }
@@ -459,7 +463,9 @@ impl Actor {
         let from = self.lines.iter().find(|(_, standing)| standing.line.id == id);
         let Some((peer, Standing { meeting: Some(meeting), .. })) = from else { return };
         let said = match (NodeMessage::decode(bytes), self.introduced.get(peer)) {
-            (Ok(NodeMessage::Candidates(round, theirs)), Some(known)) => Meeting::Theirs(round, known.places_in(&theirs)),
+            (Ok(NodeMessage::Candidates(round, theirs)), Some(known)) => {
+                Meeting::Theirs(round, known.places_in(&theirs))
+            }
             (Ok(NodeMessage::Sync(round)), Some(_)) => Meeting::Sync(round),
             // Anybody may have a line, and would have us send to whomever he names.
             (Ok(NodeMessage::Candidates(..) | NodeMessage::Sync(_)), None) => return,

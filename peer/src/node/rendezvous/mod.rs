@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::group::MAX_MESSAGE;
 use common::id::{NetworkId, PeerId};
 use common::identity::Identity;
 use common::merkle::sha256;
@@ -43,6 +44,8 @@ use crate::tracker_client::TrackerClient;
 
 /// Inputs that wait for the actor; lines are not read meanwhile.
 const INPUTS: usize = 256;
+/// Bytes of messages among them: two of the longest. What is said here is short.
+const INPUT_BYTES: usize = 2 * MAX_MESSAGE;
 /// Streams for chunks that wait for the engine; more are turned away.
 const VISITORS: usize = 64;
 /// How long the others have to hear that this peer goes.
