@@ -45,6 +45,8 @@ const AVOID: Duration = Duration::from_secs(60);
 const UNUSED: Duration = Duration::from_secs(30);
 /// Most ways through one member, as a relay has for one of its own.
 const MOST_THROUGH: usize = 64;
+/// Most ways in all, as many as MRT takes: 64 members that give as many as they may leave some to others.
+const MOST_WAYS: usize = 4096;
 /// Of so many refused datagrams on, ...
 const MANY_REFUSED: u64 = 64;
 /// ... where they are at least this part of all that came: networks damage or repeat far fewer.
@@ -52,6 +54,10 @@ const REFUSED_PART: u64 = 8;
 
 /// To whom, and through whom.
 type Pair = (PeerId, PeerId);
+
+/// Somebody has given as many ways as it may.
+#[derive(Debug, PartialEq, Eq)]
+struct TooMany;
 
 /// Relayed ways of this node.
 #[derive(Debug, Default)]
@@ -152,6 +158,30 @@ impl Relaying {
         }
     }
 
+    /// Forgets those who wait for a way no more: their dial is over, and who was to relay said nothing.
+    fn forget_waiting(&mut self) {
+        self.waiting.retain(|_, waiting| {
+            waiting.retain(|given| !given.is_closed());
+            !waiting.is_empty()
+        });
+    }
+
+    /// Which way has to go before there is room for one more through this member: the one that was wanted last of all through
+    /// who gave the most. `None`: there is room; an error where this member gave the most itself.
+    fn one_too_many(&self, through: &PeerId) -> Result<Option<Pair>, TooMany> {
+        if self.ways.len() < MOST_WAYS {
+            return Ok(None);
+        }
+        let mut given = BTreeMap::<PeerId, usize>::new();
+        self.ways.keys().for_each(|(_, relay)| *given.entry(*relay).or_default() += 1);
+        let (most, count) = given.iter().max_by_key(|(_, count)| **count).ok_or(TooMany)?;
+        if given.get(through).is_some_and(|own| own >= count) {
+            return Err(TooMany);
+        }
+        let of_most = self.ways.iter().filter(|((_, relay), _)| relay == most);
+        Ok(of_most.min_by_key(|(_, way)| way.wanted).map(|(pair, _)| *pair))
+    }
+
     fn is_full(&self, through: &PeerId) -> bool {
         self.ways.keys().filter(|(_, relay)| relay == through).count() >= MOST_THROUGH
     }
@@ -184,11 +214,11 @@ impl Actor {
 
     /// Somebody made a way, for us or for who is at its other end.
     pub(super) fn on_way(&mut self, now: Instant, through: PeerId, to: PeerId, channel: ChannelId) {
-        let Some(relay) = self.state.lines.get(&through) else { return };
         let known = self.state.relaying.ways.contains_key(&(to, through));
-        if !known && self.state.relaying.is_full(&through) {
-            return tracing::info!(%through, "it gives more ways than there can be");
+        if !known && !self.make_room(&through) {
+            return tracing::debug!(%through, "it gives more ways than there can be");
         }
+        let Some(relay) = self.state.lines.get(&through) else { return };
         let (line, connection) = (relay.line.id, &relay.line.connection);
         let before = self.state.relaying.ways.get(&(to, through)).copied();
         let way = match before.map(|before| before.given_again(now, channel, line)) {
@@ -203,7 +233,8 @@ impl Actor {
                     Ok(route) => {
                         Way { channel, relay: line, route, wanted: now, tried: now, health: Health::Given, renewed }
                     }
-                    Err(error) => return tracing::warn!(%error, "a relayed way was not taken"),
+                    // The relay may give a channel twice, or another's, as often as it likes.
+                    Err(error) => return tracing::debug!(%through, %error, "a relayed way was not taken"),
                 }
             }
         };
@@ -215,6 +246,24 @@ impl Actor {
             self.keep_ways(now, to, &connection);
         } else if let Some(connection) = self.silent(&to) {
             self.find_way_beside(now, to, &connection);
+        }
+    }
+
+    /// Makes room for one more way through a member; false where it has given too many.
+    fn make_room(&mut self, through: &PeerId) -> bool {
+        let relaying = &mut self.state.relaying;
+        if relaying.is_full(through) {
+            return false;
+        }
+        match relaying.one_too_many(through) {
+            Ok(None) => true,
+            Ok(Some(pair)) => {
+                if let Some(way) = relaying.ways.remove(&pair) {
+                    self.node.remove_relayed(way.route);
+                }
+                true
+            }
+            Err(TooMany) => false,
         }
     }
 
@@ -263,6 +312,7 @@ impl Actor {
         let State { lines, relaying, .. } = &mut self.state;
         relaying.not_before.retain(|_, at| *at > now);
         relaying.granting.tidy(now);
+        relaying.forget_waiting();
         relaying.came.retain(|peer, _| lines.contains_key(peer));
         relaying.dialled.retain(|peer, _| !lines.contains_key(peer));
         for ((to, _), way) in &mut relaying.ways {
@@ -447,6 +497,51 @@ mod tests {
         let again = now + ASK_AGAIN;
         assert_eq!(relaying.not_before, BTreeMap::from([(asked, again), (waited_for, again)]));
         assert!(relaying.waiting.is_empty());
+    }
+
+    #[test]
+    fn nobody_is_remembered_who_waits_no_more() {
+        let mut relaying = Relaying::default();
+        let [over, under_way] = [1, 2].map(|number| (PeerId([number; 32]), PeerId([9; 32])));
+        let mut receivers = Vec::new();
+        for (pair, count) in [(over, 1), (under_way, 2)] {
+            for _ in 0..count {
+                let (given, waiting) = oneshot::channel();
+                relaying.waiting.entry(pair).or_default().push(given);
+                receivers.push(waiting);
+            }
+        }
+        drop(receivers.drain(..2));
+        relaying.forget_waiting();
+        assert_eq!(relaying.waiting.iter().map(|(pair, all)| (*pair, all.len())).collect::<Vec<_>>(), [(under_way, 1)]);
+    }
+
+    #[test]
+    fn those_who_give_the_most_ways_leave_room_for_others() {
+        let (mut relaying, now) = (Relaying::default(), Instant::now());
+        let relay = |number: usize| PeerId([u8::try_from(number).unwrap(); 32]);
+        for number in 0..MOST_WAYS {
+            let mut to = [0; 32];
+            to[..8].copy_from_slice(&number.to_be_bytes());
+            let way = Way {
+                channel: ChannelId(0),
+                relay: LineId(0),
+                route: route(1),
+                wanted: now + Duration::from_secs(1) * u32::try_from(number).unwrap(),
+                tried: now,
+                health: Health::Given,
+                renewed: 0,
+            };
+            assert_eq!(relaying.one_too_many(&relay(200)), Ok(None));
+            relaying.ways.insert((PeerId(to), relay(number / MOST_THROUGH)), way);
+        }
+        assert_eq!(relaying.one_too_many(&relay(3)), Err(TooMany), "it has the most itself");
+        let (_, goes_through) = relaying.one_too_many(&relay(200)).unwrap().unwrap();
+        assert!(relaying.ways.keys().filter(|(_, through)| *through == goes_through).count() == MOST_THROUGH);
+        let fewest: Vec<Pair> = relaying.ways.keys().filter(|(_, through)| *through == relay(3)).copied().collect();
+        relaying.ways.remove(&fewest[0]);
+        relaying.ways.insert((PeerId([200; 32]), relay(200)), relaying.ways[&fewest[1]]);
+        assert!(relaying.one_too_many(&relay(3)).unwrap().is_some(), "others have more");
     }
 
     #[test]
