@@ -128,3 +128,60 @@ async fn who_is_reached_directly_calls_for_no_meeting() {
     }
     assert_eq!(answers, 0, "there is a direct way");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_when_all_lines_are_taken_is_turned_away_and_the_others_stay() {
+    let scene = Scene::new().await;
+    let mut lines = Vec::new();
+    for seed in (10..).take(actor::MOST_LINES) {
+        let node = caller(&scene.tasks, [127, 0, 0, 1], seed);
+        lines.push((node.clone(), Talk::open(&node, scene.started.local).await));
+    }
+    let late = caller(&scene.tasks, [127, 0, 0, 1], 99);
+    let turned_away = Talk::open(&late, scene.started.local).await;
+    timeout(DEADLINE, turned_away.connection.closed()).await.expect("it is turned away");
+    for (_, talk) in &mut lines {
+        talk.is_answered().await;
+    }
+    // Who has a line may come again: its other end began anew, perhaps.
+    let (node, earlier) = &lines[0];
+    let mut again = Talk::open(node, scene.started.local).await;
+    again.is_answered().await;
+    timeout(DEADLINE, earlier.connection.closed()).await.expect("there is one line to each");
+}
+
+/// A line, from the other end.
+struct Talk {
+    connection: Connection,
+    control: crate::mrt::Stream,
+    framer: Framer,
+}
+
+impl Talk {
+    async fn open(from: &Node, to: SocketAddr) -> Self {
+        let connection = timeout(DEADLINE, from.connect(to, Target::default())).await.unwrap().unwrap();
+        let mut control = connection.open().await.unwrap();
+        // Who it is for, and which run of the program it is; and, when that was answered, that it is taken.
+        control.write_all(&[1, 0, 0, 0, 0, 0, 0, 0, 9]).await.unwrap();
+        timeout(DEADLINE, control.read_exact(&mut [0; 9])).await.unwrap().unwrap();
+        control.write_all(&[3]).await.unwrap();
+        Self { connection, control, framer: Framer::default() }
+    }
+
+    /// Asks for something that is always answered: a way to nobody.
+    async fn is_answered(&mut self) {
+        let asked = frame(&NodeMessage::RelayWanted(PeerId([9; 32])).encode());
+        self.control.write_all(&asked).await.unwrap();
+        let mut buffer = [0; 4096];
+        loop {
+            while let Some(message) = self.framer.next_message().unwrap() {
+                if let Ok(NodeMessage::RelayDenied(_)) = NodeMessage::decode(message) {
+                    return;
+                }
+            }
+            let count = timeout(DEADLINE, self.control.read(&mut buffer)).await.unwrap().unwrap();
+            assert_ne!(count, 0, "the line ended");
+            self.framer.push(&buffer[..count]);
+        }
+    }
+}
