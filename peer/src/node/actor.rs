@@ -40,7 +40,7 @@ use self::relaying::{Relaying, TEND_EVERY};
 use self::visiting::Visits;
 use super::INPUT_BYTES;
 use super::asks::{Answer, Ask, Page};
-use super::dial::dial;
+use super::dial::{Knowledge, dial};
 use super::line::{Heard, Line, LineId, Opened};
 use super::meet::{Meeting, Whereabouts};
 use super::outside::Outside;
@@ -336,11 +336,14 @@ impl Actor {
                 }
                 // It may be about to dial us, too.
                 addresses.iter().for_each(|address| self.expect_from(*address, OPENING));
+                let is_known = |peer| self.group.roster().is_some_and(|roster| roster.member(&peer).is_some());
+                let knowledge = if peer.is_none_or(is_known) { Knowledge::Sure } else { Knowledge::Hearsay };
                 let relayed = peer.map(|peer| self.relayed_way(relay_through, peer));
                 let (node, inputs) = (self.node.clone(), self.inputs.clone());
                 self.tasks.spawn("dial", async move {
                     let relayed = async { relayed?.await };
-                    let opened = dial(&node, Target { peer, static_key }, &addresses, relayed).await;
+                    let target = Target { peer, static_key };
+                    let opened = dial(&node, target, &addresses, knowledge, relayed).await;
                     drop(inputs.send(Input::Dialled(id, peer, opened)).await);
                 });
             }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use common::id::PeerId;
 use common::mrt::Target;
 
-use super::super::dial::dial;
+use super::super::dial::{Knowledge, dial};
 use super::super::line::converse;
 use super::{Actor, Input, reply};
 use crate::overlay::Reach;
@@ -29,7 +29,7 @@ impl Actor {
         let (node, inputs) = (self.node.clone(), self.inputs.clone());
         self.tasks.spawn("reach", async move {
             let target = Target { peer: Some(peer), static_key: Some(member.static_key()) };
-            let opened = dial(&node, target, member.addresses().as_slice(), relayed).await;
+            let opened = dial(&node, target, member.addresses().as_slice(), Knowledge::Sure, relayed).await;
             drop(inputs.send(Input::Reached(peer, opened)).await);
         });
     }

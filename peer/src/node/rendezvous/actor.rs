@@ -14,7 +14,7 @@ use common::wire::tracker::{Event, Meeting as Introduction, MrtRole, Request};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, interval};
 
-use super::super::dial::dial;
+use super::super::dial::{Knowledge, dial};
 use super::super::door::{Door, Visitor};
 use super::super::line::{Heard, Line, LineId, Opened, converse};
 use super::super::meet::{Meeter, Meeting, News, Whereabouts};
@@ -321,7 +321,7 @@ impl Actor {
         let (node, inputs) = (presence.node.clone(), self.inputs.clone());
         self.tasks.spawn("dial over MRT", async move {
             let target = Target { peer: Some(peer), static_key: Some(static_key) };
-            let opened = dial(&node, target, &addresses, std::future::ready(way)).await;
+            let opened = dial(&node, target, &addresses, Knowledge::Sure, std::future::ready(way)).await;
             drop(inputs.send(Input::Dialled(peer, opened)).await);
         });
     }
