@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::limits::{BYTES_A_TOKEN, HAVES_A_TOKEN, INVITE_COST, NEWS_COST};
+use super::limits::{BYTES_A_TOKEN, HAVES_A_TOKEN, INVITE_COST, LISTING_COST, NEWS_COST};
 use super::machine::Group;
 use super::message::{Message, Tidings};
 use super::{Closing, Refusal};
@@ -26,20 +26,16 @@ impl Group {
                 Message::Chat(_) => link.lines.take(now, 1),
                 _ => link.costly.take(now, cost),
             });
-        self.or_hang_up(now, from, allowed)
-    }
-
-    /// Whether a peer may have what it asks for, which costs so much.
-    pub(super) fn charge(&mut self, now: Instant, from: PeerId, cost: u32) -> bool {
-        let allowed = self.links.get_mut(&from).is_none_or(|link| link.costly.take(now, cost));
-        self.or_hang_up(now, from, allowed)
-    }
-
-    fn or_hang_up(&mut self, now: Instant, from: PeerId, allowed: bool) -> bool {
         if !allowed {
             self.refuse(from, Refusal::Flood);
             self.close(now, from, Closing::Misbehaved);
         }
         allowed
+    }
+
+    /// Whether a peer may come into our list, or change in it, which is noted. Nobody is hung up on for that: a node whose router
+    /// shows others other addresses of it may change honestly, and more often than it can be told of.
+    pub(super) fn may_change_list(&mut self, now: Instant, from: PeerId) -> bool {
+        self.links.get_mut(&from).is_none_or(|link| link.costly.take(now, LISTING_COST))
     }
 }

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use super::directory::Directory;
 use super::limits::{
-    AWAIT_TIME, LEAVE_GRACE, LISTING_COST, MAX_TERM_LEAD, PLACES_BURST, PLACES_PER_SEC, PROBE_EVERY, PROBE_FOR,
-    PUBLISH_BURST, PUBLISH_EVERY, PUBLISH_PER_SEC, RISES, RISES_PER_SEC, SEARCH_AGAIN, YIELD_TIME,
+    AWAIT_TIME, LEAVE_GRACE, MAX_TERM_LEAD, PLACES_BURST, PLACES_PER_SEC, PROBE_EVERY, PROBE_FOR, PUBLISH_BURST,
+    PUBLISH_EVERY, PUBLISH_PER_SEC, RISES, RISES_PER_SEC, SEARCH_AGAIN, YIELD_TIME,
 };
 use super::links::Watch;
 use super::machine::{Group, Loss, Rewatch, Role};
@@ -379,13 +379,18 @@ impl Group {
         }
         let member = Member::new(link.identity, link.static_key, join.name, addresses);
         let is_listed = self.roster().and_then(|roster| roster.member(&from)) == Some(&member);
-        if !is_listed && !self.charge(now, from, LISTING_COST) {
+        if !is_listed && !self.may_change_list(now, from) {
             return;
         }
-        if matches!(&self.role, Role::Leading(leading) if leading.gone.contains(&from) && leading.publish_at().is_some())
+        if let Role::Leading(leading) = &self.role
+            && leading.gone.contains(&from)
+            && leading.publish_at().is_some()
         {
             // That it went is said first. In one roster with its return it would look as if we had changed the order of joining,
             // which one may for one at a time only.
+            if leading.pace.ready_at() > now {
+                return;
+            }
             self.publish(now);
         }
         let Role::Leading(leading) = &mut self.role else { return };
@@ -479,14 +484,19 @@ impl Group {
         }
     }
 
-    /// Our addresses changed.
-    pub(super) fn on_own_addresses(&mut self) {
+    /// Our addresses changed, or it is time to say so.
+    pub(super) fn tell_addresses(&mut self, now: Instant) {
+        let is_due = self.moves.is_waiting && self.supernode().is_some();
+        if !is_due || !self.moves.pace.take(now, 1) {
+            return;
+        }
+        self.moves.is_waiting = false;
         let me = self.me.member.clone();
         match &mut self.role {
-            Role::Leading(leading) => leading.enlist(self.now, me),
+            Role::Leading(leading) => leading.enlist(now, me),
             Role::Following(following) => {
                 let supernode = following.supernode;
-                self.join(self.now, supernode);
+                self.join(now, supernode);
             }
             Role::Seeking(_) | Role::Left => {}
         }

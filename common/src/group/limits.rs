@@ -129,10 +129,15 @@ pub(super) const BURST: u32 = 2048;
 pub(super) const REFILL_PER_SEC: u32 = 64;
 /// Bytes that cost one.
 pub(super) const BYTES_A_TOKEN: usize = 1024;
-/// To come into the list, or to change in it, costs so much: all others are sent a new one. Once a second in the long run.
-pub(super) const LISTING_COST: u32 = 64;
-/// To share something new costs so much, and its bytes: it goes to all others at once.
-pub(super) const NEWS_COST: u32 = 16;
+/// To come into the list, or to change in it, costs so much: all others are sent a new one. Twice a second in the long run.
+pub(super) const LISTING_COST: u32 = 32;
+/// A node keeps below that: it tells of other addresses so often at once ...
+pub(super) const MOVES_BURST: u32 = 8;
+/// ... and so often a second in the long run, the last ones.
+pub(super) const MOVES_PER_SEC: u32 = 1;
+/// To share something new costs so much, and its bytes: it goes to all others at once. A node that tells of all it may share, by
+/// the longest names and after all it had, has enough.
+pub(super) const NEWS_COST: u32 = 12;
 /// To have another open its NAT costs so much ...
 pub(super) const INVITE_COST: u32 = 4;
 /// ... and is done so often for the same two at most.

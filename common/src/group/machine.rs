@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use super::dials::{DialId, Dials, Way};
 use super::following::Following;
 use super::leading::Leading;
-use super::limits::{DIAL_TIME, MAX_FAULTS, MAX_TERM, MAX_WISHES, PROTOCOL};
+use super::limits::{DIAL_TIME, MAX_FAULTS, MAX_TERM, MAX_WISHES, MOVES_BURST, MOVES_PER_SEC, PROTOCOL};
 use super::links::{Links, Watch};
 use super::meeting::{Asked, Past};
 use super::message::Message;
+use super::rate::Bucket;
 use super::roster::{Member, Point, Roster};
 use super::seeking::Seeking;
 use super::shelf::Shelf;
@@ -53,6 +54,7 @@ pub struct Group {
     pub(super) talk: Talk,
     pub(super) shelf: Shelf,
     pub(super) wishes: Vec<Wish>,
+    pub(super) moves: Moves,
     pub(super) now: Instant,
     /// Whether roster or role changed, so that other links are to be watched.
     pub(super) rewatch: Rewatch,
@@ -67,6 +69,14 @@ pub(super) struct Me {
     pub(super) identity: Arc<Identity>,
     pub(super) network: NetworkId,
     pub(super) member: Member,
+}
+
+/// Changes of our addresses: all others are to know, but not of each.
+#[derive(Debug)]
+pub(super) struct Moves {
+    /// There is one that was not told of.
+    pub(super) is_waiting: bool,
+    pub(super) pace: Bucket,
 }
 
 /// What this node is in its network: see the picture in the documentation of the module.
@@ -121,6 +131,7 @@ impl Group {
             talk: Talk::new(now, 0),
             shelf: Shelf::default(),
             wishes: Vec::new(),
+            moves: Moves { is_waiting: false, pace: Bucket::new(now, MOVES_BURST, MOVES_PER_SEC) },
             now,
             rewatch: Rewatch::Done,
             random,
@@ -227,7 +238,9 @@ impl Group {
         };
         let wishes = self.wishes.iter().map(|wish| wish.due_at()).min();
         let news = self.supernode().and_then(|_| self.shelf.news_at());
-        let all = [role, self.lines_at(), wishes, self.links.due_at(), self.dials.due_at(), self.shelf.due_at(), news];
+        let moves = self.supernode().filter(|_| self.moves.is_waiting).map(|_| self.moves.pace.ready_at());
+        let all =
+            [role, moves, self.lines_at(), wishes, self.links.due_at(), self.dials.due_at(), self.shelf.due_at(), news];
         all.into_iter().flatten().min()
     }
 
@@ -290,6 +303,7 @@ impl Group {
     pub(super) fn settle(&mut self, now: Instant) {
         self.now = now;
         self.step_wishes(now);
+        self.tell_addresses(now);
         if self.supernode().is_some() {
             for message in self.shelf.poll_news(now) {
                 self.ask_supernode(now, message);

@@ -86,11 +86,11 @@ impl Group {
         self.settle(now);
     }
 
-    /// This node may be reached at other addresses now.
+    /// This node may be reached at other addresses now. Changes within a second go out together.
     pub fn set_addresses(&mut self, now: Instant, addresses: Addresses) {
         let known = &self.me.member;
+        self.moves.is_waiting |= *known.addresses() != addresses;
         self.me.member = Member::new(known.identity(), known.static_key(), known.name().clone(), addresses);
-        self.on_own_addresses();
         self.settle(now);
     }
 }
