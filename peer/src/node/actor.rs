@@ -46,6 +46,7 @@ use super::meet::{Meeting, Whereabouts};
 use super::outside::Outside;
 use super::room::{Kept, Room};
 use super::stun::Seen;
+use super::wishes::Wishes;
 use crate::mrt::{Node, RelayHandle};
 use crate::notice::Notice;
 use crate::overlay::{Reach, Reached};
@@ -91,6 +92,12 @@ impl From<Heard> for Input {
     }
 }
 
+impl From<Opened> for Input {
+    fn from(opened: Opened) -> Self {
+        Self::Came(opened)
+    }
+}
+
 /// The task's state.
 pub(super) struct Actor {
     pub(super) group: Group,
@@ -120,7 +127,7 @@ pub(super) struct State {
     /// For messages that wait for this task.
     room: Room,
     /// Who waits for a stream to whom.
-    reaching: HashMap<PeerId, Vec<Reach>>,
+    wishes: Wishes,
     relaying: Relaying,
     openings: Openings,
     /// What all were told that this node is behind.
@@ -148,7 +155,7 @@ impl State {
             lines: BTreeMap::new(),
             lines_made: 0,
             room: Room::new(INPUT_BYTES),
-            reaching: HashMap::new(),
+            wishes: Wishes::default(),
             relaying: Relaying::default(),
             openings: Openings::default(),
             told_nat: NatKind::Unknown,

@@ -7,8 +7,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::id::PeerId;
+use tokio::sync::mpsc;
 
+use super::line::Opened;
 use crate::gate::network_of;
+use crate::mrt::Connection;
+use crate::tasks::Tasks;
 
 /// Most strangers.
 pub(super) const MOST_STRANGERS: usize = 64;
@@ -67,6 +71,24 @@ impl Door {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass {
+    /// Waits until whoever came on this connection has said that it is for a line, which goes to `inputs` then. The place is
+    /// free again when that is so, or time is up.
+    pub(super) fn admit<I>(self, connection: Connection, inputs: &mpsc::Sender<I>, tasks: &Tasks)
+    where
+        I: From<Opened> + Send + 'static,
+    {
+        let inputs = inputs.clone();
+        tasks.spawn("visit", async move {
+            let _pass = self;
+            match Opened::there(connection).await {
+                Ok(opened) => drop(inputs.send(opened.into()).await),
+                Err(error) => tracing::debug!(%error, "a connection came to nothing"),
+            }
+        });
     }
 }
 

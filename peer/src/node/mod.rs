@@ -20,6 +20,7 @@
 //! - `meet`: from a relayed way to a direct one
 //! - `dial`: from addresses to a connection
 //! - `names`: what members are called
+//! - `wishes`: who waits for a stream for chunks
 //! - `door`: how many who came may wait until they have said what for
 //! - `line`: a connection with its control stream
 //! - `room`: how much may wait
@@ -45,6 +46,7 @@ mod room;
 mod stun;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 use std::io;
 use std::net::SocketAddr;

@@ -15,11 +15,11 @@ impl Actor {
     /// Somebody wants a stream to a member.
     pub(super) fn on_reach(&mut self, reach: Reach) {
         let peer = reach.peer;
-        self.state.reaching.entry(peer).or_default().push(reach);
+        let is_first = self.state.wishes.add(reach);
         if self.state.lines.contains_key(&peer) {
             return self.answer_reaches(peer);
         }
-        if self.state.reaching.get(&peer).is_some_and(|waiting| waiting.len() > 1) {
+        if !is_first {
             return;
         }
         let member = self.group.roster().and_then(|roster| roster.member(&peer)).cloned();
@@ -36,7 +36,7 @@ impl Actor {
 
     /// There is a line to a member, or none can be had.
     pub(super) fn answer_reaches(&mut self, peer: PeerId) {
-        let waiting = self.state.reaching.remove(&peer).unwrap_or_default();
+        let waiting = self.state.wishes.take(peer);
         let connection = self.state.lines.get(&peer).map(|standing| standing.line.connection.clone());
         for Reach { answer, .. } in waiting {
             let connection = connection.clone();

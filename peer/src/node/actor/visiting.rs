@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use common::id::PeerId;
 
 use super::super::door::{Door, Pass, Visitor};
-use super::super::line::Opened;
-use super::{Actor, Input};
+use super::Actor;
 use crate::mrt::Connection;
 
 /// Of each kind so many are expected at once; further ones come as strangers. Picked by hand: members need no place here.
@@ -79,14 +78,7 @@ impl Actor {
         let Some(pass) = self.enter(Instant::now(), peer, route.remote) else {
             return tracing::debug!(%peer, "too many are at the door");
         };
-        let inputs = self.inputs.clone();
-        self.tasks.spawn("visit", async move {
-            let _pass = pass;
-            match Opened::there(connection).await {
-                Ok(opened) => drop(inputs.send(Input::Came(opened)).await),
-                Err(error) => tracing::debug!(%error, "a connection came to nothing"),
-            }
-        });
+        pass.admit(connection, &self.inputs, &self.tasks);
     }
 
     fn enter(&self, now: Instant, peer: PeerId, from: SocketAddr) -> Option<Pass> {

@@ -1,6 +1,6 @@
 //! The one task that has the lines: it finds ways for those who want streams, and takes those who come.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::super::door::{Door, Visitor};
 use super::super::line::{Heard, Line, LineId, Opened, converse};
 use super::super::meet::{Meeter, Meeting, News, Whereabouts};
 use super::super::room::Room;
+use super::super::wishes::Wishes;
 use super::held::Hold;
 use super::introduce::{Introduced, Unmet, introduce};
 use super::known::{Known, one_too_many};
@@ -68,6 +69,12 @@ impl From<Heard> for Input {
     }
 }
 
+impl From<Opened> for Input {
+    fn from(opened: Opened) -> Self {
+        Self::Came(opened)
+    }
+}
+
 /// The task's state.
 pub(super) struct Actor {
     identity: Arc<Identity>,
@@ -86,7 +93,7 @@ pub(super) struct Actor {
     /// For messages that wait for this task.
     room: Room,
     /// Who waits for a stream to whom.
-    reaching: HashMap<PeerId, Vec<Reach>>,
+    wishes: Wishes,
     /// Of whom the tracker spoke.
     introduced: BTreeMap<PeerId, Known>,
 }
@@ -122,7 +129,7 @@ impl Actor {
             lines: BTreeMap::new(),
             lines_made: 0,
             room: Room::new(INPUT_BYTES),
-            reaching: HashMap::new(),
+            wishes: Wishes::default(),
             introduced: BTreeMap::new(),
         }
     }
@@ -227,13 +234,11 @@ impl Actor {
     /// Somebody wants a stream to a peer.
     fn on_reach(&mut self, reach: Reach) {
         let peer = reach.peer;
-        let waiting = self.reaching.entry(peer).or_default();
-        waiting.push(reach);
-        let is_under_way = waiting.len() > 1;
+        let is_first = self.wishes.add(reach);
         if self.line_to(&peer).is_some() {
             return self.answer_reaches(peer, None);
         }
-        if !is_under_way {
+        if is_first {
             self.ask_for(peer);
         }
     }
@@ -366,15 +371,9 @@ impl Actor {
             MrtRole::Serves => Visitor::Stranger(route.remote.ip()),
             MrtRole::Asks => return tracing::debug!(%peer, "somebody comes over MRT who is not expected"),
         };
-        let Some(pass) = self.door.enter(visitor) else { return };
-        let inputs = self.inputs.clone();
-        self.tasks.spawn("visit", async move {
-            let _pass = pass;
-            match Opened::there(connection).await {
-                Ok(opened) => drop(inputs.send(Input::Came(opened)).await),
-                Err(error) => tracing::debug!(%error, "a connection came to nothing"),
-            }
-        });
+        if let Some(pass) = self.door.enter(visitor) {
+            pass.admit(connection, &self.inputs, &self.tasks);
+        }
     }
 
     fn on_came(&mut self, opened: Opened) {
@@ -499,7 +498,7 @@ impl Actor {
 
     /// There is a line to a peer; or none can be had, and this is why.
     fn answer_reaches(&mut self, peer: PeerId, unmet: Option<Unmet>) {
-        let waiting = self.reaching.remove(&peer).unwrap_or_default();
+        let waiting = self.wishes.take(peer);
         let Some(standing) = self.line_to(&peer) else {
             let mut unmet = unmet;
             for Reach { answer, .. } in waiting {
@@ -547,8 +546,7 @@ impl Actor {
         };
         let gone: Vec<PeerId> = self.introduced.iter().filter(is_gone).map(|(peer, _)| *peer).collect();
         gone.iter().for_each(|peer| self.forget(peer));
-        if self.role == MrtRole::Asks && self.lines.is_empty() && self.reaching.is_empty() && self.introduced.is_empty()
-        {
+        if self.role == MrtRole::Asks && self.lines.is_empty() && self.wishes.is_empty() && self.introduced.is_empty() {
             self.presence = None;
         }
         self.look_for_relayed();
