@@ -8,7 +8,8 @@
 //! are reached directly. A new socket that the connection does not use goes when the meeting is over.
 //!
 //! Who dialled leads: it begins when the connection goes through a relay, and again when a direct way has died, or later and
-//! later when nothing came of it, since routers and networks change.
+//! later when nothing came of it, since routers and networks change. Who follows takes nobody's word for it that there is much
+//! to do: rounds are counted, new sockets go after some seconds, and while there is a direct way nothing is heard.
 
 use std::net::SocketAddr;
 use std::time::Duration;
