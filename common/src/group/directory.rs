@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::limits::{
-    MAX_ANSWER_MAPS, MAX_FILES, MAX_HAVES, MAX_LISTED, MAX_NEWS_MAP, MAX_SHARES, MAX_TOLD, TOLD_AGAIN,
+    MAX_ANSWER_MAPS, MAX_FILES, MAX_HAVES, MAX_LISTED, MAX_NEWS_MAP, MAX_SHARES, MAX_TOLD, TOLD_BURST, TOLD_FOR,
+    TOLD_PER_SEC,
 };
 use super::message::{Listing, Shared, Shares};
+use super::rate::Bucket;
 use super::roster::{Member, Roster};
 use crate::audience::Audience;
 use crate::id::{Content, PeerId};
-use crate::index::{Change, Chunks, Index, Standing, SwarmKey};
+use crate::index::{Change, Chunks, Index, SwarmKey};
 use crate::name::EntryName;
 use crate::wire::MAX_PLAN_SEEDERS;
 use crate::wire::tracker::{Announced, Have, Holder};
@@ -23,8 +25,8 @@ pub(super) struct Directory {
     /// How many there are in all.
     total: usize,
     index: Index,
-    /// What was told of holders of late: as what, and when. A holder that is forgotten, and comes again, is in it still.
-    told: BTreeMap<PeerId, BTreeMap<SwarmKey, (Standing, Instant)>>,
+    /// How often others may be told of a holder, and when they were. One that is forgotten, and comes again, is in it still.
+    told: BTreeMap<PeerId, BTreeMap<SwarmKey, (Bucket, Instant)>>,
 }
 
 /// A member announced more than it may.
@@ -53,8 +55,8 @@ impl Directory {
         Ok(is_new)
     }
 
-    /// Takes in which chunks a member has; says whom to tell that there are more of them. Of the same they are told once in a
-    /// while, however often it is there again.
+    /// Takes in which chunks a member has; says whom to tell that there are more of them. Of the same they are not told again
+    /// and again.
     pub(super) fn announce(
         &mut self,
         now: Instant,
@@ -73,29 +75,27 @@ impl Directory {
         }
         let mut interested = self.index.downloaders(&announced.key());
         interested.retain(|other| *other != peer);
-        let may_tell = interested.is_empty() || self.may_tell(now, peer, announced.key(), changed.after);
+        let may_tell = interested.is_empty() || self.may_tell(now, peer, announced.key());
         Ok(if may_tell { interested } else { Vec::new() })
     }
 
     /// Whether others may be told that a member has something of this, which is noted.
-    fn may_tell(&mut self, now: Instant, peer: PeerId, key: SwarmKey, standing: Standing) -> bool {
-        let is_fresh = |at: Instant| now < at + TOLD_AGAIN;
+    fn may_tell(&mut self, now: Instant, peer: PeerId, key: SwarmKey) -> bool {
+        let is_fresh = |at: Instant| now < at + TOLD_FOR;
         if !self.told.contains_key(&peer) {
             // Peers come and go.
             self.told.retain(|_, told| told.values().any(|(_, at)| is_fresh(*at)));
         }
         let told = self.told.entry(peer).or_default();
-        if told.get(&key).is_some_and(|(known, at)| *known >= standing && is_fresh(*at)) {
-            return false;
-        }
         if told.len() >= MAX_TOLD {
             told.retain(|_, (_, at)| is_fresh(*at));
         }
-        let room = told.len() < MAX_TOLD || told.contains_key(&key);
-        if room {
-            told.insert(key, (standing, now));
+        if told.len() >= MAX_TOLD && !told.contains_key(&key) {
+            return false;
         }
-        room
+        let (bucket, at) = told.entry(key).or_insert_with(|| (Bucket::new(now, TOLD_BURST, TOLD_PER_SEC), now));
+        *at = now;
+        bucket.take(now, 1)
     }
 
     /// Forgets a member.

@@ -173,8 +173,13 @@ pub(super) const MAX_BATCH: usize = 32 << 10;
 pub(super) const MAX_ANSWER_MAPS: usize = 128 << 10;
 /// Most bytes of a map that is told of a new holder.
 pub(super) const MAX_NEWS_MAP: usize = 4 << 10;
-/// That a member has something is told again after this, if it had it, had it not, and has it again.
-pub(super) const TOLD_AGAIN: Duration = Duration::from_secs(10);
+/// That a member has something is told again, if it had it, had it not, and has it again: so often at once, since programs are
+/// restarted ...
+pub(super) const TOLD_BURST: u32 = 4;
+/// ... and so often a second in the long run.
+pub(super) const TOLD_PER_SEC: u32 = 1;
+/// After so long without all of that may be told at once again.
+pub(super) const TOLD_FOR: Duration = Duration::from_secs((TOLD_BURST / TOLD_PER_SEC) as u64);
 /// Of so much of one member others are told within that.
 pub(super) const MAX_TOLD: usize = 1024;
 /// So many questions of ours may wait for an answer.
