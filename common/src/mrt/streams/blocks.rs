@@ -76,7 +76,8 @@ impl Blocks {
             self.used -= 1;
         }
         let other = std::mem::replace(other, block);
-        if (BLOCK..2 * BLOCK).contains(&other.capacity()) {
+        // A larger one would hold more than windows allow for.
+        if other.capacity() == BLOCK {
             self.keep(other);
         }
     }
@@ -137,6 +138,9 @@ impl BlockQueue {
             blocks.exchange(block, into);
         } else {
             into.clear();
+            // Powers of two end at a full block, which may come back for another.
+            let length = usize::try_from(end - range.start).expect("what is in memory fits in it");
+            into.reserve_exact(length.next_power_of_two());
             self.parts(range.start..end).for_each(|part| into.extend_from_slice(part));
         }
         into.len()
@@ -254,6 +258,22 @@ mod tests {
         queue.put(&mut blocks, 151_000, &pattern(151_000..152_000));
         assert_eq!(queue.take(&mut blocks, 151_000..153_000, &mut into), 2000);
         assert_eq!(into, pattern(151_000..153_000));
+    }
+
+    #[test]
+    fn what_a_program_gives_for_a_block_takes_no_more_than_one() {
+        let (mut blocks, mut queue) = (Blocks::default(), BlockQueue::default());
+        queue.put(&mut blocks, 0, &pattern(0..BLOCK_OFFSET));
+        let mut into = Vec::with_capacity(2 * BLOCK - 1);
+        assert_eq!(queue.take(&mut blocks, 0..BLOCK_OFFSET, &mut into), BLOCK);
+        queue.put(&mut blocks, BLOCK_OFFSET, &pattern(0..BLOCK_OFFSET));
+        assert_eq!(queue.memory(), BLOCK);
+        // What is copied in parts grows into a block that is worth keeping.
+        let mut grown = Vec::new();
+        for length in [1, 100, 40_000] {
+            queue.take(&mut blocks, BLOCK_OFFSET..BLOCK_OFFSET + length, &mut grown);
+        }
+        assert_eq!(grown.capacity(), BLOCK);
     }
 
     #[test]

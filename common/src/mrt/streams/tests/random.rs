@@ -282,3 +282,20 @@ proptest! {
         run(&world);
     }
 }
+
+/// A program's own memory came back as blocks that were larger than others.
+#[test]
+fn a_world_in_which_blocks_were_too_large() {
+    run(&World {
+        seed: 18_108_876_390_749_802_243,
+        loss: 25,
+        spurious: 0,
+        packet: 1_416,
+        streams: 1,
+        max_streams: 1,
+        goal: 2_985_915,
+        send_limit: 1_153_887,
+        budget: 997_525,
+        give_up: 0,
+    });
+}
