@@ -91,7 +91,7 @@ const RELAX_GAIN: u64 = 75;
 /// While others keep a queue.
 const YIELD_GAIN: u64 = 95;
 /// BBR's 2 leaves nothing to a CUBIC with a queue of one product, 1.5 takes less than a quarter from it.
-const WINDOW_GAIN: u64 = 165;
+const WINDOW_GAIN: u64 = 155;
 /// Low enough to let go of a queue that two flows keep, high enough to cost little.
 const RECHECK_WINDOW_GAIN: u64 = 60;
 
