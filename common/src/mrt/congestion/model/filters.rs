@@ -42,6 +42,8 @@ pub(super) struct MinRtt {
     value: Option<Duration>,
     /// When a sample was last about as short.
     seen: Instant,
+    /// When it was last measured with little of ours under way.
+    proven: Instant,
 }
 
 /// How long the shortest round trip holds without being seen again (BBR, `MinRTTFilterLen`).
@@ -54,7 +56,7 @@ const CONFIRMING_PART: u32 = 32;
 
 impl MinRtt {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { value: None, seen: now }
+        Self { value: None, seen: now, proven: now }
     }
 
     pub(super) fn add(&mut self, now: Instant, sample: Duration) {
@@ -75,6 +77,7 @@ impl MinRtt {
     pub(super) fn replace(&mut self, now: Instant, sample: Duration) {
         self.value = Some(sample);
         self.seen = now;
+        self.proven = now;
     }
 
     pub(super) const fn get(&self) -> Option<Duration> {
@@ -89,6 +92,34 @@ impl MinRtt {
     /// Whether it was not seen for so long that the path may have changed.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.seen) > WINDOW
+    }
+
+    /// Whether it was only confirmed for so long, by what we have under way as a rule. That can be the queue we keep:
+    /// taken while others kept one, the shortest round trip is too long, the product with it, and then each sample fits.
+    pub(super) fn is_unproven(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.proven) > WINDOW
+    }
+}
+
+/// Whether a queue mostly stands while we do not push: then others keep it, or we do for their sake.
+#[derive(Debug, Default)]
+pub(super) struct Company {
+    /// Rounds with a queue less those without, up to [`COMPANY_ROUNDS`] on either side.
+    rounds: i32,
+}
+
+/// Rounds that are remembered: some seconds on most paths, during which company comes or goes.
+const COMPANY_ROUNDS: i32 = 16;
+
+impl Company {
+    /// A round is over in which we sent as fast as the path delivers.
+    pub(super) fn on_calm_round(&mut self, queue_stood: bool) {
+        let rounds = self.rounds + if queue_stood { 1 } else { -1 };
+        self.rounds = rounds.clamp(-COMPANY_ROUNDS, COMPANY_ROUNDS);
+    }
+
+    pub(super) const fn keeps_queue(&self) -> bool {
+        self.rounds > 0
     }
 }
 

@@ -6,7 +6,7 @@
 //! ```text
 //!   Startup --(pipe full)--> Drain --> Cruise --(some rounds)--> Push --> Relax --> Cruise ..
 //!      ^                                  |                                 |
-//!      |                                  +--(shortest round trip is old)--> Recheck --> Cruise
+//!      |                                  +--(shortest round trip is old, or doubtful)--> Recheck --> Cruise
 //!      +--------------------(two pushes in a row found more)----------------+
 //! ```
 //!
@@ -20,7 +20,7 @@ mod states;
 
 use std::time::{Duration, Instant};
 
-use self::filters::{Aggregation, Bandwidth, MinRtt};
+use self::filters::{Aggregation, Bandwidth, Company, MinRtt};
 use self::loss::{AmbientLoss, Ceiling, PushRecord, Queue};
 use self::states::{Startup, State};
 use super::Batch;
@@ -36,6 +36,7 @@ pub(super) struct Model {
     bandwidth: Bandwidth,
     min_rtt: MinRtt,
     last_rtt: Option<Duration>,
+    company: Company,
     aggregation: Aggregation,
     ambient: AmbientLoss,
     push_record: PushRecord,
@@ -140,6 +141,7 @@ impl Model {
             bandwidth: Bandwidth::default(),
             min_rtt: MinRtt::new(now),
             last_rtt: None,
+            company: Company::default(),
             aggregation: Aggregation::new(now),
             ambient: AmbientLoss::default(),
             push_record: PushRecord::default(),
@@ -220,11 +222,16 @@ impl Model {
         let round_ended = self.take_rate(batch);
         self.step(batch, round_ended);
         if round_ended {
+            if matches!(self.state, State::Cruise { .. }) {
+                self.company.on_calm_round(self.is_inflated());
+            }
             self.judge_round(batch);
             self.aggregation.on_round();
             self.round = Round { count: self.round.count + 1, end: batch.delivered, ..Round::default() };
         }
-        if self.min_rtt.is_stale(batch.now) && !matches!(self.state, State::Recheck(_) | State::Startup(_)) {
+        let doubtful = self.company.keeps_queue() && self.min_rtt.is_unproven(batch.now);
+        let old = self.min_rtt.is_stale(batch.now) || doubtful;
+        if old && !matches!(self.state, State::Recheck(_) | State::Startup(_)) {
             self.recheck();
         }
     }

@@ -1,7 +1,7 @@
 //! How bottlenecks are shared.
 
-use super::link::{Flow, Link, Run, Simulation};
-use super::seconds;
+use super::link::{Flow, Link, Run, Simulation, mbit};
+use super::{millis, seconds};
 
 /// Runs two flows for 85 s, of which the first 25 do not count.
 fn share(link: Link, flows: [Flow; 2]) -> Run {
@@ -38,6 +38,22 @@ fn cubic_keeps_a_quarter_and_takes_no_more_than_three() {
             let run = share(link, flows);
             assert!((24.0..=75.0).contains(&run.share(0)), "{link:?}: {run}");
             assert!(run.share(1) >= 25.0, "{link:?}: {run}");
+        }
+    }
+}
+
+/// A shortest round trip that was taken beside CUBIC's queue must not be confirmed by the queue that it leads to.
+#[test]
+fn cubic_keeps_its_share_whoever_comes_first() {
+    for link in links().filter(|link| link.rate == mbit(20)) {
+        for seed in 0..12 {
+            let later = millis(6000 + 37 * seed);
+            let cubic_first = [Flow::tcp_cubic(), Flow::model().at(later)];
+            let cubic_second = [Flow::model(), Flow::tcp_cubic().at(later)];
+            for (flows, cubic) in [(cubic_first, 0), (cubic_second, 1)] {
+                let run = Simulation::new(link, &flows, seed).run(seconds(20), seconds(60));
+                assert!(run.share(cubic) >= 40.0, "{link:?}, seed {seed}, CUBIC is {cubic}: {run}");
+            }
         }
     }
 }
