@@ -23,7 +23,7 @@ use meter::Meter;
 /// Threads of each end's runtime: the same for all.
 const WORKERS: usize = 2;
 /// A sink waits for its source, which starts later, for so much longer than the flow should last.
-const SLACK: Duration = Duration::from_secs(1);
+const SLACK: Duration = Duration::from_secs(5);
 /// Bytes that are handed to the transport at a time, and asked for.
 const PIECE: usize = 256 << 10;
 
