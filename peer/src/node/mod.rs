@@ -7,10 +7,12 @@
 //!                                                                         direct, or through the supernode until they meet
 //! ```
 //!
-//! Each module uses only those that stand after it in this list:
+//! Each module uses only those that stand after it in this list, but for the actor's `Input`, by which others tell it things, and
+//! `outside`, which is a part of what the actor does:
 //!
 //! - `desk`: speaks like a tracker to the rest of the program
 //! - `actor`: the one task that has the group
+//! - `rendezvous`: the same beside a tracker, where the tracker knows the others
 //! - `news`: what the user hears of
 //! - `discovery`: others on the same LAN
 //! - `memory`: with whom this node was in a network last
