@@ -108,11 +108,11 @@ pub(super) struct Company {
     rounds: i32,
 }
 
-/// Rounds that are remembered: some seconds on most paths, during which company comes or goes.
+/// Rounds that are remembered, about four cruises: by then company that went is forgotten.
 const COMPANY_ROUNDS: i32 = 16;
 
 impl Company {
-    /// A round is over in which we sent as fast as the path delivers.
+    /// A round is over at whose end we send as fast as the path delivers.
     pub(super) fn on_calm_round(&mut self, queue_stood: bool) {
         let rounds = self.rounds + if queue_stood { 1 } else { -1 };
         self.rounds = rounds.clamp(-COMPANY_ROUNDS, COMPANY_ROUNDS);
